@@ -1,0 +1,48 @@
+"""Similarity of two layers on the same samples: streaming moments, and measures that need nothing else.
+
+Samples first: x is (n, p), y is (n, q). See `Moments` for what n counts, and `iid_baseline` for the value of
+pure noise.
+"""
+
+from transfusion_core.science.similarity.baseline import iid_baseline, iid_cka, iid_regression
+from transfusion_core.science.similarity.cca import CanonicalCorrelations, Kept, cca
+from transfusion_core.science.similarity.cka import cka_reason, linear_cka
+from transfusion_core.science.similarity.compare import PairResult, compare
+from transfusion_core.science.similarity.guard import NonFiniteActivations, TooFewSamples, sampling_warnings
+from transfusion_core.science.similarity.measures import MEASURES, Measured
+from transfusion_core.science.similarity.moments import Moments
+from transfusion_core.science.similarity.procrustes import procrustes
+from transfusion_core.science.similarity.pwcca import pwcca
+from transfusion_core.science.similarity.regression import Regression, linear_regression
+from transfusion_core.science.similarity.samples import SamplePair, channels_first, to_samples
+from transfusion_core.science.similarity.svcca import svcca
+from transfusion_core.science.similarity.taps import Taps, UnknownLayer
+
+__all__ = [
+    "MEASURES",
+    "CanonicalCorrelations",
+    "Kept",
+    "Measured",
+    "Moments",
+    "NonFiniteActivations",
+    "PairResult",
+    "Regression",
+    "SamplePair",
+    "Taps",
+    "TooFewSamples",
+    "UnknownLayer",
+    "cca",
+    "channels_first",
+    "cka_reason",
+    "compare",
+    "iid_baseline",
+    "iid_cka",
+    "iid_regression",
+    "linear_cka",
+    "linear_regression",
+    "procrustes",
+    "pwcca",
+    "sampling_warnings",
+    "svcca",
+    "to_samples",
+]

@@ -1,0 +1,55 @@
+"""When a similarity may be computed at all, and when its number must carry a warning."""
+
+
+class TooFewSamples(ValueError):
+    """There are not enough samples for canonical correlations to say anything about the two layers.
+
+    With n <= max(p, q) samples the centred samples span no more than the neurons do, so every correlation is
+    1 for any two layers whatsoever.
+    """
+
+    def __init__(self, n: int, p: int, q: int, *, more_than: int, offer: str) -> None:
+        """Keep the sizes: `n` samples, compared dimensions `p` and `q`, and what n has to exceed."""
+        self.n, self.p, self.q = n, p, q
+        super().__init__(
+            f"n = {n} samples are too few for canonical correlations of p = {p} and q = {q} dimensions: "
+            f"n must exceed {more_than}; {offer}"
+        )
+
+
+class NonFiniteActivations(ValueError):
+    """An activation is infinite or not a number, so no moment of the layer exists."""
+
+
+def require_more_samples_than_neurons(n: int, p: int, q: int) -> None:
+    """Raise `TooFewSamples` unless n > max(p, q)."""
+    if n <= max(p, q):
+        offer = "use svcca or linear cka, or give more samples"
+        raise TooFewSamples(n, p, q, more_than=max(p, q), offer=offer)
+
+
+def require_free_samples(n: int, kept_x: int, kept_y: int) -> None:
+    """Raise `TooFewSamples` when the directions kept fill all n - 1 dimensions that centred samples have."""
+    if n - 1 <= max(kept_x, kept_y):
+        offer = "use linear cka, keep less variance, or give more samples"
+        raise TooFewSamples(n, kept_x, kept_y, more_than=max(kept_x, kept_y) + 1, offer=offer)
+
+
+def sampling_warnings(n: int, p: int, q: int) -> list[str]:
+    """Say what is wrong with n samples for layers of p and q dimensions; an empty list when nothing is.
+
+    Five samples per dimension is the usual rule for canonical correlations: there the correlation of
+    independent noise is still about 0.4, below it the noise takes over. Beyond p + q = n - 1 the two spans
+    must meet, so some correlations are 1 by arithmetic alone.
+    """
+    warnings = []
+    if n < 5 * max(p, q):
+        warnings.append(
+            f"n = {n} is less than 5 max(p, q) = {5 * max(p, q)}: compare the value with its i.i.d. baseline"
+        )
+    forced = min(p, q, max(0, p + q - (n - 1)))
+    if forced:
+        warnings.append(
+            f"at n = {n} at least {forced} of {min(p, q)} canonical correlations are 1 by arithmetic alone"
+        )
+    return warnings

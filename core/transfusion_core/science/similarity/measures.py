@@ -1,0 +1,93 @@
+"""The measures by name, each with its value, what it kept, its i.i.d. baseline and its warnings."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from transfusion_core.science.similarity.baseline import iid_baseline, iid_cka, iid_regression
+from transfusion_core.science.similarity.cca import CanonicalCorrelations, cca
+from transfusion_core.science.similarity.cka import cka_reason, linear_cka
+from transfusion_core.science.similarity.guard import sampling_warnings
+from transfusion_core.science.similarity.moments import Moments
+from transfusion_core.science.similarity.procrustes import procrustes
+from transfusion_core.science.similarity.pwcca import pwcca
+from transfusion_core.science.similarity.regression import linear_regression
+from transfusion_core.science.similarity.svcca import svcca
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One measure of one pair of layers; a missing `value` comes with a `reason`, never as NaN.
+
+    `kept_x`, `kept_y`: dimensions compared, None where the measure cuts none. `null_iid`: the value for
+    independent Gaussian noise of as many dimensions and samples, None where the measure has no simple one.
+    """
+
+    value: float | None
+    reason: str | None = None
+    kept_x: int | None = None
+    kept_y: int | None = None
+    null_iid: float | None = None
+    warnings: list[str] = field(default_factory=list)
+
+
+# Takes the moments of a pair and the share of variance that SVCCA keeps. Raises `TooFewSamples` where the
+# measure does.
+Measure: TypeAlias = Callable[[Moments, float], Measured]
+
+
+def _cca(moments: Moments, variance: float) -> Measured:
+    return _correlated(moments, cca(moments))
+
+
+def _svcca(moments: Moments, variance: float) -> Measured:
+    return _correlated(moments, svcca(moments, variance))
+
+
+def _pwcca(moments: Moments, variance: float) -> Measured:
+    return _correlated(moments, pwcca(moments))
+
+
+def _cka(moments: Moments, variance: float) -> Measured:
+    null = iid_cka(moments.n, moments.p, moments.q) if moments.n > 1 else None
+    warnings = sampling_warnings(moments.n, moments.p, moments.q)
+    return Measured(linear_cka(moments), cka_reason(moments), null_iid=null, warnings=warnings)
+
+
+def _cka_debiased(moments: Moments, variance: float) -> Measured:
+    return Measured(linear_cka(moments, debiased=True), cka_reason(moments, debiased=True), null_iid=0.0)
+
+
+def _procrustes(moments: Moments, variance: float) -> Measured:
+    warnings = sampling_warnings(moments.n, moments.p, moments.q)
+    return Measured(procrustes(moments), moments.constant_reason, warnings=warnings)
+
+
+def _regression(moments: Moments, variance: float) -> Measured:
+    """Take the first layer explained by the second, R^2_LR of Kornblith et al. 2019; swap the pair for the
+    other.
+    """
+    result = linear_regression(moments)
+    null = iid_regression(moments.n, result.kept.y) if moments.n > 1 else None
+    warnings = sampling_warnings(moments.n, *result.kept)
+    return Measured(result.x_from_y, result.reason, result.kept.x, result.kept.y, null, warnings)
+
+
+def _correlated(moments: Moments, result: CanonicalCorrelations) -> Measured:
+    """Judge correlations at the dimensions that took part: at full rank those of the layers themselves."""
+    kept = result.kept
+    if result.mean is None:
+        return Measured(None, result.reason, kept.x, kept.y)
+    null, warnings = iid_baseline(moments.n, kept.x, kept.y), sampling_warnings(moments.n, kept.x, kept.y)
+    return Measured(result.mean, None, kept.x, kept.y, null, warnings)
+
+
+MEASURES: dict[str, Measure] = {
+    "cca": _cca,
+    "svcca": _svcca,
+    "pwcca": _pwcca,
+    "cka": _cka,
+    "cka_debiased": _cka_debiased,
+    "procrustes": _procrustes,
+    "regression": _regression,
+}

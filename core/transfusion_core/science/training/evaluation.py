@@ -1,0 +1,55 @@
+"""A network's scores and quality on one split, with batch norm and dropout as in use."""
+
+import torch
+from torch import Tensor, nn
+
+from transfusion_core.science.training.batches import TrainingData, normalise
+from transfusion_core.science.training.metrics import evaluate_scores
+from transfusion_core.specs.dataset import Split, Task
+from transfusion_core.specs.training import Metrics
+
+BATCH_IMAGES = 256
+# Large images come in smaller batches, so that evaluating needs no more memory than training: 256 of 128 x 128 pixels.
+BATCH_PIXELS = BATCH_IMAGES * 128 * 128
+
+
+def evaluate(model: nn.Module, data: TrainingData, *, task: Task, split: Split, device: torch.device) -> Metrics:
+    """The quality of the model on a split; the model's mode is left as it was."""
+    rows = data.rows(split)
+    logits = predict(model, data, rows=rows, device=device)
+    return evaluate_scores(task, logits, data.labels[rows.to(data.labels.device)], classes=data.classes)
+
+
+def predict(model: nn.Module, data: TrainingData, *, rows: Tensor, device: torch.device) -> Tensor:
+    """Logits (n, classes) of the images at `rows`, float32 on the CPU, in their order."""
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.inference_mode():
+            parts = [
+                _logits(model, data, rows=part, device=device)
+                for part in rows.split(batch_images(data.images))
+                if len(part)
+            ]
+    finally:
+        model.train(was_training)
+    return torch.cat(parts) if parts else torch.empty(0, len(data.classes))
+
+
+def batch_images(images: Tensor) -> int:
+    """How many images (n, c, h, w) are evaluated at a time; by their size alone, so that results repeat."""
+    pixels = images.shape[2] * images.shape[3]
+    return max(1, min(BATCH_IMAGES, BATCH_PIXELS // pixels))
+
+
+def check_logits(logits: Tensor, *, images: int, classes: int) -> None:
+    """ValueError where the model does not answer one logit per class and image."""
+    if logits.shape != (images, classes):
+        raise ValueError(f"expected logits of shape ({images}, {classes}) of the model, got {tuple(logits.shape)}")
+
+
+def _logits(model: nn.Module, data: TrainingData, *, rows: Tensor, device: torch.device) -> Tensor:
+    images = data.images[rows.to(data.images.device)].to(device)  # (b, 3, h, w)
+    logits: Tensor = model(normalise(images, mean=data.mean, std=data.std))
+    check_logits(logits, images=len(rows), classes=len(data.classes))
+    return logits.float().cpu()

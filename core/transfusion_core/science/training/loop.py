@@ -1,0 +1,189 @@
+"""The training loop: update, evaluate, keep weights, tell the hooks.
+
+Everything drawn at random is a function of (seed, step), so where a training stands is its step, its weights and its
+optimizer. The same seed gives bit-identical weights on the same machine with the same number of threads; on CUDA as far
+as the model's operations have a deterministic kernel, since only cuDNN is told to choose one here.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from transfusion_core.errors import Diverged, JobCancelled
+from transfusion_core.science.training.batches import TrainingData, check_data, flip, layout, normalise
+from transfusion_core.science.training.curves import Curves, TrainLoss
+from transfusion_core.science.training.evaluation import check_logits, evaluate
+from transfusion_core.science.training.hooks import Hooks, Point
+from transfusion_core.science.training.losses import loss
+from transfusion_core.science.training.memory import memory_errors
+from transfusion_core.science.training.optimizers import build_optimizer
+from transfusion_core.science.training.schedule import checkpoint_name, checkpoint_steps, evaluation_steps
+from transfusion_core.science.training.seeds import derive
+from transfusion_core.specs.dataset import Split, Task
+from transfusion_core.specs.training import Metrics, Series, TrainingSpec
+
+# Updates between two looks at the losses. Each look makes the host wait for the device.
+LOOK_EVERY = 10
+EVALUATED: tuple[Split, ...] = ("val", "test")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a finished training leaves, beside the model that now holds the final weights."""
+
+    metrics: dict[str, Metrics]
+    """By split, `val` and `test`, of the final weights."""
+    series: list[Series]
+    """`auroc` and `loss` on val and test, `loss` on train: there the mean since the evaluation before."""
+    images_per_second: float
+    """Over the updates only."""
+    steps: int
+
+
+def train(
+    model: nn.Module,
+    data: TrainingData,
+    training: TrainingSpec,
+    *,
+    task: Task,
+    seed: int,
+    device: torch.device,
+    hooks: Hooks | None = None,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Trained:
+    """Train the model in place, on `device`, as the spec says.
+
+    `seed` draws the order of the data, the augmentation and dropout; the model comes initialised. Raises DataError for
+    data that do not fit, Diverged at a loss or weight that is not finite, OutOfMemory, and JobCancelled when
+    `hooks.should_stop()` says so, the weights of that step having been given to `hooks.on_checkpoint`.
+    """
+    check_data(data, task)
+    size = f"{training.batch_size} images of {data.images.shape[3]} x {data.images.shape[2]} pixels"
+    with memory_errors(f"training on batches of {size}"), _own_randomness(device):
+        model.to(device=device, memory_format=layout(device))  # type: ignore[call-overload]
+        return _Loop(model, data, training, task, seed, device, hooks or Hooks(), clock).run()
+
+
+class _Loop:
+    """One training. `step` counts the updates made."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        data: TrainingData,
+        training: TrainingSpec,
+        task: Task,
+        seed: int,
+        device: torch.device,
+        hooks: Hooks,
+        clock: Callable[[], float],
+    ) -> None:
+        self.model, self.data, self.training = model, data, training
+        self.task, self.seed, self.device = task, seed, device
+        self.hooks, self.clock = hooks, clock
+        self.optimizer = build_optimizer(model, training)
+        self.evaluate_at = set(evaluation_steps(training.steps, training.eval_every))
+        self.keep_at = set(checkpoint_steps(training.steps, training.checkpoints))
+        self.step, self.seconds = 0, 0.0
+        self.train_loss, self.curves = TrainLoss(), Curves()
+        self.metrics: dict[str, Metrics] = {}
+
+    def run(self) -> Trained:
+        self._keep_and_evaluate()
+        while self.step < self.training.steps:
+            self._stop_if_asked()
+            self._update()
+            self._keep_and_evaluate()
+        return Trained(self.metrics, self.curves.series(), self._images_per_second(), self.step)
+
+    def _keep_and_evaluate(self) -> None:
+        if self.step in self.keep_at:
+            self._keep()
+        if self.step in self.evaluate_at:
+            self._evaluate()
+
+    def _update(self) -> None:
+        started = self.clock()
+        images, labels = self._batch()
+        self.model.train()
+        torch.manual_seed(derive(self.seed, "update", str(self.step)))  # dropout: a function of the step
+        logits = self.model(normalise(images, mean=self.data.mean, std=self.data.std))
+        check_logits(logits, images=len(images), classes=len(self.data.classes))
+        batch_loss = loss(self.task, logits, labels)
+        self.optimizer.zero_grad(set_to_none=True)
+        batch_loss.backward()
+        self.optimizer.step()
+        self.step += 1
+        self.train_loss.add(self.step, batch_loss)
+        if self.step % LOOK_EVERY == 0 or self.step in self.keep_at or self.step in self.evaluate_at:
+            self.train_loss.look()  # inside the timing: it waits for the updates that the device still has to do
+        self.seconds += self.clock() - started
+        self.hooks.on_progress(self.step, self.training.steps, self._images_per_second())
+
+    def _batch(self) -> tuple[Tensor, Tensor]:
+        """The uint8 images and the labels of the coming update, on the device."""
+        data, sampling, size = self.data, self.data.sampling, self.training.batch_size
+        positions = sampling.batch_indices(self.step, n=len(data.train), batch_size=size, seed=self.seed)
+        rows = data.train[positions]
+        images = data.images[rows.to(data.images.device)].to(self.device)
+        if self.training.augmentation == "flip":
+            images = flip(images, sampling.flip_mask(positions, step=self.step, seed=self.seed))
+        return images, data.labels[rows.to(data.labels.device)].to(self.device)
+
+    def _evaluate(self) -> None:
+        self.metrics = {
+            split: evaluate(self.model, self.data, task=self.task, split=split, device=self.device)
+            for split in EVALUATED
+        }
+        points = [
+            Point(name, split, value)
+            for split, metrics in zip(EVALUATED, self.metrics.values(), strict=True)
+            for name, value in (("auroc", metrics.auroc), ("loss", metrics.loss))
+        ]
+        mean_loss = self.train_loss.take_mean()
+        if mean_loss is not None:
+            points.append(Point("loss", "train", mean_loss))
+        self.curves.add(self.step, points)
+        self.hooks.on_points(self.step, points)
+
+    def _keep(self) -> None:
+        weights = self.model.state_dict()
+        _check_finite(weights, self.step)
+        self.hooks.on_checkpoint(self.step, checkpoint_name(self.step, self.training.steps), weights)
+
+    def _stop_if_asked(self) -> None:
+        if not self.hooks.should_stop():
+            return
+        if self.step not in self.keep_at:  # else it has just been kept
+            self.train_loss.look()
+            self._keep()
+        raise JobCancelled(f"stopped as asked after step {self.step} of {self.training.steps}")
+
+    def _images_per_second(self) -> float:
+        images = self.step * self.training.batch_size
+        return images / self.seconds if self.seconds else 0.0
+
+
+def _check_finite(weights: dict[str, Tensor], step: int) -> None:
+    floating = {name: tensor for name, tensor in weights.items() if tensor.is_floating_point()}
+    if not floating:
+        return
+    finite = torch.stack([tensor.isfinite().all() for tensor in floating.values()]).tolist()
+    broken = [name for name, fine in zip(floating, finite, strict=True) if not fine]
+    if broken:
+        raise Diverged(f"expected finite weights after step {step}, got NaN or infinity in {', '.join(broken[:5])}")
+
+
+@contextmanager
+def _own_randomness(device: torch.device) -> Iterator[None]:
+    """Leave torch's generators and cuDNN's choices to others as they were."""
+    devices = [device] if device.type == "cuda" else []
+    with (
+        torch.random.fork_rng(devices=devices),
+        torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True),
+    ):
+        yield

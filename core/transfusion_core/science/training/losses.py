@@ -1,0 +1,25 @@
+"""The loss of each task, as a mean over the batch.
+
+Labels of `multiclass` and `ordinal` are whole numbers (n,) from 0; those of `multilabel` are 0, 1 or NaN (missing), (n, labels).
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from transfusion_core.specs.dataset import Task
+
+
+def loss(task: Task, logits: Tensor, labels: Tensor) -> Tensor:
+    """Scalar loss of logits (n, classes), in their dtype: softmax cross-entropy over classes or grades, or masked BCE."""
+    if task == "multilabel":
+        return masked_bce(logits, labels)
+    return functional.cross_entropy(logits, labels.to(torch.int64))
+
+
+def masked_bce(logits: Tensor, labels: Tensor) -> Tensor:
+    """Binary cross-entropy averaged over the labels that are present; 0 with zero gradients where none is."""
+    present = ~labels.isnan()
+    filled = labels.nan_to_num().to(logits.dtype)  # a NaN under the mask would still make the gradient NaN
+    each = functional.binary_cross_entropy_with_logits(logits, filled, reduction="none")  # (n, labels)
+    return torch.where(present, each, 0.0).sum() / present.sum().clamp(min=1)

@@ -1,0 +1,31 @@
+"""The optimizers that a spec can name."""
+
+from collections.abc import Callable, Iterable
+
+from torch import nn
+from torch.optim import SGD, Adam, AdamW, Optimizer
+
+from transfusion_core.specs.training import TrainingSpec
+
+Build = Callable[[Iterable[nn.Parameter], TrainingSpec], Optimizer]
+
+
+def _adam(parameters: Iterable[nn.Parameter], training: TrainingSpec) -> Optimizer:
+    return Adam(parameters, lr=training.lr, weight_decay=training.weight_decay)
+
+
+def _adamw(parameters: Iterable[nn.Parameter], training: TrainingSpec) -> Optimizer:
+    return AdamW(parameters, lr=training.lr, weight_decay=training.weight_decay)
+
+
+def _sgd(parameters: Iterable[nn.Parameter], training: TrainingSpec) -> Optimizer:
+    return SGD(parameters, lr=training.lr, momentum=training.momentum, weight_decay=training.weight_decay)
+
+
+OPTIMIZERS: dict[str, Build] = {"adam": _adam, "adamw": _adamw, "sgd": _sgd}
+"""By the spec's name. The weight decay of `adam` and `sgd` is added to the gradient, that of `adamw` is decoupled."""
+
+
+def build_optimizer(model: nn.Module, training: TrainingSpec) -> Optimizer:
+    """The spec's optimizer over every parameter that wants a gradient."""
+    return OPTIMIZERS[training.optimizer]([p for p in model.parameters() if p.requires_grad], training)

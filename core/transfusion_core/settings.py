@@ -1,0 +1,52 @@
+"""Every environment variable once, typed, with its unit. Prefix TRANSFUSION_; S3 credentials are the ordinary AWS ones."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """How this process runs. Passed on explicitly; nothing reads the environment behind its back."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="TRANSFUSION_", use_attribute_docstrings=True, frozen=True, env_ignore_empty=True
+    )
+
+    mode: Literal["embedded", "service"] = "service"
+    """`embedded` is `transfusion up`: loopback only, no keys, files of this machine can be registered."""
+    database_url: str = "sqlite:///transfusion.db"
+    """SQLAlchemy URL: `postgresql+psycopg://...` or `sqlite:///FILE`."""
+    broker_url: str = "memory://"
+    """Celery broker: `redis://...` or `memory://`."""
+    store_url: str = "file:///tmp/transfusion-store"
+    """`file:///dir` or `s3://bucket/prefix`."""
+    s3_endpoint_url: str | None = None
+    s3_public_endpoint_url: str | None = None
+    """Where presigned links point, if the service's own endpoint cannot be reached from outside."""
+    s3_region: str = "us-east-1"
+    admin_key: SecretStr | None = None
+    """Admin API key; one is made at the first start unless given."""
+    admin_key_file: Path | None = None
+    """Where a made admin key is kept between starts."""
+    cache_dir: Path = Path("/tmp/transfusion-cache")
+    """A worker's local cache of packs and checkpoints."""
+    allowed_locations: list[str] = []
+    """Prefixes `s3://bucket/...` from which datasets and weights may be registered."""
+    max_body_bytes: int = Field(default=1_000_000, ge=1_000)
+    max_upload_bytes: int = Field(default=20_000_000_000, ge=1)
+    slots: int | None = Field(default=None, ge=1)
+    """Jobs that a worker runs at once; one per GPU, or one per two processor cores (two at least), unless given."""
+    threads_per_job: int | None = Field(default=None, ge=1)
+    """Processor threads per job; cores divided by slots unless given."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    poll_seconds: float = Field(default=5.0, gt=0)
+    """Mean time between looks at the jobs table without a doorbell; embedded uses 0.2."""
+    lease_seconds: float = Field(default=60.0, gt=0)
+    beat_seconds: float = Field(default=10.0, gt=0)
+    grace_seconds: float = Field(default=30.0, ge=0)
+    """How long a child that was asked to stop may take before it is killed."""
+    max_crashes: int = Field(default=3, ge=1)
+    """A job whose child dies this often fails."""
+    log_level: str = "INFO"

@@ -1,0 +1,279 @@
+"""Checks of an experiment that need more than the spec's own shape: every fault at once, also of a half valid body."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from transfusion_core.specs.comparison import MIN_SAMPLES_PER_DIMENSION, SimilaritySpec
+from transfusion_core.specs.experiment import DatasetRef, ExperimentSpec, ModelName, SourceSpec, TrainSize
+from transfusion_core.specs.facts import Facts
+from transfusion_core.specs.fault import Fault, faults_of, nearest, pointer
+from transfusion_core.specs.init import InitSpec
+from transfusion_core.specs.model import ModelEntry, Stage, catalogue
+
+SAMPLE_HUNGRY = ("cca", "pwcca")
+"""Measures that do not exist unless there are more samples than dimensions."""
+DEFAULT_PROBE_IMAGES = 1000
+COMPARING = frozenset({"similarity", "movement", "reuse"})
+"""Sections that need comparisons."""
+
+
+@dataclass(frozen=True)
+class Readable:
+    """The parts of a body that could be read, by their place in it."""
+
+    dataset: str | None
+    models: dict[int, ModelEntry]
+    sources: dict[str, SourceSpec]
+    inits: dict[int, InitSpec]
+    train_sizes: dict[int, Any]
+    image_size: int | None
+    similarity: SimilaritySpec | None
+    compares: bool
+    known: frozenset[str] = field(default_factory=frozenset)
+    """Names that the body gives to sources, readable or not."""
+
+
+def check(body: Any, facts: Facts) -> list[Fault]:
+    """Every fault of a body that is meant to be an ExperimentSpec; none means that it can be expanded."""
+    faults: list[Fault] = []
+    try:
+        ExperimentSpec.model_validate(body)
+    except ValidationError as error:
+        faults = faults_of(error, ExperimentSpec)
+    if isinstance(body, dict):
+        parts = readable(body)
+        for rule in (_datasets, _twins, _inits, _sources, _image_size, _train_sizes, _probe_images, _samples):
+            faults.extend(rule(parts, facts))
+    return faults
+
+
+def readable(body: dict[str, Any]) -> Readable:
+    """What can be read of a body, field by field."""
+    sources = body.get("sources", {}) if isinstance(body.get("sources", {}), dict) else {}
+    defaults = ExperimentSpec.model_fields
+    sections = body.get("sections", defaults["sections"].get_default())
+    models = _items(ModelName, body.get("models"))
+    return Readable(
+        dataset=_one(DatasetRef, body.get("dataset")),
+        models={place: catalogue()[name] for place, name in models.items()},
+        sources={name: read for name, raw in sources.items() if (read := _one(SourceSpec, raw)) is not None},
+        inits=_items(InitSpec, body.get("inits", ["random"])),
+        train_sizes=_items(TrainSize, body.get("train_sizes", ["all"])),
+        image_size=_one(int, body.get("image_size", 64)),
+        similarity=_one(SimilaritySpec, body.get("similarity", {})),
+        compares=isinstance(sections, list) and any(isinstance(s, str) and s in COMPARING for s in sections),
+        known=frozenset(map(str, sources)),
+    )
+
+
+def _one(kind: Any, raw: Any) -> Any:
+    try:
+        return TypeAdapter(kind).validate_python(raw)
+    except ValidationError:
+        return None
+
+
+def _items(kind: Any, raw: Any) -> dict[int, Any]:
+    items = raw if isinstance(raw, list) else []
+    read = {place: _one(kind, item) for place, item in enumerate(items)}
+    return {place: item for place, item in read.items() if item is not None}
+
+
+def _datasets(parts: Readable, facts: Facts) -> Iterator[Fault]:
+    named: dict[tuple[str, ...], str] = {("dataset",): parts.dataset} if parts.dataset else {}
+    for name, source in parts.sources.items():
+        if source.pretrain:
+            named[("sources", name, "pretrain", "dataset")] = source.pretrain.dataset
+    for place, name in named.items():
+        if name not in facts.datasets:
+            yield Fault(
+                pointer=pointer(place),
+                message=f"there is no dataset {name!r}",
+                value=name,
+                allowed=list(facts.dataset_names),
+                nearest=nearest(name, facts.dataset_names),
+            )
+
+
+def _twins(parts: Readable, facts: Facts) -> Iterator[Fault]:
+    arms = {place: (init.label, init.source) for place, init in parts.inits.items()}
+    models = {place: entry.name for place, entry in parts.models.items()}
+    for field_name, items in (("models", models), ("inits", arms), ("train_sizes", parts.train_sizes)):
+        seen: list[Any] = []
+        for place, item in items.items():
+            if item in seen:
+                yield Fault(pointer=pointer([field_name, place]), message="is there twice", value=str(item))
+            seen.append(item)
+
+
+def _inits(parts: Readable, facts: Facts) -> Iterator[Fault]:
+    for place, init in parts.inits.items():
+        if init.source and init.source not in parts.known:
+            allowed = sorted(parts.known)
+            yield Fault(
+                pointer=pointer(["inits", place, "source"]),
+                message=f"there is no source {init.source!r} in this spec",
+                value=init.source,
+                allowed=allowed,
+                nearest=nearest(init.source, allowed),
+            )
+        for entry in parts.models.values():
+            if init.kind not in entry.inits:
+                yield Fault(
+                    pointer=pointer(["inits", place, "kind"] if init.kind != "random" else ["inits", place]),
+                    message=f"init {init.kind!r} does not fit {entry.name} ({_why_not(init.kind)})",
+                    value=init.kind,
+                    allowed=entry.inits,
+                    nearest=nearest(init.kind, entry.inits) or "random",
+                )
+
+
+def _why_not(kind: str) -> str:
+    return "it needs a first convolution of 5x5 or larger" if kind == "gabor" else "the model has no such tensors"
+
+
+def _sources(parts: Readable, facts: Facts) -> Iterator[Fault]:
+    used = {init.source for init in parts.inits.values()}
+    for name, source in parts.sources.items():
+        here = ["sources", name]
+        if source.weights and source.weights not in facts.weights:
+            yield Fault(
+                pointer=pointer([*here, "weights"]),
+                message=f"there are no weights {source.weights!r}",
+                value=source.weights,
+                allowed=list(facts.weight_names),
+                nearest=nearest(source.weights, facts.weight_names),
+            )
+        if source.timm and name in used:
+            yield from _timm(source.timm, parts, here)
+        if source.run:
+            yield from _run(source.run, parts, facts, here)
+
+
+def _timm(tag: str, parts: Readable, here: list[str]) -> Iterator[Fault]:
+    for entry in parts.models.values():
+        if not entry.sources or (tag != "default" and tag not in entry.sources):
+            yield Fault(
+                pointer=pointer([*here, "timm"]),
+                message=f"timm has no weights {tag!r} for {entry.name}",
+                value=tag,
+                allowed=["default", *entry.sources] if entry.sources else [],
+                nearest=nearest(tag, entry.sources),
+            )
+
+
+def _run(checkpoint: str, parts: Readable, facts: Facts, here: list[str]) -> Iterator[Fault]:
+    run_id, _, step = checkpoint.partition("@")
+    place = pointer([*here, "run"])
+    run = facts.runs.get(run_id)
+    if run is None:
+        yield Fault(pointer=place, message=f"there is no run {run_id!r}", value=checkpoint)
+        return
+    if run.steps is not None and step not in run.steps:
+        yield Fault(
+            pointer=place,
+            message=f"run {run_id} has no checkpoint {step!r}",
+            value=checkpoint,
+            allowed=[f"{run_id}@{name}" for name in sorted(run.steps)],
+        )
+    for entry in parts.models.values():
+        if entry.name != run.model:
+            yield Fault(pointer=place, message=f"run {run_id} is of {run.model}, not {entry.name}", value=checkpoint)
+
+
+def _image_size(parts: Readable, facts: Facts) -> Iterator[Fault]:
+    size = parts.image_size
+    if size is None:
+        return
+    for entry in parts.models.values():
+        multiple = entry.image_size_multiple
+        fitting = max(entry.min_image_size, round(size / multiple) * multiple)
+        if size < entry.min_image_size or size % multiple:
+            rule = f" in multiples of {multiple}" if multiple > 1 else ""
+            yield Fault(
+                pointer="/image_size",
+                message=f"{entry.name} needs images of {entry.min_image_size} px or more{rule}",
+                value=size,
+                allowed=[f">= {entry.min_image_size}{rule}"],
+                nearest=str(fitting),
+            )
+
+
+def _train_sizes(parts: Readable, facts: Facts) -> Iterator[Fault]:
+    splits = facts.datasets[parts.dataset].splits if parts.dataset in facts.datasets else None
+    for place, size in parts.train_sizes.items():
+        if splits and size != "all" and size > splits["train"]:
+            yield Fault(
+                pointer=pointer(["train_sizes", place]),
+                message=f"the train split has {splits['train']} images",
+                value=size,
+                allowed=["all", f"1 .. {splits['train']}"],
+                nearest=str(splits["train"]),
+            )
+
+
+def probe_images(similarity: SimilaritySpec, splits: dict[str, int] | None) -> int:
+    """How many probe images a comparison would use."""
+    wanted = similarity.images or DEFAULT_PROBE_IMAGES
+    return min(wanted, splits["test"]) if splits else wanted
+
+
+def _probe_images(parts: Readable, facts: Facts) -> Iterator[Fault]:
+    splits = facts.datasets[parts.dataset].splits if parts.dataset in facts.datasets else None
+    if parts.similarity and splits and parts.compares and (parts.similarity.images or 0) > splits["test"]:
+        yield Fault(
+            pointer="/similarity/images",
+            message=f"the test split has {splits['test']} images",
+            value=parts.similarity.images,
+            allowed=[f"1 .. {splits['test']}"],
+            nearest=str(splits["test"]),
+        )
+
+
+def _samples(parts: Readable, facts: Facts) -> Iterator[Fault]:
+    if not (parts.compares and parts.similarity and parts.image_size):
+        return
+    chosen = [m for m in parts.similarity.measures if m in SAMPLE_HUNGRY]
+    if not chosen or "measures" not in parts.similarity.model_fields_set:
+        return
+    splits = facts.datasets[parts.dataset].splits if parts.dataset in facts.datasets else None
+    images = probe_images(parts.similarity, splits)
+    for entry in parts.models.values():
+        for stage in entry.stages:
+            per_image = samples_per_image(entry, stage, parts.image_size, parts.similarity)
+            enough = stage.channels // per_image + 1
+            if images >= enough:
+                continue
+            possible = splits is None or enough <= splits["test"]
+            yield Fault(
+                pointer="/similarity/images" if possible else "/similarity/measures",
+                message=f"{' and '.join(chosen)} of {entry.name} {stage.name} ({stage.channels} channels) need more "
+                f"samples than channels; {images} images x {per_image} positions = {images * per_image}",
+                value=images if possible else list(parts.similarity.measures),
+                allowed=[f">= {enough}"] if possible else ["svcca", "cka"],
+                nearest=str(enough) if possible else "svcca",
+            )
+            break
+
+
+def samples_per_image(entry: ModelEntry, stage: Stage, image_size: int, similarity: SimilaritySpec) -> int:
+    """Samples that one image gives at a stage."""
+    return min(similarity.positions_per_image, entry.positions(stage, image_size))
+
+
+def sample_warnings(spec: ExperimentSpec, splits: dict[str, int] | None) -> list[str]:
+    """Stages whose similarity will rest on few samples per dimension."""
+    images, found = probe_images(spec.similarity, splits), []
+    for name in spec.models:
+        entry = catalogue()[name]
+        for stage in entry.stages:
+            n = images * samples_per_image(entry, stage, spec.image_size, spec.similarity)
+            if n < MIN_SAMPLES_PER_DIMENSION * stage.channels:
+                found.append(
+                    f"{name} {stage.name}: {n} samples for {stage.channels} channels, fewer than "
+                    f"{MIN_SAMPLES_PER_DIMENSION} per channel; read its similarity beside its null"
+                )
+    return found

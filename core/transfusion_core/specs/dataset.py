@@ -1,0 +1,154 @@
+"""Datasets: what a user registers, and what an ingest finds."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, StringConstraints, model_validator
+from pydantic_core import PydanticCustomError
+
+from transfusion_core.specs.base import Name, Record, Spec
+
+Task = Literal["multiclass", "ordinal", "multilabel"]
+RecipeName = Literal["demo-retina", "demo-chest", "demo-natural"]
+Split = Literal["train", "val", "test"]
+
+RECIPE_TASKS: dict[str, Task] = {
+    "demo-retina": "ordinal",
+    "demo-chest": "multilabel",
+    "demo-natural": "multiclass",
+}
+
+Location = Annotated[
+    str, StringConstraints(pattern=r"^(upload:[A-Za-z0-9._-]{1,128}|s3://.+|file:///.+)$", max_length=1024)
+]
+
+
+class RecipeSpec(Spec):
+    """Synthetic images, drawn by the platform itself."""
+
+    name: RecipeName
+    images: int = Field(default=2000, ge=50, le=1_000_000)
+    seed: int = Field(default=0, ge=0, lt=2**31)
+    size: int = Field(default=64, ge=16, le=512)
+    """Side of the drawn images in pixels."""
+
+
+class ColumnsSpec(Spec):
+    """Which columns of a CSV manifest mean what."""
+
+    file: str = "file"
+    label: str | list[str] = "label"
+    """One column of class names or grades, or for a multilabel task one column per label (1, 0, empty = missing)."""
+    split: str | None = None
+    patient: str | None = None
+
+
+class DatasetSpec(Spec):
+    """Labelled images with a fixed split."""
+
+    name: Name
+    kind: Literal["recipe", "npz", "folder", "csv"]
+    task: Task | None = None
+    """Taken from the recipe where there is one, else `multiclass`."""
+    recipe: RecipeSpec | None = None
+    location: Location | None = None
+    columns: ColumnsSpec | None = None
+    manifest: str | None = None
+    """For `csv`: the manifest's name, where the location holds several CSV files."""
+    skip_unreadable: bool = False
+    """Leave out files that cannot be read, and list them, instead of failing."""
+    split_seed: int = Field(default=0, ge=0, lt=2**31)
+    """Draws the splits that the data do not bring: by patient where patients are known."""
+    val_share: float = Field(default=0.15, gt=0, lt=0.5)
+    test_share: float = Field(default=0.2, gt=0, lt=0.5)
+
+    @model_validator(mode="after")
+    def _check_kind(self) -> Self:
+        wanted, unwanted = ("recipe", "location") if self.kind == "recipe" else ("location", "recipe")
+        if getattr(self, wanted) is None:
+            raise PydanticCustomError(
+                "needs", "a dataset of kind '{kind}' needs '{field}'", {"kind": self.kind, "field": wanted}
+            )
+        if getattr(self, unwanted) is not None:
+            raise PydanticCustomError(
+                "excess",
+                "a dataset of kind '{kind}' takes no '{field}'",
+                {"kind": self.kind, "field": unwanted},
+            )
+        if self.kind != "csv" and (self.columns or self.manifest):
+            raise PydanticCustomError("excess", "'columns' and 'manifest' are for kind 'csv'", {})
+        if self.recipe and self.task not in (None, RECIPE_TASKS[self.recipe.name]):
+            raise PydanticCustomError(
+                "task",
+                "recipe '{recipe}' is {task}",
+                {"recipe": self.recipe.name, "task": RECIPE_TASKS[self.recipe.name]},
+            )
+        return self
+
+    def resolved(self) -> Self:
+        """The same spec with its defaults filled in."""
+        task = self.task or (RECIPE_TASKS[self.recipe.name] if self.recipe else "multiclass")
+        columns = (self.columns or ColumnsSpec()) if self.kind == "csv" else None
+        return self.model_copy(update={"task": task, "columns": columns})
+
+
+def demo_dataset(name: str) -> DatasetSpec | None:
+    """The dataset behind a demo name: these need no registration before a spec names them."""
+    if name not in RECIPE_TASKS:
+        return None
+    return DatasetSpec.model_validate({"name": name, "kind": "recipe", "recipe": {"name": name}}).resolved()
+
+
+class FileFault(Record):
+    """A file or row that could not be used."""
+
+    file: str
+    row: int | None = None
+    """Row of the manifest, counted from 1 without the header."""
+    message: str
+
+
+class StoredObject(Record):
+    """Bytes in the store."""
+
+    key: str
+    size_bytes: int
+    sha256: str
+
+
+class IngestResult(Record):
+    """What an ingest found, and where it put it."""
+
+    digest: str
+    """sha256 over images, labels, patients and split."""
+    task: Task
+    images: int
+    classes: list[str]
+    """Class or label names, in label order; grades in order for an ordinal task."""
+    splits: dict[str, int]
+    channels: int
+    resolutions: dict[str, int] = {}
+    """`WIDTHxHEIGHT` to number of images, the most frequent first, ten at most."""
+    class_counts: dict[str, dict[str, int]] = {}
+    """Split to class to number of images; for multilabel the positives."""
+    faults: list[FileFault] = []
+    pack: StoredObject
+    """The images and labels as the training reads them."""
+
+
+class Dataset(Record):
+    """A registered dataset version."""
+
+    id: str
+    name: str
+    """`name@version`."""
+    state: str
+    digest: str | None = None
+    images: int | None = None
+    task: Task
+    classes: list[str] = []
+    splits: dict[str, int] = {}
+    faults: list[FileFault] = []
+    spec: dict[str, Any]
+    job: str
+    created_at: str
+    reason: str | None = None

@@ -1,0 +1,334 @@
+"""From an experiment's spec to its jobs: pure, in a stable order, the same spec always giving the same keys."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations, product
+from typing import Any
+
+from transfusion_core.specs.check import (
+    COMPARING,
+    SAMPLE_HUNGRY,
+    probe_images,
+    sample_warnings,
+    samples_per_image,
+)
+from transfusion_core.specs.comparison import ComparisonSpec, Measure, SimilaritySpec
+from transfusion_core.specs.dataset import DatasetSpec
+from transfusion_core.specs.experiment import ExperimentSpec, Plan, PlannedRun, SourceSpec
+from transfusion_core.specs.facts import DatasetFacts, Facts, RunFacts
+from transfusion_core.specs.init import Init, InitSpec, SourceRef
+from transfusion_core.specs.job import CheckpointRef, CompareJob, JobDraft, TrainJob
+from transfusion_core.specs.keys import digest
+from transfusion_core.specs.model import catalogue
+
+MACS_PER_SECOND = 30e9
+"""Assumed speed of training and inference on a small CPU, for estimates only."""
+TRAIN_COST = 3
+"""A training step costs about three forward passes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expansion:
+    """An experiment as jobs, those that others need first."""
+
+    spec: ExperimentSpec
+    """Resolved: defaults filled in, versions pinned."""
+    digest: str
+    drafts: list[JobDraft]
+    new_datasets: list[DatasetSpec]
+    """Demo datasets that this experiment is the first to name."""
+    warnings: list[str]
+
+    def of_kind(self, kind: str) -> list[JobDraft]:
+        """The drafts of one kind."""
+        return [draft for draft in self.drafts if draft.kind == kind]
+
+    @property
+    def cells(self) -> list[JobDraft]:
+        """The runs of the grid, without source runs."""
+        return [draft for draft in self.of_kind("train") if draft.labels["role"] == "cell"]
+
+
+def expand(spec: ExperimentSpec, facts: Facts) -> Expansion:
+    """Expand a spec that has been checked against the same facts."""
+    spec, warnings = _resolve(spec, facts)
+    datasets = _datasets(spec, facts)
+    ingests = {facts_.name: facts_.ingest for facts_ in datasets}
+    sources = {
+        (name, model): _source_run(spec, model, source, ingests)
+        for name, source in spec.sources.items()
+        for model in spec.models
+        if source.pretrain and any(init.source == name for init in spec.inits)
+    }
+    cells = [_cell(spec, facts, cell, ingests[spec.dataset], sources) for cell in _grid(spec)]
+    compares = _comparisons(spec, cells, ingests[spec.dataset])
+    needed = [*ingests.values(), *sources.values(), *cells, *compares]
+    drafts = list({draft.key: draft for draft in [*needed, _report(spec, needed)]}.values())
+    return Expansion(
+        spec=spec,
+        digest=digest(spec.model_dump(mode="json", exclude={"name", "cache", "priority"})),
+        drafts=drafts,
+        new_datasets=[facts_.spec for facts_ in datasets if not facts_.registered],
+        warnings=warnings,
+    )
+
+
+def _resolve(spec: ExperimentSpec, facts: Facts) -> tuple[ExperimentSpec, list[str]]:
+    dataset = facts.datasets[spec.dataset]
+    sources = {name: _resolve_source(source, facts) for name, source in spec.sources.items()}
+    images = probe_images(spec.similarity, dataset.splits) if dataset.splits else spec.similarity.images
+    similarity = spec.similarity.model_copy(update={"images": images})
+    resolved = spec.model_copy(
+        update={
+            "dataset": dataset.name,
+            "sources": sources,
+            "inits": [init.resolved() for init in spec.inits],
+            "similarity": similarity,
+        }
+    )
+    if not COMPARING.intersection(spec.sections):
+        return resolved, []
+    if "measures" in spec.similarity.model_fields_set:
+        return resolved, sample_warnings(resolved, dataset.splits)
+    measures, dropped = _possible_measures(resolved, probe_images(similarity, dataset.splits))
+    resolved = resolved.model_copy(update={"similarity": similarity.model_copy(update={"measures": measures})})
+    return resolved, [*dropped, *sample_warnings(resolved, dataset.splits)]
+
+
+def _resolve_source(source: SourceSpec, facts: Facts) -> SourceSpec:
+    if source.pretrain is None:
+        return source
+    pinned = facts.datasets[source.pretrain.dataset].name
+    return source.model_copy(update={"pretrain": source.pretrain.model_copy(update={"dataset": pinned})})
+
+
+def _possible_measures(spec: ExperimentSpec, images: int) -> tuple[list[Measure], list[str]]:
+    """The default measures without those that the probe set is too small for, and why."""
+    for name in spec.models:
+        for stage in catalogue()[name].stages:
+            n = images * samples_per_image(catalogue()[name], stage, spec.image_size, spec.similarity)
+            if n <= stage.channels:
+                kept = [m for m in spec.similarity.measures if m not in SAMPLE_HUNGRY]
+                return kept, [f"cca is left out: {name} {stage.name} has {stage.channels} channels for {n} samples"]
+    return list(spec.similarity.measures), []
+
+
+def _datasets(spec: ExperimentSpec, facts: Facts) -> list[DatasetFacts]:
+    """The datasets an experiment needs, each once: its own first."""
+    by_name = {facts_.name: facts_ for facts_ in facts.datasets.values()}
+    used = {init.source for init in spec.inits}
+    pretrains = [source.pretrain for name, source in spec.sources.items() if name in used]
+    names = dict.fromkeys([spec.dataset, *(pretrain.dataset for pretrain in pretrains if pretrain)])
+    return [by_name[name] for name in names]
+
+
+@dataclass(frozen=True)
+class _Cell:
+    model: str
+    init: InitSpec
+    train_size: int | str
+    seed: int
+
+
+def _grid(spec: ExperimentSpec) -> Iterator[_Cell]:
+    for model, init, size, seed in product(spec.models, spec.inits, spec.train_sizes, range(spec.seeds)):
+        yield _Cell(model, init, size, seed)
+
+
+def _source_run(spec: ExperimentSpec, model: str, source: SourceSpec, ingests: dict[str, JobDraft]) -> JobDraft:
+    pretrain = source.pretrain
+    assert pretrain is not None
+    job = TrainJob(
+        dataset=ingests[pretrain.dataset].key,
+        model=model,
+        init=Init(kind="random"),
+        train_size="all",
+        seed=pretrain.seed,
+        image_size=spec.image_size,
+        training=pretrain.training,
+    )
+    labels = {"role": "source", "model": model, "init": "random", "source": None, "train_size": "all"}
+    return JobDraft.make(
+        "train",
+        job.model_dump(mode="json"),
+        needs=(job.dataset,),
+        labels={**labels, "seed": pretrain.seed, "dataset": pretrain.dataset},
+    )
+
+
+def _cell(
+    spec: ExperimentSpec,
+    facts: Facts,
+    cell: _Cell,
+    ingest: JobDraft,
+    sources: dict[tuple[str, str], JobDraft],
+) -> JobDraft:
+    ref = _source_ref(spec, facts, cell, sources)
+    job = TrainJob(
+        dataset=ingest.key,
+        model=cell.model,
+        init=Init(kind=cell.init.kind, bn=cell.init.bn, skip=cell.init.skip),
+        source=ref,
+        train_size=cell.train_size,
+        seed=cell.seed,
+        image_size=spec.image_size,
+        training=spec.training,
+    )
+    needs = (ingest.key, ref.run) if ref and ref.run else (ingest.key,)
+    labels = {"role": "cell", "model": cell.model, "init": cell.init.label, "source": cell.init.source}
+    return JobDraft.make(
+        "train",
+        job.model_dump(mode="json"),
+        needs=needs,
+        labels={**labels, "train_size": cell.train_size, "seed": cell.seed, "dataset": spec.dataset},
+    )
+
+
+def _source_ref(
+    spec: ExperimentSpec, facts: Facts, cell: _Cell, sources: dict[tuple[str, str], JobDraft]
+) -> SourceRef | None:
+    if cell.init.source is None:
+        return None
+    source = spec.sources[cell.init.source]
+    if source.pretrain:
+        return SourceRef(run=sources[cell.init.source, cell.model].key)
+    if source.run:
+        run_id, _, checkpoint = source.run.partition("@")
+        return SourceRef(run=facts.runs[run_id].key, checkpoint=checkpoint)
+    if source.weights:
+        return SourceRef(weights=facts.weights[source.weights])
+    tag = catalogue()[cell.model].sources[0] if source.timm == "default" else source.timm
+    return SourceRef(timm=tag)
+
+
+def _comparisons(spec: ExperimentSpec, cells: Sequence[JobDraft], ingest: JobDraft) -> list[JobDraft]:
+    drafts: list[JobDraft] = []
+    if {"movement", "reuse"}.intersection(spec.sections):
+        drafts += [_compare(spec, (cell, cell), ("init", "final"), ingest) for cell in cells]
+    if "similarity" in spec.sections:
+        drafts += [_compare(spec, pair, ("final", "final"), ingest) for pair in _pairs(cells)]
+    return drafts
+
+
+def _pairs(cells: Sequence[JobDraft]) -> Iterator[tuple[JobDraft, JobDraft]]:
+    """Pairs of trained networks of one model and train size: within each arm, and each arm against random."""
+    for a, b in combinations(cells, 2):
+        if any(a.labels[word] != b.labels[word] for word in ("model", "train_size")):
+            continue
+        same_arm = all(a.labels[word] == b.labels[word] for word in ("init", "source"))
+        if same_arm or a.labels["init"] == "random":
+            yield (a, b) if same_arm else (b, a)
+        elif b.labels["init"] == "random":
+            yield a, b
+
+
+def _compare(
+    spec: ExperimentSpec, runs: tuple[JobDraft, JobDraft], checkpoints: tuple[str, str], ingest: JobDraft
+) -> JobDraft:
+    a, b = (CheckpointRef(run=run.key, checkpoint=name) for run, name in zip(runs, checkpoints, strict=True))
+    words = ("init", "source", "seed")
+    labels = {
+        "role": "movement" if a.run == b.run else "similarity",
+        "model": runs[0].labels["model"],
+        "train_size": runs[0].labels["train_size"],
+        "pair": f"{runs[0].labels['init']}-{runs[1].labels['init']}",
+        "a": {word: runs[0].labels[word] for word in words} | {"checkpoint": checkpoints[0]},
+        "b": {word: runs[1].labels[word] for word in words} | {"checkpoint": checkpoints[1]},
+    }
+    job = compare_job(a, b, ingest.key, image_size=spec.image_size, similarity=spec.similarity)
+    return JobDraft.make(
+        "compare", job.model_dump(mode="json"), needs=(ingest.key, runs[0].key, runs[1].key), labels=labels
+    )
+
+
+def compare_job(
+    a: CheckpointRef,
+    b: CheckpointRef,
+    dataset: str,
+    *,
+    image_size: int,
+    similarity: SimilaritySpec,
+    layers: Any = "stages",
+    pairs: Any = "diagonal",
+) -> CompareJob:
+    """The job that measures two checkpoints on a dataset's probe images."""
+    return CompareJob(
+        a=a,
+        b=b,
+        dataset=dataset,
+        image_size=image_size,
+        layers=layers,
+        pairs=pairs,
+        measures=similarity.measures,
+        images=similarity.images,
+        seed=similarity.seed,
+        positions_per_image=similarity.positions_per_image,
+        variance=similarity.variance,
+    )
+
+
+def comparison_draft(spec: ComparisonSpec, a: RunFacts, b: RunFacts, dataset: str) -> JobDraft:
+    """A comparison that a user asked for by itself; `dataset` is an ingest job's key."""
+    refs = [CheckpointRef(run=run.key, checkpoint=name.partition("@")[2]) for run, name in ((a, spec.a), (b, spec.b))]
+    job = compare_job(
+        refs[0],
+        refs[1],
+        dataset,
+        image_size=a.image_size,
+        similarity=spec,
+        layers=spec.layers,
+        pairs=spec.pairs,
+    )
+    labels = {"role": "asked", "a": spec.a, "b": spec.b}
+    return JobDraft.make("compare", job.model_dump(mode="json"), needs=(dataset, a.key, b.key), labels=labels)
+
+
+def _report(spec: ExperimentSpec, needed: Sequence[JobDraft]) -> JobDraft:
+    cells = [{"key": draft.key, "kind": draft.kind, "labels": draft.labels} for draft in needed]
+    content = {
+        "experiment": spec.model_dump(mode="json", exclude={"name", "cache", "priority"}),
+        "jobs": cells,
+    }
+    return JobDraft.make(
+        "report",
+        content,
+        needs=tuple(draft.key for draft in needed),
+        needs_success=False,
+        labels={"role": "report"},
+    )
+
+
+def plan(expansion: Expansion, existing: frozenset[str]) -> Plan:
+    """What the expansion would do, where the jobs of `existing` keys are there already."""
+    new = [draft for draft in expansion.drafts if draft.key not in existing]
+    trainings = [TrainJob.read(draft.spec) for draft in new if draft.kind == "train"]
+    images = sum(job.training.steps * job.training.batch_size for job in trainings)
+    return Plan(
+        runs=[
+            PlannedRun(
+                **{word: draft.labels[word] for word in ("model", "init", "source", "train_size", "seed")},
+                key=draft.key,
+                exists=draft.key in existing,
+            )
+            for draft in expansion.cells
+        ],
+        jobs_by_kind=dict(Counter(draft.kind for draft in expansion.drafts)),
+        new_jobs=len(new),
+        images_to_train=images,
+        estimated_seconds=sum(map(_training_seconds, trainings)),
+        estimated_bytes=sum(_training_bytes(job) for job in trainings),
+        warnings=expansion.warnings,
+        digest=expansion.digest,
+        spec=expansion.spec.model_dump(mode="json"),
+    )
+
+
+def _training_seconds(job: TrainJob) -> float:
+    entry = catalogue()[job.model]
+    macs = entry.macs * (job.image_size / entry.default_image_size) ** 2
+    return round(job.training.steps * job.training.batch_size * macs * TRAIN_COST / MACS_PER_SECOND, 1)
+
+
+def _training_bytes(job: TrainJob) -> int:
+    return 4 * catalogue()[job.model].parameters * (job.training.checkpoints + 2)

@@ -1,0 +1,65 @@
+"""What a spec's names stand for in a service: looked up once, before a spec is checked and expanded."""
+
+from dataclasses import dataclass, field
+
+from transfusion_core.specs.dataset import DatasetSpec
+from transfusion_core.specs.job import JobDraft
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetFacts:
+    """One dataset version."""
+
+    name: str
+    """`name@version`."""
+    spec: DatasetSpec
+    ingest: JobDraft
+    registered: bool
+    """False for a demo dataset that nobody has named yet."""
+    splits: dict[str, int] | None = None
+    """Images per split; None until it is ingested, where it cannot be foretold."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFacts:
+    """One run whose checkpoint a spec names."""
+
+    key: str
+    model: str
+    dataset: str
+    """Key of its ingest job."""
+    image_size: int
+    steps: frozenset[str] | None
+    """Names of its checkpoints; None until it has ended."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What the names in one spec stand for. A name that is absent stands for nothing."""
+
+    datasets: dict[str, DatasetFacts] = field(default_factory=dict)
+    """By the name as written, with or without version."""
+    weights: dict[str, str] = field(default_factory=dict)
+    """Name of a weight file to its sha256."""
+    runs: dict[str, RunFacts] = field(default_factory=dict)
+    """By run id."""
+    dataset_names: tuple[str, ...] = ()
+    """All that could have been written, for the nearest name."""
+    weight_names: tuple[str, ...] = ()
+
+
+def ingest_draft(spec: DatasetSpec, fingerprint: str | None = None) -> JobDraft:
+    """The ingest of a dataset: its name does not count, what it reads does.
+
+    `fingerprint` stands for the bytes behind a location that can change (a folder, a bucket).
+    """
+    content = spec.resolved().model_dump(mode="json", exclude={"name"})
+    return JobDraft.make("ingest", {**content, "fingerprint": fingerprint})
+
+
+def foretold_splits(spec: DatasetSpec) -> dict[str, int] | None:
+    """Images per split where the spec alone decides them: drawn images. To within a few of what is drawn."""
+    if spec.recipe is None:
+        return None
+    test, val = int(spec.recipe.images * spec.test_share), int(spec.recipe.images * spec.val_share)
+    return {"train": spec.recipe.images - test - val, "val": val, "test": test}

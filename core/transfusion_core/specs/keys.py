@@ -1,0 +1,24 @@
+"""Content addresses: the same work has the same key, wherever and whenever it is asked for."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import Any
+
+EPOCHS = {"ingest": 1, "train": 1, "compare": 1, "probe": 1, "report": 1}
+"""Raised when a kind's code may give other numbers for the same spec."""
+
+
+def canonical(value: Any) -> str:
+    """JSON with sorted keys and no spaces; floats as Python's shortest exact form."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+
+
+def digest(value: Any) -> str:
+    """sha256 of the canonical JSON."""
+    return hashlib.sha256(canonical(value).encode()).hexdigest()
+
+
+def job_key(kind: str, spec: dict[str, Any], needs: Sequence[str]) -> str:
+    """The key of a job: kind, canonical spec, the keys of what it needs, the code epoch."""
+    return digest({"kind": kind, "spec": spec, "needs": sorted(needs), "epoch": EPOCHS[kind]})

@@ -1,0 +1,54 @@
+"""Models as the catalogue knows them: what can be said of a network without building it.
+
+The catalogue is a file made from the real models by `python -m transfusion_core.science.models.catalogue`;
+a test holds the two in step. It lets the API check specs where torch is not installed.
+"""
+
+import gzip
+import json
+from functools import cache
+from importlib.resources import files
+
+from transfusion_core.specs.base import Record
+
+
+class Stage(Record):
+    """A named part of a network, in forward order; its output can be tapped."""
+
+    name: str
+    """Module path of the stage's output, as `model.get_submodule` takes it."""
+    channels: int
+    stride: int
+    """Input pixels per output position and axis; 0 where the output has no positions (dense)."""
+
+
+class ModelEntry(Record):
+    """One model of the catalogue."""
+
+    name: str
+    family: str
+    parameters: int
+    """Trainable parameters with 3 input channels and 1000 classes."""
+    stages: list[Stage]
+    layers: list[str]
+    """Module paths that a comparison can tap, in forward order."""
+    min_image_size: int
+    image_size_multiple: int = 1
+    """Image sizes must be a multiple of this (patches of a transformer)."""
+    default_image_size: int
+    macs: int
+    """Multiply-adds of one forward pass at `default_image_size`."""
+    inits: list[str]
+    sources: list[str]
+    """Published weights that the platform can fetch where there is a network: timm tags."""
+
+    def positions(self, stage: Stage, image_size: int) -> int:
+        """Spatial positions of the stage's output at that image size."""
+        return 1 if stage.stride == 0 else max(1, -(-image_size // stage.stride)) ** 2
+
+
+@cache
+def catalogue() -> dict[str, ModelEntry]:
+    """Every model that can be named in a spec, by name."""
+    packed = files("transfusion_core.specs").joinpath("catalogue.json.gz").read_bytes()
+    return {entry["name"]: ModelEntry.model_validate(entry) for entry in json.loads(gzip.decompress(packed))}

@@ -1,0 +1,110 @@
+"""Presets: experiment specs with the dataset left open."""
+
+from typing import Any
+
+_RANDOM_AND_TRANSFER: list[Any] = ["random", {"kind": "pretrained", "source": "imagenet"}]
+_ALL_INITS: list[Any] = [*_RANDOM_AND_TRANSFER, {"kind": "mean_var", "source": "imagenet"}]
+_IMAGENET = {"imagenet": {"timm": "default"}}
+_NATURAL = {"natural": {"pretrain": {"dataset": "demo-natural", "training": {"steps": 2000}}}}
+_CBR = ["cbr-large-t", "cbr-large-w", "cbr-small", "cbr-tiny"]
+_PAPER_TRAINING = {"optimizer": "adam", "lr": 1e-3, "batch_size": 32, "steps": 150_000, "eval_every": 1000}
+"""Table 1's steps and batch; the optimiser and rate are third-party statements (science.md, section 4)."""
+
+
+def _on_natural(inits: list[Any]) -> list[Any]:
+    return [init if init == "random" else {**init, "source": "natural"} for init in inits]
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "quick": {
+        "name": "quick",
+        "models": ["cbr-tiny", "cbr-small", "resnet18"],
+        "sources": {"natural": {"pretrain": {"dataset": "demo-natural", "training": {"steps": 50, "eval_every": 25}}}},
+        "inits": _on_natural(_ALL_INITS),
+        "seeds": 2,
+        "image_size": 40,
+        "training": {"steps": 40, "eval_every": 10, "checkpoints": 1},
+        "similarity": {"measures": ["cca", "svcca", "cka"]},
+    },
+    "transfusion-table-1": {
+        "name": "Table 1: retina, random and transfer",
+        "models": ["resnet50", "inception_v3"],
+        "sources": _IMAGENET,
+        "inits": _RANDOM_AND_TRANSFER,
+        "seeds": 3,
+        "image_size": 587,
+        "training": _PAPER_TRAINING,
+        "sections": ["performance"],
+    },
+    "transfusion-table-2": {
+        "name": "Table 2: chest x-ray, random and transfer",
+        "models": ["resnet50"],
+        "sources": _IMAGENET,
+        "inits": _RANDOM_AND_TRANSFER,
+        "seeds": 3,
+        "image_size": 224,
+        "training": {**_PAPER_TRAINING, "optimizer": "sgd", "steps": 100_000},
+        "sections": ["performance"],
+    },
+    "transfusion-table-3": {
+        "name": "Table 3: 5,000 images, random and transfer",
+        "models": ["resnet50"],
+        "sources": _IMAGENET,
+        "inits": _RANDOM_AND_TRANSFER,
+        "train_sizes": [5000, "all"],
+        "seeds": 3,
+        "image_size": 587,
+        "training": _PAPER_TRAINING,
+        "sections": ["performance"],
+    },
+    "transfusion-figure-2": {
+        "name": "Figure 2: are the learned representations different",
+        "models": ["resnet50", "inception_v3"],
+        "sources": _IMAGENET,
+        "inits": _RANDOM_AND_TRANSFER,
+        "seeds": 3,
+        "image_size": 587,
+        "training": _PAPER_TRAINING,
+        "sections": ["similarity"],
+        "similarity": {"positions_per_image": 16},
+    },
+    "transfusion-figure-3": {
+        "name": "Figure 3: larger models move less",
+        "models": _CBR,
+        "sources": _NATURAL,
+        "inits": _on_natural(_RANDOM_AND_TRANSFER),
+        "seeds": 3,
+        "image_size": 224,
+        "training": _PAPER_TRAINING,
+        "sections": ["movement"],
+    },
+    "transfusion-figure-4": {
+        "name": "Figure 4: per-layer similarity before and after training",
+        "models": ["resnet50", "cbr-large-w"],
+        "sources": _NATURAL,
+        "inits": _on_natural(_RANDOM_AND_TRANSFER),
+        "seeds": 3,
+        "image_size": 224,
+        "training": _PAPER_TRAINING,
+        "sections": ["reuse"],
+    },
+    "transfusion-figure-5": {
+        "name": "Figure 5: convergence from random, transfer and Mean Var",
+        "models": ["resnet50", "inception_v3"],
+        "sources": _IMAGENET,
+        "inits": _ALL_INITS,
+        "seeds": 3,
+        "image_size": 587,
+        "training": _PAPER_TRAINING,
+        "sections": ["convergence"],
+    },
+    "transfusion-all": {
+        "name": "Transfusion: every section",
+        "models": ["resnet50", *_CBR],
+        "sources": _NATURAL,
+        "inits": _on_natural(_ALL_INITS),
+        "seeds": 3,
+        "image_size": 224,
+        "training": _PAPER_TRAINING,
+    },
+}

@@ -1,0 +1,164 @@
+"""Moments: one answer for every split of the samples, and no digits lost to a mean."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from transfusion_core.science.similarity import Moments, NonFiniteActivations, cca, linear_cka
+
+TENSORS = ("mean_x", "mean_y", "sxx", "sxy", "syy")
+
+
+def assert_same(one, other, *, rtol=1e-11):
+    assert one.n == other.n
+    mine, theirs = one.save(), other.save()
+    for name in mine:
+        scale = float(theirs[name].abs().max()) if theirs[name].numel() else 1.0
+        torch.testing.assert_close(mine[name], theirs[name], rtol=rtol, atol=rtol * max(scale, 1e-30))
+
+
+def test_one_batch_gives_the_textbook_scatter(layers, moments_of):
+    x, y = layers()
+    moments = moments_of(x, y)
+    np.testing.assert_allclose(moments.sxx / (moments.n - 1), np.cov(x.T), rtol=1e-12)
+    np.testing.assert_allclose(moments.sxy, (x - x.mean(0)).T @ (y - y.mean(0)), rtol=1e-11)
+    np.testing.assert_allclose(moments.mean_y, y.mean(0), rtol=1e-13)
+
+
+@settings(max_examples=20, deadline=None)
+@given(sizes=st.lists(st.integers(0, 40), min_size=1, max_size=6), p=st.integers(1, 6), q=st.integers(1, 6))
+def test_streaming_and_merging_equal_one_shot(sizes, p, q):
+    generator = np.random.default_rng([*sizes, p, q])
+    x, y = generator.standard_normal((sum(sizes), p)) + 4, generator.standard_normal((sum(sizes), q)) ** 3
+    whole, streamed, merged = Moments(p, q), Moments(p, q), Moments(p, q)
+    whole.update(x, y)
+    start = 0
+    for size in sizes:
+        part, rows = Moments(p, q), slice(start, start + size)
+        part.update(x[rows], y[rows])
+        streamed.update(x[rows], y[rows])
+        merged.merge(part)
+        start += size
+    assert_same(streamed, whole, rtol=1e-9)
+    assert_same(merged, whole, rtol=1e-9)
+
+
+def test_sample_by_sample_equals_one_shot(layers, moments_of):
+    x, y = layers(60)
+    moments = Moments(8, 5)
+    for row in range(60):
+        moments.update(x[row : row + 1], y[row : row + 1])
+    assert_same(moments, moments_of(x, y), rtol=1e-10)
+
+
+def test_merge_is_symmetric_returns_itself_and_leaves_the_other_alone(layers, moments_of):
+    x, y = layers()
+    first, second = moments_of(x[:100], y[:100]), moments_of(x[100:], y[100:])
+    kept = second.save()
+    there, back = moments_of(x[:100], y[:100]).merge(second), moments_of(x[100:], y[100:]).merge(first)
+    assert_same(there, back)
+    assert first.merge(second) is first
+    assert all(torch.equal(kept[name], tensor) for name, tensor in second.save().items())
+
+
+def test_merging_itself_doubles_every_sample(layers, moments_of):
+    x, y = layers()
+    moments = moments_of(x, y)
+    assert_same(moments.merge(moments), moments_of(np.vstack([x, x]), np.vstack([y, y])))
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_a_large_mean_costs_no_digits(generator, moments_of, dtype):
+    x = (generator.standard_normal((4000, 6)) + 1e5).astype(dtype)
+    y = (x[:, :4].astype(np.float64) - 1e5 + generator.standard_normal((4000, 4)) + 1e5).astype(dtype)
+    exact_x, exact_y = x.astype(np.float64) - 1e5, y.astype(np.float64) - 1e5
+    moments = Moments(6, 4)
+    for rows in np.array_split(np.arange(4000), 7):
+        moments.update(x[rows], y[rows])
+    expected = moments_of(exact_x, exact_y)
+    np.testing.assert_allclose(moments.sxx, expected.sxx, rtol=1e-10, atol=1e-6)
+    np.testing.assert_allclose(cca(moments).values, cca(expected).values, atol=1e-9)
+    assert linear_cka(moments, debiased=True) == pytest.approx(linear_cka(expected, debiased=True), abs=1e-7)
+
+
+def test_a_neuron_that_never_varies_has_exactly_no_variance(moments_of):
+    x = np.full((1000, 2), 0.1)
+    moments = Moments(2, 2)
+    for rows in np.array_split(np.arange(1000), 9):
+        moments.update(x[rows], x[rows])
+    assert not moments.sxx.any()
+
+
+def test_what_was_saved_loads_as_the_same_moments(layers, moments_of):
+    x, y = layers()
+    moments = moments_of(x, y)
+    loaded = Moments.load(moments.save())
+    assert_same(loaded, moments, rtol=0)
+    loaded.update(x, y)
+    assert (loaded.n, moments.n) == (600, 300)
+    with pytest.raises(KeyError):
+        Moments.load({"mean_x": moments.mean_x, "mean_y": moments.mean_y})
+
+
+def test_saved_tensors_share_no_memory(layers, moments_of):
+    moments = moments_of(*layers())
+    saved = moments.save()
+    saved["sxx"].zero_()
+    assert moments.sxx.any()
+    assert len({tensor.data_ptr() for tensor in saved.values()}) == len(saved)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int64])
+def test_every_dtype_of_torch_is_read_at_its_own_precision(dtype):
+    x = torch.arange(12).reshape(6, 2).to(dtype)
+    moments = Moments(2, 2)
+    moments.update(x, x)
+    assert moments.sxx.dtype == torch.float64
+    assert moments.sxx[0, 0] == 70  # 4 (6.25 + 2.25 + 0.25) 2
+    assert moments.resolution_x == (torch.finfo(dtype).eps if dtype.is_floating_point else 2**-52)
+
+
+def test_numpy_arrays_that_are_read_only_reversed_or_long_are_read():
+    x = np.arange(12.0).reshape(6, 2)
+    x.flags.writeable = False
+    moments, expected = Moments(2, 2), Moments(2, 2)
+    moments.update(x[::-1], x.astype(np.longdouble)[::-1])
+    expected.update(x, x)
+    assert_same(moments, expected)
+
+
+def test_tensors_that_want_gradients_are_read_without_them():
+    moments = Moments(1, 1)
+    moments.update(torch.ones(3, 1, requires_grad=True), torch.ones(3, 1))
+    assert not moments.sxx.requires_grad
+
+
+def test_shapes_that_do_not_fit_are_refused_by_name():
+    moments = Moments(2, 3)
+    for x, y in [((4, 3), (4, 2)), ((4, 2), (5, 3)), ((4,), (4, 3))]:
+        with pytest.raises(ValueError, match=r"expected x \(n, 2\) and y \(n, 3\)"):
+            moments.update(torch.zeros(x), torch.zeros(y))
+    with pytest.raises(ValueError, match="cannot merge"):
+        moments.merge(Moments(3, 2))
+    with pytest.raises(ValueError, match="at least one neuron"):
+        Moments(0, 3)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_nan_and_infinity_are_refused_before_anything_is_added(bad):
+    moments = Moments(2, 2)
+    moments.update(torch.eye(2), torch.eye(2))
+    before = moments.save()
+    with pytest.raises(NonFiniteActivations, match="y holds NaN or infinity"):
+        moments.update(torch.eye(2), torch.tensor([[1.0, 2.0], [bad, 0.0]]))
+    assert all(torch.equal(before[name], tensor) for name, tensor in moments.save().items())
+
+
+def test_a_measure_sees_samples_that_came_after_the_last_measure(layers, moments_of):
+    x, y = layers()
+    moments = moments_of(x[:150], y[:150])
+    cca(moments)
+    moments.update(x[150:], y[150:])
+    np.testing.assert_allclose(cca(moments).values, cca(moments_of(x, y)).values, atol=1e-10)

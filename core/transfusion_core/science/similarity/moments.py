@@ -22,6 +22,8 @@ Samples: TypeAlias = Tensor | NDArray[Any]
 
 # Rows turned to float64 at a time: 8192 samples of 2048 neurons are 128 MiB.
 ROWS_AT_A_TIME = 8192
+# Fourth powers of activations are summed, and float64 ends at 1.8e308. Only float64 inputs can be this large.
+LARGEST = 1e70
 
 
 class Moments:
@@ -60,8 +62,8 @@ class Moments:
     def update(self, x: Samples, y: Samples) -> None:
         """Add samples x (n, p) and y (n, q) of any float dtype, row i of both from the same sample.
 
-        Raises ValueError on other shapes and `NonFiniteActivations` on NaN or infinity, before anything is
-        added.
+        Raises ValueError on other shapes and `NonFiniteActivations` on NaN, infinity or overflow, before
+        anything is added.
         """
         x, y = _as_tensor(x), _as_tensor(y)
         self._check(x, y)
@@ -73,9 +75,7 @@ class Moments:
         self.resolution_y = max(self.resolution_y, _resolution(y))
 
     def merge(self, other: "Moments") -> Self:
-        """Add the samples of `other`, which is left as it was, and return self. Raises ValueError on other p
-        or q.
-        """
+        """Add the samples of `other`, left as it was, and return self; ValueError on other p or q."""
         if (self.p, self.q) != (other.p, other.q):
             raise ValueError(
                 f"cannot merge moments of ({other.p}, {other.q}) into ({self.p}, {self.q}) neurons"
@@ -146,6 +146,8 @@ class Moments:
         for name, samples in (("x", x), ("y", y)):
             if not bool(samples.isfinite().all()):
                 raise NonFiniteActivations(f"{name} holds NaN or infinity in {len(samples)} samples")
+            if samples.dtype == torch.float64 and bool((samples.abs() > LARGEST).any()):
+                raise NonFiniteActivations(f"{name} holds numbers beyond {LARGEST:g}, whose moments overflow")
 
     def _update_block(self, x: Tensor, y: Tensor) -> None:
         """Add float64 rows: shift by the running mean, centre on their own mean, then move to the common

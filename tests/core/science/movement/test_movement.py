@@ -54,9 +54,7 @@ def test_movement_is_measured_in_float64(weights):
 
 def test_filter_correlation_ignores_scale_and_offset_of_a_filter_and_is_pearsons(weights):
     other = weights + 0.5 * torch.flip(weights, (0,))
-    expected = [
-        np.corrcoef(a.numpy().ravel(), b.numpy().ravel())[0, 1] for a, b in zip(weights, other, strict=True)
-    ]
+    expected = [np.corrcoef(a.numpy().ravel(), b.numpy().ravel())[0, 1] for a, b in zip(weights, other, strict=True)]
     assert filter_correlations(weights, other) == pytest.approx(expected, abs=1e-6)
     assert filter_correlations(weights, -3 * weights + 1) == pytest.approx([-1] * 8, abs=1e-6)
 
@@ -109,9 +107,7 @@ def test_nan_weights_have_a_reason_instead_of_a_number():
 def test_states_of_different_models_are_refused_with_every_difference():
     before = {"a": torch.zeros(2, 2), "b": torch.zeros(3), "c": torch.zeros(1)}
     after = {"a": torch.zeros(2, 3), "b": torch.zeros(3), "d": torch.zeros(1)}
-    with pytest.raises(
-        MismatchedStates, match=r"c is missing after; d is missing before; a is \(2, 2\) before"
-    ):
+    with pytest.raises(MismatchedStates, match=r"c is missing after; d is missing before; a is \(2, 2\) before"):
         weight_movement(before, after)
     with pytest.raises(MismatchedStates, match="shapes differ"):
         relative_l2(before["a"], after["a"])

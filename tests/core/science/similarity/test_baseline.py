@@ -5,8 +5,8 @@ from math import gamma
 
 import numpy as np
 import pytest
-import similarity_reference as reference
 
+import similarity_reference as reference
 from transfusion_core.science.similarity import (
     cca,
     iid_baseline,
@@ -18,7 +18,7 @@ from transfusion_core.science.similarity import (
     sampling_warnings,
 )
 
-# science.md section 5. Its .221 at d = 64, n = 1000 was one draw: the mean over many is .2155 with a spread of .002.
+# science.md section 5. Its .221 at d = 64, n = 1000 was one draw: the mean of 60 is .2155, their spread .002.
 TABLE = {
     (1000, 64): 0.2155, (2000, 64): 0.154, (5000, 64): 0.097, (10_000, 64): 0.068, (20_000, 64): 0.047,
     (1000, 512): 0.645, (2000, 512): 0.441, (5000, 512): 0.275, (10_000, 512): 0.193, (20_000, 512): 0.137,
@@ -92,9 +92,7 @@ def test_nothing_to_correlate_is_an_error():
 
 def test_noise_measures_as_much_as_its_baseline_says(generator, moments_of):
     n, p, q = 400, 40, 25
-    noise = [
-        moments_of(generator.standard_normal((n, p)), generator.standard_normal((n, q))) for _ in range(10)
-    ]
+    noise = [moments_of(generator.standard_normal((n, p)), generator.standard_normal((n, q))) for _ in range(10)]
     for measure in (cca, pwcca):
         mean = np.mean([measure(moments).mean for moments in noise])
         assert mean == pytest.approx(iid_baseline(n, p, q), abs=0.02)

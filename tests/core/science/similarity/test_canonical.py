@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-import similarity_reference as reference
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import similarity_reference as reference
 from transfusion_core.science.similarity import Moments, TooFewSamples, cca, pwcca, svcca
 
 MEASURES = [cca, svcca, pwcca]
@@ -33,9 +33,7 @@ def test_a_copy_has_similarity_one(layers, moments_of, measure):
 
 
 @pytest.mark.parametrize("measure", MEASURES)
-def test_cca_svcca_and_pwcca_do_not_depend_on_which_side_is_first_when_widths_differ(
-    layers, moments_of, measure
-):
+def test_cca_svcca_and_pwcca_do_not_depend_on_which_side_is_first_when_widths_differ(layers, moments_of, measure):
     x, y = layers(300, 9, 4)
     assert measure(moments_of(x, y)).mean == pytest.approx(measure(moments_of(y, x)).mean, abs=1e-11)
 
@@ -77,9 +75,7 @@ def test_cca_keeps_neurons_of_any_scale(layers, moments_of):
 def test_one_common_scale_however_extreme_changes_nothing(layers, moments_of, factor):
     x, y = layers()
     for measure in MEASURES:
-        assert measure(moments_of(x * factor, y)).mean == pytest.approx(
-            measure(moments_of(x, y)).mean, abs=1e-10
-        )
+        assert measure(moments_of(x * factor, y)).mean == pytest.approx(measure(moments_of(x, y)).mean, abs=1e-10)
 
 
 def test_svcca_is_invariant_to_rotation_but_not_to_invertible_maps(layers, generator, moments_of):
@@ -92,14 +88,10 @@ def test_svcca_is_invariant_to_rotation_but_not_to_invertible_maps(layers, gener
     assert abs(scaled.mean - plain.mean) > 0.05
 
 
-def test_pwcca_is_invariant_to_maps_of_the_other_layer_but_not_of_the_reference(
-    layers, generator, moments_of
-):
+def test_pwcca_is_invariant_to_maps_of_the_other_layer_but_not_of_the_reference(layers, generator, moments_of):
     x, y = layers(300, 8, 5)  # y is the reference
     plain = pwcca(moments_of(x, y)).mean
-    assert pwcca(moments_of(x @ well_conditioned(generator, 8) + 1, y)).mean == pytest.approx(
-        plain, abs=1e-10
-    )
+    assert pwcca(moments_of(x @ well_conditioned(generator, 8) + 1, y)).mean == pytest.approx(plain, abs=1e-10)
     assert pwcca(moments_of(x, -7 * y[:, ::-1] + 100)).mean == pytest.approx(plain, abs=1e-10)
     assert abs(pwcca(moments_of(x, y * np.array([100, 1, 1, 1, 1]))).mean - plain) > 1e-3
 
@@ -167,9 +159,7 @@ def test_half_precision_input_stays_near_its_float64_values(layers, dtype):
     x, y = (torch.from_numpy(layer).to(dtype) for layer in layers())
     moments = Moments(8, 5)
     moments.update(x, y)
-    np.testing.assert_allclose(
-        cca(moments).values, reference.cca(x.double().numpy(), y.double().numpy()), atol=1e-8
-    )
+    np.testing.assert_allclose(cca(moments).values, reference.cca(x.double().numpy(), y.double().numpy()), atol=1e-8)
 
 
 @pytest.mark.parametrize("measure", [cca, pwcca])
@@ -178,9 +168,7 @@ def test_as_many_neurons_as_samples_is_refused_with_sizes_and_a_way_out(generato
     with pytest.raises(TooFewSamples, match=r"n = 20 .* p = 20 and q = 3 .* svcca or linear cka") as caught:
         measure(moments_of(x, y))
     assert (caught.value.n, caught.value.p, caught.value.q) == (20, 20, 3)
-    assert measure(moments_of(x[:, :19], y)).mean == pytest.approx(
-        1
-    )  # 19 directions fill all that 20 samples have
+    assert measure(moments_of(x[:, :19], y)).mean == pytest.approx(1)  # 19 directions fill all that 20 samples have
 
 
 def test_svcca_works_with_fewer_samples_than_neurons(generator, moments_of):

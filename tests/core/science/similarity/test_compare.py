@@ -90,9 +90,7 @@ def test_the_batch_size_and_the_chunks_change_nothing(images):
 
 
 def test_the_seed_draws_other_positions(images):
-    first, second = (
-        run(network(0), network(1), images, seed=seed, measures=["cca"])[0].value for seed in (1, 2)
-    )
+    first, second = (run(network(0), network(1), images, seed=seed, measures=["cca"])[0].value for seed in (1, 2))
     assert first != second
 
 
@@ -114,9 +112,7 @@ def test_a_surrounding_autocast_is_switched_off(images):
 
 def test_progress_counts_batches(images):
     seen = []
-    run(
-        network(0), network(1), images, batch_size=10, progress=lambda done, total: seen.append((done, total))
-    )
+    run(network(0), network(1), images, batch_size=10, progress=lambda done, total: seen.append((done, total)))
     assert seen == [(1, 3), (2, 3), (3, 3)]
 
 
@@ -139,9 +135,7 @@ def test_a_dead_layer_has_a_reason_and_its_partner_is_not_harmed(images):
     dead, *_, alive = run(model, network(1), images, pairs=[("0", "0"), ("7", "7")], measures=["cka"])
     assert dead.value is None
     assert dead.reason == "the first layer does not vary over the 240 samples"
-    assert (
-        alive.reason == "the first layer does not vary over the 24 samples"
-    )  # nothing comes out of a dead layer
+    assert alive.reason == "the first layer does not vary over the 24 samples"  # nothing comes out of a dead layer
 
 
 def test_a_diverged_network_has_no_value_and_says_so(images):
@@ -164,10 +158,7 @@ def test_layers_with_channels_last_are_named_by_side(images):
             return self.turn(self.inner(x).permute(0, 2, 3, 1))
 
     model, other = Turned(), network(0)
-    same = compare(
-        model, other, images, pairs=[("turn", "0")], measures=["cca"], positions_per_image=10, batch_size=8, seed=0,
-        channels_last_a=["turn"],
-    )  # fmt: skip
+    same = run(model, other, images, pairs=[("turn", "0")], measures=["cca"], channels_last_a=["turn"])
     assert same[0].value == pytest.approx(1)
     assert (same[0].p, same[0].q) == (6, 6)
 

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-import similarity_reference as reference
 import torch
 
+import similarity_reference as reference
 from transfusion_core.science.similarity import Moments, cka_reason, linear_cka, linear_regression, procrustes
 
 SIZES = [(300, 8, 5), (60, 5, 8), (40, 6, 6), (30, 1, 7), (12, 40, 64), (4, 3, 3)]
@@ -91,10 +91,7 @@ def test_a_constant_layer_or_a_single_sample_has_no_value(generator, moments_of,
     assert measure(moments_of(x, constant)) is None
     assert measure(moments_of(constant, x)) is None
     assert measure(moments_of(x[:1], x[:1])) is None
-    assert (
-        linear_regression(moments_of(constant, x)).reason
-        == "the first layer does not vary over the 50 samples"
-    )
+    assert linear_regression(moments_of(constant, x)).reason == "the first layer does not vary over the 50 samples"
     assert cka_reason(moments_of(constant, constant)) == (
         "the first and the second layer does not vary over the 50 samples"
     )

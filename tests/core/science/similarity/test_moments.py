@@ -156,6 +156,11 @@ def test_nan_and_infinity_are_refused_before_anything_is_added(bad):
     assert all(torch.equal(before[name], tensor) for name, tensor in moments.save().items())
 
 
+def test_numbers_whose_moments_would_overflow_are_refused():
+    with pytest.raises(NonFiniteActivations, match=r"x holds numbers beyond 1e\+70"):
+        Moments(1, 1).update(np.array([[0.0], [1e71]]), np.zeros((2, 1)))
+
+
 def test_a_measure_sees_samples_that_came_after_the_last_measure(layers, moments_of):
     x, y = layers()
     moments = moments_of(x[:150], y[:150])

@@ -35,8 +35,7 @@ def test_positions_depend_on_seed_and_image_but_not_on_the_batch():
     a = torch.randn(7, 2, 8, 8)
     whole = to_samples(a, a, positions_per_image=5, seed=1).x
     parts = [
-        to_samples(a[i:j], a[i:j], positions_per_image=5, seed=1, first_image=i).x
-        for i, j in [(0, 3), (3, 4), (4, 7)]
+        to_samples(a[i:j], a[i:j], positions_per_image=5, seed=1, first_image=i).x for i, j in [(0, 3), (3, 4), (4, 7)]
     ]
     assert torch.equal(torch.cat(parts), whole)
     assert not torch.equal(to_samples(a, a, positions_per_image=5, seed=2).x, whole)

@@ -1,0 +1,34 @@
+"""The report of an experiment from its jobs' results."""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from transfusion_core.reporting.convergence import convergence
+from transfusion_core.reporting.movement import movement
+from transfusion_core.reporting.performance import performance
+from transfusion_core.reporting.representation import reuse, similarity
+from transfusion_core.reporting.study import Study, read_study
+from transfusion_core.specs.keys import digest
+from transfusion_core.specs.report import Report, ReportSection
+
+SECTIONS: dict[str, Callable[[Study], ReportSection]] = {
+    "performance": performance,
+    "similarity": similarity,
+    "movement": movement,
+    "reuse": reuse,
+    "convergence": convergence,
+}
+
+
+def build(experiment: dict[str, Any], jobs: Sequence[dict[str, Any]], *, now: datetime | None = None) -> Report:
+    """Every section that the experiment asked for, with what there is and what is missing.
+
+    `experiment` is the resolved spec; `jobs` are dicts with `kind, labels, state, reason, result`, where `result` is
+    the whole TrainResult, ComparisonResult or IngestResult as JSON, or None.
+    """
+    study = read_study(experiment, jobs)
+    sections = {name: SECTIONS[name](study) for name in study.spec.sections}
+    numbers = {name: section.model_dump(mode="json", exclude={"charts"}) for name, section in sections.items()}
+    created = (now or datetime.now(UTC)).isoformat(timespec="seconds").replace("+00:00", "Z")
+    return Report(digest=digest(numbers), created_at=created, sections=sections)

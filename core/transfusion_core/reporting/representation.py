@@ -1,0 +1,142 @@
+"""Figures 2 and 4: how alike the representations of trained networks are, and what training changes, layer by layer."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+from transfusion_core.reporting import charts
+from transfusion_core.reporting.published import figure_2
+from transfusion_core.reporting.statistics import summarise
+from transfusion_core.reporting.study import Pair, Study
+from transfusion_core.specs.comparison import PairResult
+from transfusion_core.specs.report import ReportSection, Row
+
+TOP_LAYERS = 2
+"""Figure 2 averages the top two layers."""
+
+
+class Measured(NamedTuple):
+    """One value with the value that independent noise would give."""
+
+    value: float
+    null_iid: float | None
+
+
+def similarity(study: Study) -> ReportSection:
+    """Figure 2: trained networks against each other, top layers averaged, then layer by layer."""
+    groups: dict[tuple[Any, ...], list[Pair]] = defaultdict(list)
+    for pair in study.done("similarity"):
+        groups[pair.model, pair.a["source"], pair.train_size, pair.pair].append(pair)
+    table = [row for key, pairs in groups.items() for row in _group_rows(study, key, pairs)]
+    missing = study.missing_pairs("similarity")
+    return ReportSection(
+        complete=not missing,
+        missing=missing,
+        text="Similarity of the representations of two trained networks on the same probe images, mean over all pairs "
+        f"of networks (n). Rows without a layer average the top {TOP_LAYERS} stages, as Figure 2 does. Read each value "
+        "beside null_iid, what independent noise of the same shape gives, and beside random-random, two networks that "
+        "share nothing but the data.",
+        charts={"figure-2": charts.figure_2(table)},
+        table=table,
+    )
+
+
+def _group_rows(study: Study, key: tuple[Any, ...], pairs: list[Pair]) -> Iterator[Row]:
+    model, source, train_size, pair = key
+    words = {"model": model, "init": pairs[0].a["init"], "source": source, "train_size": train_size, "pair": pair}
+    for measure in study.spec.similarity.measures:
+        tops = [top for each in pairs if (top := _top_layers(each, measure))]
+        known = figure_2(model, pair) if measure == "cca" else None
+        yield _row(
+            tops,
+            **words,
+            measure=measure,
+            published=known.value if known else None,
+            mark=known.mark if known else None,
+            reason=None if tops else _refusal(pairs, measure),
+        )
+        yield from _layer_rows(pairs, measure, words)
+
+
+def _top_layers(pair: Pair, measure: str) -> Measured | None:
+    """Mean over the top stages of one pair of networks; None unless all of them have a value."""
+    top = _of(pair, measure)[-TOP_LAYERS:]
+    values = [found.value for found in top if found.value is not None]
+    if len(values) < len(top) or not top:
+        return None
+    nulls = [found.null_iid for found in top if found.null_iid is not None]
+    return Measured(sum(values) / len(values), sum(nulls) / len(nulls) if len(nulls) == len(top) else None)
+
+
+def _of(pair: Pair, measure: str) -> list[PairResult]:
+    return [found for found in pair.result.results if found.measure == measure] if pair.result else []
+
+
+def _layer_rows(pairs: list[Pair], measure: str, words: dict[str, Any]) -> Iterator[Row]:
+    layers = dict.fromkeys((found.layer_a, found.layer_b) for pair in pairs for found in _of(pair, measure))
+    for stage, (layer, layer_b) in enumerate(layers, start=1):
+        found = [f for pair in pairs for f in _of(pair, measure) if (f.layer_a, f.layer_b) == (layer, layer_b)]
+        values = [Measured(f.value, f.null_iid) for f in found if f.value is not None]
+        yield _row(
+            values,
+            **words,
+            measure=measure,
+            layer=layer,
+            layer_b=layer_b if layer_b != layer else None,
+            stage=stage,
+            reason=None if values else next((f.reason for f in found if f.reason), "not measured"),
+        )
+
+
+def _refusal(pairs: list[Pair], measure: str) -> str:
+    reasons = [found.reason for pair in pairs for found in _of(pair, measure)[-TOP_LAYERS:] if found.reason]
+    return reasons[0] if reasons else "not measured"
+
+
+def _row(values: list[Measured], **words: Any) -> Row:
+    found = summarise([value.value for value in values])
+    nulls = [value.null_iid for value in values if value.null_iid is not None]
+    return Row(
+        **words,
+        value=found.mean if found else None,
+        sd=found.sd if found else None,
+        n=len(values),
+        interval=found.interval if found else None,
+        null_iid=sum(nulls) / len(nulls) if nulls else None,
+    )
+
+
+def reuse(study: Study) -> ReportSection:
+    """Figure 4: per-layer similarity of each network to itself before training, and pretrained minus random."""
+    table = list(before_after(study))
+    table += list(_differences(table))
+    missing = study.missing_pairs("movement")
+    return ReportSection(
+        complete=not missing,
+        missing=missing,
+        text="Similarity of each layer after training to the same layer before, mean over seeds: high means that the "
+        "layer kept what it started with. Rows with a pair are the difference to random: only where pretrained keeps "
+        "more than random does can features have been reused; a large network keeps much from any start.",
+        charts={"figure-4": charts.figure_4(table)},
+        table=table,
+    )
+
+
+def before_after(study: Study) -> Iterator[Row]:
+    """A row per arm x layer x measure: initialisation against final weights, mean over seeds."""
+    for arm in study.arms:
+        pairs = [pair for pair in study.done("movement") if pair.arm == arm]
+        for measure in study.spec.similarity.measures:
+            yield from _layer_rows(pairs, measure, arm.words)
+
+
+def _differences(rows: Iterable[Row]) -> Iterator[Row]:
+    """Each arm minus random at the same layer and measure."""
+    place = ("model", "train_size", "layer", "measure")
+    randoms = {tuple(getattr(row, word) for word in place): row for row in rows if row.init == "random"}
+    for row in [row for row in rows if row.init != "random"]:
+        random = randoms.get(tuple(getattr(row, word) for word in place))
+        if random is None or random.value is None or row.value is None:
+            continue
+        words = {word: getattr(row, word) for word in (*place, "init", "source", "stage")}
+        yield Row(**words, pair=f"{row.init}-random", value=row.value - random.value, n=min(row.n or 0, random.n or 0))

@@ -1,0 +1,129 @@
+"""Sections on made-up results whose right answers are known."""
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from studies import expansion, jobs
+
+from transfusion_core.reporting.build import SECTIONS, build
+from transfusion_core.specs.experiment import Section
+from transfusion_core.specs.report import Report, Row
+
+
+def report(failed: Any = lambda labels: False, **changes: Any) -> Report:
+    """The report of the example experiment, changed."""
+    expanded = expansion(**changes)
+    return build(expanded.spec.model_dump(mode="json"), jobs(expanded, failed=failed))
+
+
+def rows(made: Report, section: str, **words: Any) -> list[Row]:
+    """The rows of a section that have these words."""
+    return [row for row in made.sections[section].table if all(getattr(row, k) == v for k, v in words.items())]
+
+
+def test_every_section_of_the_spec_has_its_function() -> None:
+    assert set(SECTIONS) == set(Section.__args__)  # type: ignore[attr-defined]
+
+
+def test_a_whole_study_is_complete_and_holds_only_what_json_can_say() -> None:
+    made = report()
+    assert list(made.sections) == ["performance", "similarity", "movement", "reuse", "convergence"]
+    assert all(section.complete and not section.missing for section in made.sections.values())
+    json.dumps(made.model_dump(mode="json"), allow_nan=False)
+
+
+def test_table_1_is_mean_and_sd_over_seeds_with_the_published_value_beside_it() -> None:
+    (row,) = rows(report(), "performance", model="cbr-tiny", init="random", label=">=2", metric="auroc", pair=None)
+    assert row.value == pytest.approx(0.805)
+    assert row.sd == pytest.approx(0.01 / 2**0.5)
+    assert (row.n, row.published, row.mark) == (2, 0.958, "u")
+
+
+def test_the_difference_of_two_inits_is_paired_by_seed() -> None:
+    (row,) = rows(
+        report(seeds=3), "performance", model="resnet18", pair="pretrained-random", label=">=2", metric="auroc"
+    )
+    assert row.value == pytest.approx(0.06)
+    assert row.interval == pytest.approx([0.06, 0.06])
+    assert row.p_value == pytest.approx(1.0), "0.06 is not equivalent at a margin of 0.01"
+
+
+def test_figure_2_averages_the_top_two_stages_over_all_pairs_of_networks() -> None:
+    (row,) = rows(report(), "similarity", model="cbr-tiny", pair="pretrained-random", measure="cca", layer=None)
+    assert row.value == pytest.approx((0.8 + 0.7) / 2)
+    assert (row.n, row.null_iid, row.published, row.mark) == (4, pytest.approx(0.1), 0.360, "d")
+
+
+def test_figure_4_has_each_stage_and_the_difference_to_random() -> None:
+    made = report()
+    (kept,) = rows(made, "reuse", model="cbr-tiny", init="pretrained", layer="stage1", measure="cca", pair=None)
+    (gain,) = rows(made, "reuse", model="cbr-tiny", layer="stage1", measure="cca", pair="pretrained-random")
+    assert kept.value == pytest.approx(0.9)
+    assert gain.value == pytest.approx(0.3)
+
+
+def test_movement_has_weights_filters_and_representations() -> None:
+    made = report()
+    (moved,) = rows(made, "movement", model="cbr-tiny", init="random", layer="stage2", measure="relative_l2")
+    (filters,) = rows(made, "movement", model="cbr-tiny", init="random", measure="filter_correlation")
+    assert moved.value == pytest.approx(1.5)
+    assert filters.value == pytest.approx(0.7)
+    assert rows(made, "movement", model="cbr-tiny", init="random", layer="stage2", measure="cca")
+
+
+def test_steps_to_threshold_are_the_first_evaluated_step_at_or_above_it() -> None:
+    made = report()
+    words: dict[str, Any] = {"model": "cbr-tiny", "metric": "steps_to_threshold", "seed": None}
+    assert [row.value for row in rows(made, "convergence", **words)] == [40, 20, 40]
+
+
+def test_an_arm_that_never_gets_there_is_censored_not_averaged() -> None:
+    expanded = expansion()
+    done = jobs(expanded)
+    for job in done:
+        if job["labels"].get("init") == "mean_var" and job["labels"].get("seed") == 1:
+            job["result"]["series"][0]["values"] = [0.5, 0.5, 0.5, 0.5]
+    made = build(expanded.spec.model_dump(mode="json"), done)
+    (row,) = rows(made, "convergence", model="cbr-tiny", init="mean_var", metric="steps_to_threshold", seed=None)
+    assert (row.value, row.reason, row.n) == (None, "not reached", 1)
+
+
+def test_missing_cells_are_named_and_what_there_is_is_shown() -> None:
+    made = report(failed=lambda labels: labels.get("seed") == 1 and labels.get("init") == "random")
+    section = made.sections["performance"]
+    assert not section.complete
+    assert section.missing[0] == "cbr-tiny random, all images, seed 1 (failed: nan)"
+    (row,) = rows(made, "performance", model="cbr-tiny", init="random", label=">=2", metric="auroc", pair=None)
+    assert (row.n, row.sd, row.interval) == (1, None, None)
+
+
+def test_a_study_of_which_nothing_is_left_says_so_and_still_draws() -> None:
+    made = report(failed=lambda labels: bool(labels))
+    assert not any(section.complete for section in made.sections.values())
+    assert all(row.reason for row in made.sections["performance"].table)
+    assert {row.reason for row in made.sections["convergence"].table} == {
+        "no threshold: random has no result above chance"
+    }
+
+
+def test_two_reports_with_the_same_numbers_have_the_same_digest() -> None:
+    expanded = expansion()
+    spec, done = expanded.spec.model_dump(mode="json"), jobs(expanded)
+    first = build(spec, done, now=datetime(2026, 1, 1, tzinfo=UTC))
+    assert first.digest == build(spec, done).digest
+    assert first.digest != report(seeds=1).digest
+    assert first.created_at == "2026-01-01T00:00:00Z"
+
+
+def test_refused_measures_keep_their_reason() -> None:
+    expanded = expansion()
+    done = jobs(expanded)
+    for job in done:
+        for found in (job["result"] or {}).get("results", []):
+            if found["measure"] == "cca":
+                found.update(value=None, reason="too few samples")
+    made = build(expanded.spec.model_dump(mode="json"), done)
+    (row,) = rows(made, "similarity", model="cbr-tiny", pair="random-random", measure="cca", layer=None)
+    assert (row.value, row.reason) == (None, "too few samples")

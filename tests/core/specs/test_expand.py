@@ -1,0 +1,157 @@
+"""From a spec to jobs: stable order, stable keys, shared work."""
+
+import json
+from dataclasses import replace
+
+import pytest
+from pydantic import ValidationError
+from specs_examples import experiment, facts
+
+from transfusion_core.specs.check import check
+from transfusion_core.specs.comparison import ComparisonSpec
+from transfusion_core.specs.expand import Expansion, comparison_draft, expand, plan
+from transfusion_core.specs.experiment import ExperimentSpec
+from transfusion_core.specs.facts import Facts, RunFacts
+from transfusion_core.specs.job import CompareJob, TrainJob
+from transfusion_core.specs.presets import PRESETS
+
+
+def expanded(known: Facts | None = None, **changes: object) -> Expansion:
+    """The example, changed, as jobs."""
+    return expand(ExperimentSpec.model_validate(experiment(**changes)), known or facts())
+
+
+def test_the_grid_has_a_run_per_model_init_size_and_seed_in_the_order_of_the_spec() -> None:
+    cells = expanded(train_sizes=[100, "all"]).cells
+    words = [tuple(cell.labels[w] for w in ("model", "init", "train_size", "seed")) for cell in cells]
+    assert len(words) == 2 * 3 * 2 * 2
+    assert words[:5] == [
+        ("cbr-tiny", "random", 100, 0),
+        ("cbr-tiny", "random", 100, 1),
+        ("cbr-tiny", "random", "all", 0),
+        ("cbr-tiny", "random", "all", 1),
+        ("cbr-tiny", "pretrained", 100, 0),
+    ]
+
+
+def test_the_same_spec_gives_the_same_keys_whatever_its_name_and_order_of_fields() -> None:
+    body = experiment()
+    turned = dict(reversed(list(json.loads(json.dumps({**body, "name": "another"})).items())))
+    ours, theirs = (expand(ExperimentSpec.model_validate(b), facts()) for b in (body, turned))
+    assert [draft.key for draft in ours.drafts] == [draft.key for draft in theirs.drafts]
+    assert ours.digest == theirs.digest
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"image_size": 48}, {"training": {"steps": 61}}, {"dataset": "demo-chest"}, {"training": {"lr": 0.002}}],
+    ids=str,
+)
+def test_what_changes_the_numbers_changes_the_key_of_every_run(change: dict[str, object]) -> None:
+    ours, theirs = expanded(), expanded(**change)
+    assert {cell.key for cell in ours.cells}.isdisjoint(cell.key for cell in theirs.cells)
+
+
+def test_a_source_is_one_run_per_model_and_its_name_does_not_count() -> None:
+    ours = expanded()
+    assert [d.labels["model"] for d in ours.of_kind("train") if d.labels["role"] == "source"] == [
+        "cbr-tiny",
+        "resnet18",
+    ]
+    renamed = expanded(
+        sources={"other": {"pretrain": {"dataset": "demo-natural@1", "training": {"steps": 20}}}},
+        inits=["random", {"kind": "pretrained", "source": "other"}, {"kind": "mean_var", "source": "other"}],
+    )
+    assert {cell.key for cell in ours.cells} == {cell.key for cell in renamed.cells}
+
+
+def test_more_seeds_keep_the_runs_that_there_are() -> None:
+    few, more = expanded(seeds=2), expanded(seeds=3)
+    assert {cell.key for cell in few.cells} < {cell.key for cell in more.cells}
+    assert {d.key for d in few.of_kind("compare")} < {d.key for d in more.of_kind("compare")}
+
+
+def test_every_need_is_a_job_that_comes_before() -> None:
+    seen: set[str] = set()
+    for draft in expanded().drafts:
+        assert seen.issuperset(draft.needs), draft.labels
+        seen.add(draft.key)
+
+
+def test_networks_are_compared_within_each_arm_and_each_arm_with_random() -> None:
+    pairs = [d.labels["pair"] for d in expanded(models=["cbr-tiny"], sections=["similarity"]).of_kind("compare")]
+    assert sorted(set(pairs)) == [
+        "mean_var-mean_var",
+        "mean_var-random",
+        "pretrained-pretrained",
+        "pretrained-random",
+        "random-random",
+    ]
+    assert pairs.count("pretrained-random") == 4
+    assert pairs.count("random-random") == 1
+
+
+def test_sections_without_similarity_plan_no_comparisons() -> None:
+    assert expanded(sections=["performance", "convergence"]).of_kind("compare") == []
+
+
+def test_the_plan_counts_only_what_does_not_exist() -> None:
+    all_of_it = expanded()
+    fresh = plan(all_of_it, frozenset())
+    assert fresh.images_to_train == (12 * 60 + 2 * 20) * 32
+    assert fresh.jobs_by_kind["train"] == 14
+    assert not any(run.exists for run in fresh.runs)
+    again = plan(all_of_it, frozenset(draft.key for draft in all_of_it.drafts))
+    assert (again.new_jobs, again.images_to_train, again.estimated_seconds) == (0, 0, 0)
+    assert all(run.exists for run in again.runs)
+
+
+def test_the_resolved_spec_pins_versions_and_fills_defaults() -> None:
+    spec = expanded(dataset="demo-retina", similarity={}).spec
+    assert spec.dataset == "demo-retina@1"
+    assert spec.inits[2].bn == "reset"
+    assert spec.similarity.images == 400, "as many as the test split has"
+
+
+def test_default_measures_leave_out_cca_where_the_probe_set_is_too_small_and_say_so() -> None:
+    small = expanded(similarity={"images": 100})
+    assert small.spec.similarity.measures == ["svcca", "cka"]
+    assert "cca is left out: resnet18 layer4" in small.warnings[0]
+
+
+def test_few_samples_per_channel_are_a_warning() -> None:
+    assert any("fewer than 5 per channel" in warning for warning in expanded().warnings)
+
+
+def test_stored_job_specs_can_be_read_back() -> None:
+    for draft in expanded().drafts:
+        if draft.kind == "train":
+            TrainJob.read({**draft.spec, "of_a_newer_version": 1})
+        if draft.kind == "compare":
+            CompareJob.read(draft.spec)
+
+
+def test_a_comparison_of_its_own_equals_the_one_an_experiment_makes() -> None:
+    ours = expanded(models=["cbr-tiny"], sections=["reuse"])
+    draft, cell = ours.of_kind("compare")[0], ours.cells[0]
+    ingest = facts().datasets["demo-retina"].ingest.key
+    run = RunFacts(key=cell.key, model="cbr-tiny", dataset=ingest, image_size=64, steps=None)
+    spec = ComparisonSpec.model_validate(
+        {"a": "r1@init", "b": "r1@final", "measures": ["cca", "svcca", "cka"], "images": 300}
+    )
+    assert comparison_draft(spec, run, run, ingest).key == draft.key
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_is_a_spec_once_it_has_a_dataset(name: str) -> None:
+    body = {**PRESETS[name], "dataset": "demo-retina"}
+    large = {key: replace(found, splits=None) for key, found in facts().datasets.items()}
+    known = replace(facts(), datasets=large)
+    assert check(body, known) == []
+    expand(ExperimentSpec.model_validate(body), known)
+
+
+def test_specs_do_not_change_once_made() -> None:
+    spec = ExperimentSpec.model_validate(experiment())
+    with pytest.raises(ValidationError, match="frozen"):
+        spec.name = "other"  # type: ignore[misc]

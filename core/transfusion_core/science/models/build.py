@@ -52,7 +52,9 @@ def check_image_size(name: str, *, image_size: int) -> None:
     if image_size < entry.min_image_size:
         raise ImageSizeUnfit(f"{name} needs images of {entry.min_image_size} pixels or more, not {image_size}")
     if image_size % entry.image_size_multiple:
-        raise ImageSizeUnfit(f"{name} needs image sizes that are multiples of {entry.image_size_multiple}, not {image_size}")
+        raise ImageSizeUnfit(
+            f"{name} needs image sizes that are multiples of {entry.image_size_multiple}, not {image_size}"
+        )
 
 
 def create(name: str, *, classes: int, channels: int = 3, image_size: int) -> nn.Module:

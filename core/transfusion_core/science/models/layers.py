@@ -152,9 +152,7 @@ def _hooked(model: nn.Module, seen: Probe) -> Iterator[None]:
     def note(_module: nn.Module, _inputs: object, output: object, *, path: str) -> None:
         seen.see(path, output)
 
-    handles = [
-        module.register_forward_hook(partial(note, path=path)) for path, module in model.named_modules() if path
-    ]
+    handles = [module.register_forward_hook(partial(note, path=path)) for path, module in model.named_modules() if path]
     try:
         yield
     finally:

@@ -29,8 +29,9 @@ MOST = np.array([0, 2, 6, 12, 22])
 
 CELLS = 8
 """Lesions lie in cells of a grid of this side, one per cell at most: they never cover one another."""
-EXUDATE = np.array([0.22, 0.42, 0.30], np.float32)
-HAEMORRHAGE = np.array([-0.42, -0.26, -0.13], np.float32)
+EXUDATE = np.array([0.14, 0.25, 0.14], np.float32)
+HAEMORRHAGE = -EXUDATE
+"""Bright and dark cancel on average: no sum over the picture counts the lesions, only a detector of both kinds does."""
 VESSELS = 4
 _RECIPE = 1
 
@@ -129,7 +130,7 @@ def _lesions(chunk: Chunk, grade: NDArray[np.int64]) -> Lesions:
         y=cell_y[chosen].astype(np.float32) + jitter[..., 1],
         radius=chunk.uniform(0.055, 0.08, most),
         strength=chunk.uniform(0.7, 1.0, most),
-        bright=chunk.uniform(0, 1, most) < 0.6,
+        bright=chunk.uniform(0, 1, most) < 0.5,
     )
 
 

@@ -1,0 +1,47 @@
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+VENV := .venv
+BIN := $(VENV)/bin
+
+help: ## Show the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: $(VENV)/.installed ## Make .venv with everything; .venv/bin/transfusion works afterwards
+
+$(VENV)/.installed: pyproject.toml .ci/setup
+	bash .ci/setup $(VENV)
+	@touch $@
+
+demo: setup ## Run the quick experiment on the embedded platform and print its tables
+	@$(BIN)/python -m transfusion_client.demo
+
+format: setup ## Format and mend what ruff can mend
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+check: setup ## Formatting, lint, types, import contracts, OpenAPI and migrations in step with the code
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy core/transfusion_core api/transfusion_api worker/transfusion_worker clients/transfusion_client
+	$(BIN)/lint-imports
+	$(BIN)/python -m transfusion_api.openapi --check
+	$(BIN)/python -m pytest tests/core/db/test_migrations.py
+
+test: setup ## Run the whole suite
+	bash .ci/servers
+	$(BIN)/python -m pytest
+
+bench: setup ## Run the benchmarks, one after the other
+	@for script in tests/benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+soak: setup ## The long form of the fault tests
+	TRANSFUSION_SOAK=1 $(BIN)/python -m pytest tests/faults
+
+lock: setup ## Write deploy/requirements anew: pinned and hashed, without addresses
+	@for part in api worker; do $(BIN)/uv pip compile pyproject.toml --extra $$part --generate-hashes --no-annotate \
+	  --no-header --no-emit-index-url --no-emit-find-links --python-version 3.11 -q -o deploy/requirements/$$part.txt; done
+
+up: setup ## Start the embedded platform on port 8000
+	$(BIN)/transfusion up
+
+.PHONY: help setup demo format check test bench soak lock up

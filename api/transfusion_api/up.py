@@ -1,0 +1,122 @@
+"""`transfusion up`: the whole platform in one process on this machine. SQLite, a folder, and a real Celery worker inside.
+
+The worker is found by its entry point: this package does not import it.
+"""
+
+import fcntl
+import socket
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Annotated, Protocol
+
+import typer
+import uvicorn
+
+from transfusion_api.app import create_app
+from transfusion_core.db.engine import connect, migrate
+from transfusion_core.settings import Settings
+
+READY_TIMEOUT_SECONDS = 60.0
+STOP_TIMEOUT_SECONDS = 10.0
+
+
+class EmbeddedWorker(Protocol):
+    """What the worker package offers to be run inside this process."""
+
+    def start(self) -> None:
+        """Start claiming jobs, in threads."""
+
+    def stop(self) -> None:
+        """Stop softly: running jobs go back to the queue."""
+
+
+def embedded_settings(data: Path) -> Settings:
+    """Everything under one folder; loopback only, no keys."""
+    data = data.resolve()
+    return Settings(
+        mode="embedded",
+        database_url=f"sqlite:///{data / 'transfusion.db'}",
+        store_url=f"file://{data / 'store'}",
+        cache_dir=data / "cache",
+        broker_url="memory://",
+        poll_seconds=0.2,
+        beat_seconds=1.0,
+        lease_seconds=20.0,
+        grace_seconds=10.0,
+    )
+
+
+def up(
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 takes a free one.")] = 8000,
+    data: Annotated[Path, typer.Option(help="Folder of the database, the store and the cache.")] = Path(
+        "transfusion-data"
+    ),
+) -> None:
+    """Run the platform on this machine: service, worker, database and store in one process."""
+    data.mkdir(parents=True, exist_ok=True)
+    with _sole_owner(data), _listening(port) as listener:
+        settings = embedded_settings(data)
+        migrate(connect(settings.database_url))
+        serve(settings, listener)
+
+
+@contextmanager
+def _sole_owner(data: Path) -> Iterator[None]:
+    with (data / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            sys.exit(f"another 'transfusion up' is running on {data}; stop it, or choose another --data folder")
+        yield
+
+
+@contextmanager
+def _listening(port: int) -> Iterator[socket.socket]:
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(("127.0.0.1", port))
+        except OSError as error:
+            sys.exit(f"port {port} on 127.0.0.1 cannot be had ({error.strerror}); choose another with --port")
+        yield listener
+
+
+def serve(settings: Settings, listener: socket.socket) -> None:
+    """Run service and worker until SIGTERM or Ctrl-C, then stop the worker softly."""
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    worker = _worker(settings)
+    server = uvicorn.Server(uvicorn.Config(create_app(settings), log_level="warning", timeout_graceful_shutdown=5))
+    threading.Thread(target=_announce, args=(url,), daemon=True).start()
+    worker.start()
+    try:
+        server.run(sockets=[listener])
+    finally:
+        worker.stop()
+
+
+def _worker(settings: Settings) -> EmbeddedWorker:
+    found = list(entry_points(group="transfusion.embedded", name="worker"))
+    if not found:
+        sys.exit("the worker is not installed here: pip install 'transfusion[all]'")
+    worker: EmbeddedWorker = found[0].load()(settings)
+    return worker
+
+
+def _announce(url: str) -> None:
+    """Print the address once the platform is ready."""
+    deadline = time.monotonic() + READY_TIMEOUT_SECONDS
+    while time.monotonic() < deadline:
+        try:
+            with urllib.request.urlopen(f"{url}/readyz", timeout=5):
+                print(f"ready: {url}", flush=True)
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.1)
+    print(f"not ready after {READY_TIMEOUT_SECONDS:.0f} seconds; see {url}/readyz", file=sys.stderr, flush=True)

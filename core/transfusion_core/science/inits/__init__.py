@@ -1,0 +1,1 @@
+"""Initialisations: how a network's weights start, and a report of what became of each tensor."""

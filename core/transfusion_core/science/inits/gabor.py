@@ -63,7 +63,8 @@ def gabor_filter(height: int, width: int, *, angle: float, cycles_per_pixel: flo
     sigma = SIGMA_CYCLES / cycles_per_pixel
     wave = torch.exp(-(x**2 + y**2) / (2 * sigma**2)) * torch.cos(2 * math.pi * cycles_per_pixel * along)
     wave = wave - wave.mean()
-    return wave / wave.norm()
+    filtered: Tensor = wave / wave.norm()
+    return filtered
 
 
 def _centred(size: int) -> Tensor:

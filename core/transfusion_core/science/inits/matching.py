@@ -7,7 +7,7 @@ convolution (1 to 3 and 3 to 1) and a transformer's grid of positions.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from timm.layers import resample_abs_pos_embed
+from timm.layers.pos_embed import resample_abs_pos_embed
 from torch import Tensor, nn
 
 from transfusion_core.errors import DataError

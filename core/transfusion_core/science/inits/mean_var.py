@@ -28,7 +28,8 @@ def mean_var(
     found = match(model, source, head=head, skip=init.skip)
     start = _Start(model, found=found, bn=init.bn or "reset", head=list(head), seed=seed)
     with torch.no_grad():
-        return [start(name, tensor) for name, tensor in model.state_dict().items()]
+        reports = [start(name, tensor) for name, tensor in model.state_dict().items()]
+    return reports + found.unused
 
 
 def draw_like(source: Tensor, *, seed: int, name: str) -> Tensor:
@@ -81,8 +82,11 @@ class _Start:
 def is_norm(module: nn.Module) -> bool:
     """Whether all that the module holds itself is a normalisation's scale, shift and statistics.
 
-    timm has many norm classes of its own without a common base; they are told by being called so.
+    timm has many norm classes of its own without a common base; they are told by being called so. Global response
+    normalisation (ConvNeXt V2) is not one: its scale starts at 0 and is learnt like a weight.
     """
+    called = type(module).__name__.lower()
     own = {name for name, _ in module.named_parameters(recurse=False)}
     own |= {name for name, _ in module.named_buffers(recurse=False)}
-    return "norm" in type(module).__name__.lower() and bool(own) and own <= RESET_VALUES.keys()
+    named = "norm" in called and "responsenorm" not in called
+    return named and bool(own) and own <= RESET_VALUES.keys()

@@ -7,6 +7,7 @@ a limited child process without network.
 import pickle
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
 import timm
@@ -48,7 +49,7 @@ def load_weights(path: Path) -> dict[str, Tensor]:
             break
     if not isinstance(loaded, Mapping) or not loaded:
         raise SourceUnreadable(f"{path.name}: expected a state dict of tensors, got {type(loaded).__name__}")
-    return {str(name): _checked(path, str(name), value) for name, value in loaded.items()}
+    return {str(name): _checked(path.name, str(name), value) for name, value in loaded.items()}
 
 
 def map_keys(source: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
@@ -71,16 +72,16 @@ def timm_weights(tag: str, *, image_size: int | None = None, mirror: Path | None
     if not timm.is_model(tag.partition(".")[0]):
         raise SourceUnreachable(f"timm has no architecture {tag.partition('.')[0]!r}, which {tag!r} asks for")
     overlay = None if mirror is None else {"file": str(_mirrored(mirror, tag))}
-    options = {"img_size": image_size} if image_size is not None and takes_image_size(tag) else {}
+    options: dict[str, Any] = {"img_size": image_size} if image_size is not None and takes_image_size(tag) else {}
     try:
         model = timm.create_model(tag, pretrained=True, pretrained_cfg_overlay=overlay, **options)
     except (OSError, RuntimeError, ValueError) as error:
         told = str(error).partition("\n")[0]
         raise SourceUnreachable(
-            f"the weights {tag!r} cannot be fetched: the network or a mirror folder holding {tag}.safetensors is needed ({told})"
+            f"the weights {tag!r} cannot be fetched: the network is needed, or a mirror folder that holds "
+            f"{tag}.safetensors ({told})"
         ) from error
-    tensors: dict[str, Tensor] = model.state_dict()
-    return tensors
+    return {name: _checked(tag, name, tensor) for name, tensor in model.state_dict().items()}
 
 
 def _read(path: Path) -> object:
@@ -95,11 +96,11 @@ def _read(path: Path) -> object:
     raise SourceUnreadable(f"{path.name}: expected a file called .safetensors, .pt or .pth")
 
 
-def _checked(path: Path, name: str, value: object) -> Tensor:
+def _checked(origin: str, name: str, value: object) -> Tensor:
     if not isinstance(value, Tensor):
-        raise SourceUnreadable(f"{path.name}: expected a tensor at {name!r}, got {type(value).__name__}")
+        raise SourceUnreadable(f"{origin}: expected a tensor at {name!r}, got {type(value).__name__}")
     if value.is_floating_point() and not bool(torch.isfinite(value).all()):
-        raise SourceUnreadable(f"{path.name}: expected finite numbers, got NaN or infinity in {name!r}")
+        raise SourceUnreadable(f"{origin}: expected finite numbers, got NaN or infinity in {name!r}")
     return value.detach()
 
 
@@ -115,4 +116,5 @@ def _mirrored(mirror: Path, tag: str) -> Path:
     path = mirror / f"{tag}.safetensors"
     if not path.is_file():
         raise SourceUnreachable(f"the mirror folder holds no {path.name}")
+    load_weights(path)  # says what is wrong with the file better than timm does
     return path

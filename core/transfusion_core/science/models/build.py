@@ -1,5 +1,7 @@
 """From a model's name to the network: the CBR family and every timm classifier. Nothing is fetched here."""
 
+from typing import Any
+
 import timm
 import torch
 from timm.models import get_pretrained_cfg
@@ -40,7 +42,7 @@ def build_random(name: str, *, classes: int, channels: int = 3, image_size: int,
     Two calls with the same arguments give equal weights.
     """
     with torch.random.fork_rng(devices=[]):
-        torch.random.default_generator.manual_seed(derived_seed(seed, "init"))
+        torch.default_generator.manual_seed(derived_seed(seed, "init"))
         return build(name, classes=classes, channels=channels, image_size=image_size)
 
 
@@ -63,7 +65,7 @@ def create(name: str, *, classes: int, channels: int = 3, image_size: int) -> nn
         return Cbr(CBR[name], classes=classes, channels=channels)
     if not timm.is_model(name):
         raise ModelUnknown(f"no model is called {name!r}: expected one of {', '.join(CBR)} or a timm architecture")
-    options = {"img_size": image_size} if takes_image_size(name) else {}
+    options: dict[str, Any] = {"img_size": image_size} if takes_image_size(name) else {}
     model: nn.Module = timm.create_model(name, pretrained=False, num_classes=classes, in_chans=channels, **options)
     return model
 

@@ -64,7 +64,7 @@ def stages(model: nn.Module) -> list[str]:
     """Module paths of the stages that the network's authors or timm name, in forward order, at most twelve."""
     if isinstance(model, Cbr):
         return list(model.stage_names)
-    named = [info["module"] for info in stage_information(model)]
+    named = [str(info["module"]) for info in stage_information(model)]
     return _thinned([path for path in named if _exists(model, path)])
 
 

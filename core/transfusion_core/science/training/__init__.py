@@ -1,1 +1,1 @@
-"""Training one run: losses, schedule, loop, metrics and checkpoints. Tensors in, records out; no disk but checkpoints."""
+"""Training one run: losses, schedule, loop, metrics, checkpoints. Tensors in, records out."""

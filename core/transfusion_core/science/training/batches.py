@@ -1,10 +1,10 @@
-"""The images and labels of a run, and how a batch of them reaches the device. Pixels stay uint8 until they are there."""
+"""The images and labels of a run, and how a batch reaches the device. Pixels stay uint8 until then."""
 
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from transfusion_core.errors import DataError
 from transfusion_core.specs.dataset import Split, Task
@@ -70,6 +70,14 @@ def normalise(images: Tensor, *, mean: Tensor, std: Tensor) -> Tensor:
 def layout(device: torch.device) -> torch.memory_format:
     """Channels last on the CPU, where convolutions of the CBR family run about 1.2 times as fast in it (measured)."""
     return torch.channels_last if device.type == "cpu" else torch.contiguous_format
+
+
+def to_device(model: nn.Module, device: torch.device) -> None:
+    """Move the model, its convolutions in the layout of their device."""
+    model.to(device)
+    for parameter in model.parameters():
+        if parameter.dim() == 4:
+            parameter.data = parameter.data.contiguous(memory_format=layout(device))
 
 
 def flip(images: Tensor, mask: Tensor) -> Tensor:

@@ -12,13 +12,13 @@ from transfusion_core.errors import DataError
 
 
 def save_checkpoint(path: Path, state_dict: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Write plain contiguous CPU copies. Tied weights are written once per name, so loading needs no knowledge of ties."""
+    """Write plain contiguous CPU copies. Tied weights are written once per name: loading need not know of ties."""
     copies = {name: _plain_copy(name, tensor) for name, tensor in state_dict.items()}
     save_file(copies, path, metadata=dict(metadata))
 
 
 def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The tensors, on the CPU and independent of the file, and the metadata. DataError where it is no whole safetensors file."""
+    """The tensors, on the CPU and independent of the file, and the metadata. DataError for a file that is damaged."""
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name).clone() for name in list(file.keys())}

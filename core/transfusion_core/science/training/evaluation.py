@@ -28,7 +28,7 @@ def predict(model: nn.Module, data: TrainingData, *, rows: Tensor, device: torch
         with torch.inference_mode():
             parts = [
                 _logits(model, data, rows=part, device=device)
-                for part in rows.split(batch_images(data.images))
+                for part in torch.split(rows, batch_images(data.images))
                 if len(part)
             ]
     finally:

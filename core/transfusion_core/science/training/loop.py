@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from transfusion_core.errors import Diverged, JobCancelled
-from transfusion_core.science.training.batches import TrainingData, check_data, flip, layout, normalise
+from transfusion_core.science.training.batches import TrainingData, check_data, flip, normalise, to_device
 from transfusion_core.science.training.curves import Curves, TrainLoss
 from transfusion_core.science.training.evaluation import check_logits, evaluate
 from transfusion_core.science.training.hooks import Hooks, Point
@@ -22,7 +22,7 @@ from transfusion_core.science.training.losses import loss
 from transfusion_core.science.training.memory import memory_errors
 from transfusion_core.science.training.optimizers import build_optimizer
 from transfusion_core.science.training.schedule import checkpoint_name, checkpoint_steps, evaluation_steps
-from transfusion_core.science.training.seeds import derive
+from transfusion_core.science.training.seeds import seed_dropout
 from transfusion_core.specs.dataset import Split, Task
 from transfusion_core.specs.training import Metrics, Series, TrainingSpec
 
@@ -64,7 +64,7 @@ def train(
     check_data(data, task)
     size = f"{training.batch_size} images of {data.images.shape[3]} x {data.images.shape[2]} pixels"
     with memory_errors(f"training on batches of {size}"), _own_randomness(device):
-        model.to(device=device, memory_format=layout(device))  # type: ignore[call-overload]
+        to_device(model, device)
         return _Loop(model, data, training, task, seed, device, hooks or Hooks(), clock).run()
 
 
@@ -110,12 +110,12 @@ class _Loop:
         started = self.clock()
         images, labels = self._batch()
         self.model.train()
-        torch.manual_seed(derive(self.seed, "update", str(self.step)))  # dropout: a function of the step
+        seed_dropout(self.seed, step=self.step, device=self.device)
         logits = self.model(normalise(images, mean=self.data.mean, std=self.data.std))
         check_logits(logits, images=len(images), classes=len(self.data.classes))
         batch_loss = loss(self.task, logits, labels)
         self.optimizer.zero_grad(set_to_none=True)
-        batch_loss.backward()
+        torch.autograd.backward(batch_loss)
         self.optimizer.step()
         self.step += 1
         self.train_loss.add(self.step, batch_loss)

@@ -1,6 +1,7 @@
 """The loss of each task, as a mean over the batch.
 
-Labels of `multiclass` and `ordinal` are whole numbers (n,) from 0; those of `multilabel` are 0, 1 or NaN (missing), (n, labels).
+Labels of `multiclass` and `ordinal` are whole numbers (n,) from 0; those of `multilabel` are 0, 1 or NaN
+(missing), (n, labels).
 """
 
 import torch
@@ -11,7 +12,7 @@ from transfusion_core.specs.dataset import Task
 
 
 def loss(task: Task, logits: Tensor, labels: Tensor) -> Tensor:
-    """Scalar loss of logits (n, classes), in their dtype: softmax cross-entropy over classes or grades, or masked BCE."""
+    """Scalar loss of logits (n, classes), in their dtype: softmax cross-entropy, for multilabel masked BCE."""
     if task == "multilabel":
         return masked_bce(logits, labels)
     return functional.cross_entropy(logits, labels.to(torch.int64))

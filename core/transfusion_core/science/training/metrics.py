@@ -1,4 +1,4 @@
-"""The quality of scores on one split. A number that does not exist is None with its reason: never NaN, never a warning."""
+"""The quality of scores on one split. A number that does not exist is None with its reason, never NaN."""
 
 from collections.abc import Sequence
 
@@ -114,7 +114,7 @@ def _left_out(rows: Sequence[LabelMetrics]) -> str | None:
 
 
 def _broken_scores(logits: Tensor) -> str | None:
-    """Why no row has a number, where scores overflowed: finite weights can do that, e.g. before batch norm has settled."""
+    """Why no row has a number. Finite weights can overflow, e.g. before batch norm has settled."""
     broken = int((~logits.isfinite()).any(dim=1).sum())
     return f"scores not finite on {broken} of {len(logits)} images" if broken else None
 

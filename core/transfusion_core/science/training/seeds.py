@@ -18,3 +18,11 @@ def derive(seed: int, *names: str) -> int:
 def generator(seed: int, *names: str) -> torch.Generator:
     """A CPU generator at the start of the stream called `names`."""
     return torch.Generator().manual_seed(derive(seed, *names))
+
+
+def seed_dropout(seed: int, *, step: int, device: torch.device) -> None:
+    """Set torch's own generators, on the CPU and on `device`, to where the stream of a step starts."""
+    value = derive(seed, "dropout", str(step))
+    torch.default_generator.manual_seed(value)  # torch.manual_seed takes 0.3 ms where CUDA is not yet initialised
+    if device.type == "cuda":
+        torch.cuda.default_generators[device.index or 0].manual_seed(value)

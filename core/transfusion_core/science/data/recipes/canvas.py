@@ -84,7 +84,7 @@ def soft(field: Floats, sharpness: float) -> Floats:
 
 
 def to_bytes(planes: Floats) -> Images:
-    """Colour planes in [0, 1] (n, 3, h, w), which are overwritten, as bytes (n, h, w, 3)."""
+    """Colour planes in [0, 1] (n, 3, h, w), which are overwritten, as bytes: a view (n, h, w, 3) to be copied from."""
     np.multiply(planes, np.float32(255), out=planes)
     np.clip(planes, 0, 255, out=planes)
-    return np.ascontiguousarray(planes.astype(np.uint8).transpose(0, 2, 3, 1))
+    return planes.astype(np.uint8).transpose(0, 2, 3, 1)

@@ -1,0 +1,119 @@
+"""Shapes of answers that only the API has: pages of lists, curves, logs, uploads, API keys."""
+
+from typing import Annotated, Any, Generic, Literal, TypeVar
+
+from fastapi import Path, Query
+from pydantic import Field
+
+from transfusion_core.specs.base import Name, Record, Spec
+from transfusion_core.specs.dataset import Location
+from transfusion_core.specs.training import Series
+
+Item = TypeVar("Item")
+Limit = Annotated[int, Query(ge=1, le=200, description="Items on a page")]
+Cursor = Annotated[str | None, Query(max_length=500, description="`next` of the page before")]
+Id = Annotated[str, Path(max_length=128)]
+Filter = Annotated[str | None, Query(max_length=200)]
+
+
+class Page(Record, Generic[Item]):
+    """Some items of a list, and where the next ones begin."""
+
+    items: list[Item]
+    next: str | None = None
+    """Cursor of the next page; null on the last."""
+
+
+class RunMetrics(Record):
+    """A run's curves."""
+
+    series: list[Series]
+
+
+class RunLog(Record):
+    """A run's log, the oldest line first."""
+
+    lines: list[str]
+
+
+class CheckpointLink(Record):
+    """A checkpoint and where to download it."""
+
+    step: int
+    name: str
+    bytes: int
+    sha256: str
+    url: str
+    """Signed for 15 minutes, or a route of this API that takes the same key."""
+
+
+class Manifest(Record):
+    """Where a run's numbers come from."""
+
+    manifest: dict[str, Any] | None
+
+
+class UploadRequest(Spec):
+    """A file that will be uploaded."""
+
+    filename: Name
+    size_bytes: int = Field(ge=1, le=2**53)
+
+
+class Upload(Record):
+    """Where to send the bytes; afterwards the location `upload:ID` stands for them."""
+
+    id: str
+    url: str
+    method: Literal["PUT"] = "PUT"
+    headers: dict[str, str] = {}
+    """To be sent with the bytes. A url of this API takes the API key besides."""
+    size_bytes: int
+    state: str
+
+
+class WeightsRequest(Spec):
+    """A weight file to be named."""
+
+    name: Name
+    location: Location
+
+
+class WeightsFile(Record):
+    """A named weight file."""
+
+    name: str
+    sha256: str
+    size_bytes: int
+    suffix: str
+    created_at: str | None = None
+
+
+class KeyRequest(Spec):
+    """An API key to be made."""
+
+    name: str = Field(min_length=1, max_length=200)
+    role: Literal["read", "write", "admin"] = "read"
+    expires_in_days: int | None = Field(default=None, ge=1, le=3650)
+
+
+class Key(Record):
+    """An API key, without its secret."""
+
+    id: str
+    name: str
+    role: str
+    created_at: str | None = None
+    expires_at: str | None = None
+
+
+class NewKey(Key):
+    """An API key, with its secret: shown once."""
+
+    key: str
+
+
+class Health(Record):
+    """Whether a part of the service answers."""
+
+    status: Literal["ok"] = "ok"

@@ -1,0 +1,85 @@
+"""Request bodies: JSON read strictly, so that no NaN, no bottomless nesting and no broken text gets any further."""
+
+import json
+import math
+import re
+from collections.abc import Iterator
+from typing import Annotated, Any, NoReturn, TypeVar
+
+from fastapi import Depends, Request
+from pydantic import BaseModel, ValidationError
+
+from transfusion_core.errors import InvalidRequest
+from transfusion_core.specs.fault import Fault, faults_of, pointer
+
+MAX_DEPTH = 40
+"""Levels of nesting; the deepest spec has seven."""
+_NO_TEXT = re.compile("[\0\ud800-\udfff]")
+Model = TypeVar("Model", bound=BaseModel)
+
+
+async def raw_body(request: Request) -> bytes:
+    """The body as it came, within the size limit."""
+    kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+    if kind != "application/json" and not kind.endswith("+json"):
+        raise InvalidRequest(f"expected a JSON body with Content-Type: application/json, got {kind[:100]!r}")
+    return await request.body()
+
+
+def json_body(raw: Annotated[bytes, Depends(raw_body)]) -> Any:
+    """The body as JSON. InvalidRequest says where it is not JSON, or not JSON that can be stored."""
+    try:
+        value = json.loads(raw.decode(), parse_constant=_no_constant)
+    except RecursionError as error:
+        raise InvalidRequest(f"the body is nested more than {MAX_DEPTH} deep") from error
+    except ValueError as error:
+        raise InvalidRequest(f"the body is not JSON: {error}"[:300]) from error
+    faults = [fault for _, fault in zip(range(20), _unfit(value), strict=False)]
+    if faults:
+        raise InvalidRequest("The body cannot be stored as JSON.", faults=faults)
+    return value
+
+
+Body = Annotated[Any, Depends(json_body)]
+
+
+def read(model: type[Model], body: Any) -> Model:
+    """The body as a `model`; InvalidRequest has every fault."""
+    try:
+        return model.model_validate(body)
+    except ValidationError as error:
+        raise InvalidRequest(faults=faults_of(error, model)) from error
+
+
+def takes(model: type[BaseModel]) -> dict[str, Any]:
+    """OpenAPI's words for a route that reads a `model` itself; its schema is among the components."""
+    schema = {"$ref": f"#/components/schemas/{model.__name__}"}
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a JSON number")
+
+
+def _unfit(body: Any) -> Iterator[Fault]:
+    """What Python reads and a database does not: infinite numbers, lone surrogates, NUL, bottomless nesting."""
+    waiting: list[tuple[Any, tuple[str | int, ...]]] = [(body, ())]
+    while waiting:
+        value, place = waiting.pop()
+        if isinstance(value, str) and not _is_text(value):
+            yield Fault(pointer=pointer(place), message="expected text without NUL and lone surrogates")
+        elif isinstance(value, float) and not math.isfinite(value):
+            yield Fault(pointer=pointer(place), message="the number is too large")
+        elif isinstance(value, dict | list) and len(place) >= MAX_DEPTH:
+            yield Fault(pointer=pointer(place), message=f"nested more than {MAX_DEPTH} deep")
+        elif isinstance(value, dict):
+            if not all(map(_is_text, value)):
+                yield Fault(pointer=pointer(place), message="expected names without NUL and lone surrogates")
+            else:
+                waiting.extend((item, (*place, name)) for name, item in value.items())
+        elif isinstance(value, list):
+            waiting.extend((item, (*place, index)) for index, item in enumerate(value))
+
+
+def _is_text(text: str) -> bool:
+    return not _NO_TEXT.search(text)

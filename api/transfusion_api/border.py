@@ -1,0 +1,102 @@
+"""The outermost layer of the app: request ids, safe headers, who may speak to an embedded service, and plain 413s."""
+
+import ipaddress
+import uuid
+from urllib.parse import urlsplit
+
+from fastapi import Request
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from transfusion_api.problems import problem
+
+LOCAL_NAMES = frozenset({"127.0.0.1", "localhost", "[::1]"})
+HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "X-Frame-Options": "DENY",
+}
+PAGE_POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; img-src 'self' data:; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'"
+)
+"""Pages run no script and load nothing from anywhere else; styles stand inside the page."""
+
+
+class Border:
+    """Wraps the whole app, outside of the framework's own middleware."""
+
+    def __init__(self, app: ASGIApp, *, embedded: bool) -> None:
+        self.app = app
+        self.embedded = embedded
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, or refuse it before the app sees it."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        scope["transfusion.request_id"] = request_id = uuid.uuid4().hex
+        headed = _Headed(send, request_id)
+        request = Request(scope)
+        refused = self._refusal(request)
+        if refused:
+            code, status, detail = refused
+            await problem(request, status, code, detail)(scope, receive, headed.send)
+            return
+        await self.app(scope, receive, headed.send)
+        if headed.too_large:
+            answer = problem(request, 413, "too_large", "The request body is larger than this service takes.")
+            await answer(scope, receive, headed.send_on)
+
+    def _refusal(self, request: Request) -> tuple[str, int, str] | None:
+        if "\0" in request.scope["path"] or b"%00" in request.scope["query_string"]:
+            return "invalid", 422, "NUL characters are not taken in addresses."
+        if self.embedded and not _is_local(request):
+            return "not_allowed", 403, "An embedded service answers its own machine only, at 127.0.0.1 or localhost."
+        if not _same_origin(request.headers):
+            return "not_allowed", 403, "Pages of other origins may not use this service."
+        return None
+
+
+def _is_local(request: Request) -> bool:
+    """From a loopback address and to a loopback name: a foreign page that rebinds its name to 127.0.0.1 is refused."""
+    host = urlsplit(f"//{request.headers.get('host', '')}")
+    name = f"[{host.hostname}]" if ":" in (host.hostname or "") else host.hostname
+    return name in LOCAL_NAMES and request.client is not None and _is_loopback(request.client.host)
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return False
+
+
+def _same_origin(headers: Headers) -> bool:
+    origin = headers.get("origin")
+    return origin is None or urlsplit(origin).netloc == headers.get("host")
+
+
+class _Headed:
+    """Adds headers to the answer, and holds back the framework's plain-text 413, which is no problem document."""
+
+    def __init__(self, send: Send, request_id: str) -> None:
+        self._send = send
+        self._request_id = request_id
+        self.too_large = False
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            plain = Headers(raw=message["headers"]).get("content-type", "").startswith("text/plain")
+            self.too_large = message["status"] == 413 and plain
+        if not self.too_large:
+            await self.send_on(message)
+
+    async def send_on(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(raw=message["headers"])
+            headers["X-Request-Id"] = self._request_id
+            for name, value in HEADERS.items():
+                headers.setdefault(name, value)
+            headers.setdefault("Content-Security-Policy", PAGE_POLICY)
+        await self._send(message)

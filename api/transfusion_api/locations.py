@@ -1,0 +1,84 @@
+"""Where bytes may come from: finished uploads, files of this machine (embedded only), allow-listed buckets."""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from transfusion_api.service import Service
+from transfusion_core.db import uploads
+from transfusion_core.errors import InvalidRequest, NotFound
+from transfusion_core.settings import Settings
+from transfusion_core.specs.dataset import StoredObject
+from transfusion_core.specs.fault import Fault
+
+MAX_FILES = 1_000_000
+"""A folder of more files is not looked through within one request."""
+
+
+def fingerprint(service: Service, location: str | None) -> str | None:
+    """What stands for the bytes behind a location; None where the location itself does. InvalidRequest if unusable."""
+    if location is None:
+        return None
+    if location.startswith("upload:"):
+        return uploaded(service, location).sha256
+    if location.startswith("file:///"):
+        return _fingerprint_of_files(local_path(service.settings, location))
+    _check_allowed(service.settings, location)
+    return None
+
+
+def uploaded(service: Service, location: str) -> StoredObject:
+    """The object behind `upload:ID`, once all of its bytes are there."""
+    upload_id = location.removeprefix("upload:")
+    try:
+        upload = uploads.get(service.engine, upload_id)
+    except NotFound as error:
+        raise _unusable(location, f"there is no upload {upload_id!r}") from error
+    size_bytes = service.store.size(upload.key)
+    if size_bytes != upload.size_bytes:
+        raise _unusable(location, f"the upload has {size_bytes or 0} of {upload.size_bytes} bytes; PUT them first")
+    return StoredObject(key=upload.key, size_bytes=size_bytes, sha256=upload.sha256 or upload.id)
+
+
+def local_path(settings: Settings, location: str) -> Path:
+    """The file or folder of this machine behind `file:///...`."""
+    if settings.mode != "embedded":
+        raise _unusable(location, "files of the service's machine can be registered in embedded mode only")
+    path = Path(unquote(urlsplit(location).path))
+    if not path.exists():
+        raise _unusable(location, "there is no such file or folder")
+    return path
+
+
+def _check_allowed(settings: Settings, location: str) -> None:
+    prefixes = [prefix.rstrip("/") for prefix in settings.allowed_locations]
+    if not any(location == prefix or location.startswith(prefix + "/") for prefix in prefixes):
+        fault = Fault(
+            pointer="/location", message="is not under an allowed location", value=location, allowed=prefixes
+        )
+        raise InvalidRequest(faults=[fault])
+
+
+def _fingerprint_of_files(path: Path) -> str:
+    """sha256 over (relative path, size, mtime) of the files, in order of their names."""
+    sha256 = hashlib.sha256()
+    for count, file in enumerate(sorted(_files(path))):
+        if count >= MAX_FILES:
+            raise _unusable(str(path), f"has more than {MAX_FILES:,} files")
+        stat = file.stat()
+        line = f"{file.relative_to(path) if file != path else file.name}\0{stat.st_size}\0{stat.st_mtime_ns}\n"
+        sha256.update(line.encode("utf-8", "surrogateescape"))
+    return sha256.hexdigest()
+
+
+def _files(path: Path) -> Iterator[Path]:
+    if path.is_file():
+        yield path
+    for folder, _, names in os.walk(path):
+        yield from (Path(folder, name) for name in names if Path(folder, name).is_file())
+
+
+def _unusable(location: str, message: str) -> InvalidRequest:
+    return InvalidRequest(faults=[Fault(pointer="/location", message=message, value=location)])

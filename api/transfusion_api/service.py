@@ -1,0 +1,47 @@
+"""What every request handler is given: the settings, the database, the store and the doorbell, opened once."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Annotated
+
+from celery import Celery
+from fastapi import Depends, Request
+from sqlalchemy import Engine
+
+from transfusion_core import queue
+from transfusion_core.db import engine as databases
+from transfusion_core.settings import Settings
+from transfusion_core.store import Store, open_store
+
+
+@dataclass(frozen=True)
+class Service:
+    """The parts of one running API process."""
+
+    settings: Settings
+    engine: Engine
+    store: Store
+    celery: Celery
+
+    def ring(self, queues: Iterable[str]) -> None:
+        """Wake workers, after commit; a dead broker only makes them slower."""
+        queue.ring(self.celery, queues)
+
+
+def open_service(settings: Settings) -> Service:
+    """Connect lazily: nothing is asked of the database or the broker yet."""
+    return Service(
+        settings=settings,
+        engine=databases.connect(settings.database_url),
+        store=open_store(settings),
+        celery=queue.celery_app(settings.broker_url),
+    )
+
+
+def service_of(request: Request) -> Service:
+    """The service behind a request."""
+    service: Service = request.app.state.service
+    return service
+
+
+Serving = Annotated[Service, Depends(service_of)]

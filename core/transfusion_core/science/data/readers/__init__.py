@@ -1,0 +1,1 @@
+"""Readers: one per way in which people keep labelled images."""

@@ -1,0 +1,67 @@
+"""Reads MedMNIST's convention: one .npz with `{train,val,test}_{images,labels}`; `val` and `test` may be left out.
+
+Images are uint8 (n, h, w) or (n, h, w, 3); labels whole numbers (n,) or (n, 1), for a multilabel task 0 and 1 in (n, l).
+Nothing is unpickled, and an array's stated shape must fit its bytes before memory is taken for it.
+"""
+
+import math
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+from transfusion_core.errors import DataError
+from transfusion_core.science.data.samples import SPLITS, Arrays
+from transfusion_core.science.data.tree import Tree, open_tree
+from transfusion_core.specs.dataset import Split, Task
+
+MAX_GRADES = 10_000
+_HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+
+
+def read_npz(source: Path, *, task: Task) -> Arrays:
+    """The arrays of a MedMNIST-like file. Raises DataError."""
+    with open_tree(source) as tree:
+        names = {name.removesuffix(".npy") for name in tree.files()}
+        present = [split for split in SPLITS if f"{split}_images" in names]
+        if "train" not in present:
+            raise DataError(f"{source.name}: needs 'train_images' and 'train_labels'; it holds {sorted(names)}")
+        parts = [_part(tree, split, task) for split in present]
+    shapes = sorted({images.shape[1:] for images, _ in parts})
+    if len(shapes) > 1 or len({labels.shape[1:] for _, labels in parts}) > 1:
+        raise DataError(f"{source.name}: the splits differ in shape: images {shapes}")
+    splits: list[Split | None] = [split for split, (images, _) in zip(present, parts, strict=True) for _ in images]
+    labels = np.concatenate([labels for _, labels in parts])
+    return Arrays(np.concatenate([images for images, _ in parts]), labels, _classes(labels, task), splits)
+
+
+def _part(tree: Tree, split: Split, task: Task) -> tuple[NDArray[np.uint8], Any]:
+    images, labels = _array(tree, f"{split}_images"), _array(tree, f"{split}_labels")
+    if images.dtype != np.uint8 or images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[3] not in (1, 3)):
+        raise DataError(f"{split}_images: expected uint8 (n, h, w) or (n, h, w, 3), found {images.dtype} {images.shape}")
+    if 0 in images.shape[1:]:
+        raise DataError(f"{split}_images: images of no pixels: {images.shape}")
+    if labels.ndim not in (1, 2) or len(labels) != len(images):
+        raise DataError(f"{split}_labels: expected one row for each of {len(images)} images, found shape {labels.shape}")
+    return images if images.ndim == 4 else images[..., None], _coded(labels, split, task)
+
+
+def _array(tree: Tree, name: str) -> NDArray[Any]:
+    data = tree.read(f"{name}.npy")
+    try:
+        stream = _Bytes(data)
+        header = _HEADERS.get(npy.read_magic(stream))
+        if header is None:
+            raise ValueError("its format version is unknown")
+        shape, fortran, dtype = header(stream)
+        if dtype.hasobject:
+            raise ValueError("it holds Python objects, which are never loaded")
+        if math.prod(shape) * dtype.itemsize != len(data) - stream.tell():
+            raise ValueError(f"its shape {shape} does not fit its {len(data)} bytes")
+    except ValueError as error:
+        raise DataError(f"{name}: not a plain array: {error}") from error
+    flat = np.frombuffer(data, dtype, offset=stream.tell())
+    return flat.reshape(shape, order="F" if fortran else "C")

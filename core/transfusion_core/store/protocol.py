@@ -1,0 +1,84 @@
+"""What a store of objects promises, in prose and as a Protocol. Where bytes lie is for `folder.py` and `s3.py` to say."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+from transfusion_core.errors import InvalidRequest, ObjectCorrupt
+from transfusion_core.specs.dataset import StoredObject
+
+KEY = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")
+MAX_KEY_LENGTH = 512
+CHUNK_BYTES = 1 << 20
+
+
+class Store(Protocol):
+    """Large things by key: packs, checkpoints, similarity reports, reports, uploads.
+
+    A key is one or more names joined by `/`; a name has letters, digits, `.`, `_` and `-`, and no leading dot.
+    Every method that takes a key raises InvalidRequest for another one.
+
+    An object appears whole or not at all, and never changes: putting the same bytes at a key again is fine, putting
+    other bytes there raises StoreError. Two writers who put different bytes at one new key at the same moment are not
+    told apart; keys hold an attempt or a digest so that this does not happen.
+
+    A StoredObject is a promise about bytes: whoever reads by it gets those bytes, or ObjectMissing, or ObjectCorrupt
+    where they have another digest. Reading by key alone checks nothing.
+
+    A store that does not answer raises Unavailable. Every method may be called from any thread.
+    """
+
+    def put_file(self, key: str, path: Path) -> StoredObject:
+        """Store a file's bytes, and check that as many arrived."""
+
+    def put_bytes(self, key: str, data: bytes) -> StoredObject:
+        """Store bytes, and check that as many arrived."""
+
+    def get_file(self, stored: StoredObject, path: Path) -> None:
+        """Write an object's bytes to `path`, which appears whole, with the right digest, or not at all."""
+
+    def get_bytes(self, stored: StoredObject | str) -> bytes:
+        """An object's bytes; checked against their digest unless only the key is known."""
+
+    def open_stream(self, key: str) -> Iterator[bytes]:
+        """An object's bytes in pieces, unchecked. ObjectMissing comes from this call, not from the first piece."""
+
+    def size(self, key: str) -> int | None:
+        """Bytes at this key, or None where there is no object."""
+
+    def exists(self, key: str) -> bool:
+        """Whether there is an object at this key."""
+
+    def delete(self, key: str) -> None:
+        """Remove an object; fine where there is none."""
+
+    def list(self, prefix: str) -> Iterator[str]:
+        """Keys that start with `prefix`, in order."""
+
+    def presign_get(self, key: str, *, seconds: int, filename: str) -> str | None:
+        """A link to download one object as an attachment; None where the store has no links."""
+
+    def presign_put(self, key: str, *, seconds: int, size_bytes: int) -> str | None:
+        """A link to upload one object of exactly this size; None where the store has no links."""
+
+
+def check_key(key: str) -> str:
+    """The key, if it is one."""
+    if len(key) > MAX_KEY_LENGTH or not KEY.fullmatch(key):
+        raise InvalidRequest(
+            f"expected a key of names joined by '/' (letters, digits, '.', '_', '-', no leading dot,"
+            f" {MAX_KEY_LENGTH} characters at most), got {key[:80]!r}"
+        )
+    return key
+
+
+def check_digest(stored: StoredObject, sha256: str) -> None:
+    """ObjectCorrupt unless the bytes that were read have the digest that was promised."""
+    if sha256 != stored.sha256:
+        raise ObjectCorrupt(f"object '{stored.key}': expected sha256 {stored.sha256}, got {sha256}")
+
+
+def key_of(stored: StoredObject | str) -> str:
+    """The key of something to read."""
+    return check_key(stored if isinstance(stored, str) else stored.key)

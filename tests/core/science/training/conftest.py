@@ -1,0 +1,68 @@
+"""A tiny network and toy data that it can learn in a few steps."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from transfusion_core.science.training.batches import Sampling, TrainingData
+from transfusion_core.science.training.seeds import generator
+
+
+def _batch_indices(step: int, *, n: int, batch_size: int, seed: int) -> Tensor:
+    return torch.randint(n, (batch_size,), generator=generator(seed, "order", str(step)))
+
+
+def _flip_mask(positions: Tensor, *, step: int, seed: int) -> Tensor:
+    return torch.rand(len(positions), generator=generator(seed, "flip", str(step))) < 0.5
+
+
+@pytest.fixture
+def cpu() -> torch.device:
+    return torch.device("cpu")
+
+
+@pytest.fixture
+def make_data() -> Callable[..., TrainingData]:
+    """Noise images whose brightness is their class: 40 to train on, 20 each in val and test."""
+
+    def make(task: str = "multiclass", classes: int = 2) -> TrainingData:
+        draw = generator(0, "toy")
+        grades = torch.arange(80) % classes
+        noise = torch.randint(0, 60, (80, 3, 8, 8), generator=draw)
+        images = (noise + (grades * 180 // max(classes - 1, 1))[:, None, None, None]).to(torch.uint8)
+        one_hot = nn.functional.one_hot(grades, classes).float()
+        return TrainingData(
+            images=images,
+            labels=one_hot if task == "multilabel" else grades,
+            train=torch.arange(40),
+            val=torch.arange(40, 60),
+            test=torch.arange(60, 80),
+            mean=torch.full((3,), 0.5),
+            std=torch.full((3,), 0.25),
+            classes=tuple(f"c{i}" for i in range(classes)),
+            sampling=Sampling(_batch_indices, _flip_mask),
+        )
+
+    return make
+
+
+@pytest.fixture
+def make_model() -> Callable[..., nn.Module]:
+    """Conv, batch norm, dropout, pool, head: each part that could break a promise of the loop."""
+
+    def make(classes: int = 2, seed: int = 0) -> nn.Module:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return nn.Sequential(
+                nn.Conv2d(3, 8, 3, padding=1, bias=False),
+                nn.BatchNorm2d(8),
+                nn.ReLU(),
+                nn.Dropout(0.1),
+                nn.AdaptiveAvgPool2d(1),
+                nn.Flatten(),
+                nn.Linear(8, classes),
+            )
+
+    return make

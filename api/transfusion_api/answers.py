@@ -85,14 +85,13 @@ class WeightsFile(Record):
     name: str
     sha256: str
     size_bytes: int
-    suffix: str
-    created_at: str | None = None
+    created_at: str
 
 
 class KeyRequest(Spec):
     """An API key to be made."""
 
-    name: str = Field(min_length=1, max_length=200)
+    name: str = Field(min_length=1, max_length=128)
     role: Literal["read", "write", "admin"] = "read"
     expires_in_days: int | None = Field(default=None, ge=1, le=3650)
 
@@ -103,7 +102,7 @@ class Key(Record):
     id: str
     name: str
     role: str
-    created_at: str | None = None
+    created_at: str
     expires_at: str | None = None
 
 

@@ -30,16 +30,23 @@ def fingerprint(service: Service, location: str | None) -> str | None:
 
 
 def uploaded(service: Service, location: str) -> StoredObject:
-    """The object behind `upload:ID`, once all of its bytes are there."""
+    """The object behind `upload:ID`, once all of its bytes are there; those that came by a presigned link are read."""
     upload_id = location.removeprefix("upload:")
     try:
         upload = uploads.get(service.engine, upload_id)
     except NotFound as error:
         raise _unusable(location, f"there is no upload {upload_id!r}") from error
+    if upload.object:
+        return upload.object
     size_bytes = service.store.size(upload.key)
     if size_bytes != upload.size_bytes:
         raise _unusable(location, f"the upload has {size_bytes or 0} of {upload.size_bytes} bytes; PUT them first")
-    return StoredObject(key=upload.key, size_bytes=size_bytes, sha256=upload.sha256 or upload.id)
+    sha256 = hashlib.sha256()
+    for piece in service.store.open_stream(upload.key):
+        sha256.update(piece)
+    stored = StoredObject(key=upload.key, size_bytes=size_bytes, sha256=sha256.hexdigest())
+    uploads.finish(service.engine, upload_id, stored)
+    return stored
 
 
 def local_path(settings: Settings, location: str) -> Path:
@@ -55,9 +62,7 @@ def local_path(settings: Settings, location: str) -> Path:
 def _check_allowed(settings: Settings, location: str) -> None:
     prefixes = [prefix.rstrip("/") for prefix in settings.allowed_locations]
     if not any(location == prefix or location.startswith(prefix + "/") for prefix in prefixes):
-        fault = Fault(
-            pointer="/location", message="is not under an allowed location", value=location, allowed=prefixes
-        )
+        fault = Fault(pointer="/location", message="is not under an allowed location", value=location, allowed=prefixes)
         raise InvalidRequest(faults=[fault])
 
 

@@ -8,6 +8,7 @@ from anyio.to_thread import run_sync
 from fastapi import Header
 from fastapi.sse import ServerSentEvent
 
+from transfusion_core.db.clock import rfc3339
 from transfusion_core.db.events import Event
 
 POLL_SECONDS = 0.5
@@ -41,4 +42,4 @@ async def follow(
 
 
 def _data(event: Event) -> dict[str, Any]:
-    return {"at": event.at, "job": event.job_id, **event.data}
+    return {"at": rfc3339(event.at), "job": event.job_id, **event.data}

@@ -16,6 +16,8 @@ from transfusion_core.specs.model import ModelEntry, Stage, catalogue
 SAMPLE_HUNGRY = ("cca", "pwcca")
 """Measures that do not exist unless there are more samples than dimensions."""
 DEFAULT_PROBE_IMAGES = 1000
+MAX_ITEMS = 100
+"""No list of a spec may be longer; what stands behind is not looked at."""
 COMPARING = frozenset({"similarity", "movement", "reuse"})
 """Sections that need comparisons."""
 
@@ -77,7 +79,7 @@ def _one(kind: Any, raw: Any) -> Any:
 
 
 def _items(kind: Any, raw: Any) -> dict[int, Any]:
-    items = raw if isinstance(raw, list) else []
+    items = raw[:MAX_ITEMS] if isinstance(raw, list) else []
     read = {place: _one(kind, item) for place, item in enumerate(items)}
     return {place: item for place, item in read.items() if item is not None}
 

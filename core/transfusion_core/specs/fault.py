@@ -34,7 +34,7 @@ def pointer(location: Iterable[str | int]) -> str:
 
 def nearest(value: object, allowed: Iterable[str]) -> str | None:
     """The allowed name closest to `value`, or None where nothing is close."""
-    close = difflib.get_close_matches(str(value).lower(), list(allowed), n=1, cutoff=0.5)
+    close = difflib.get_close_matches(str(value)[:200].lower(), list(allowed), n=1, cutoff=0.5)
     return close[0] if close else None
 
 

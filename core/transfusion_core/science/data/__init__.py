@@ -1,1 +1,1 @@
-"""Images: recipes that draw them, readers that find them, packs that keep them, and the order a training sees them in."""
+"""Images: recipes that draw them, readers that find them, packs that keep them, and the order of training."""

@@ -1,8 +1,8 @@
 """Image files in, pixels out: which formats are taken, how large, and how every mode becomes RGB.
 
-Rules, part of what a dataset's digest stands for: EXIF (orientation too) is dropped; 16-bit grey v becomes round(v / 257);
-transparency is laid over black; grey is repeated to three channels; resizing is Pillow's antialiased bilinear to a square,
-without regard to the aspect ratio.
+Rules, part of what a dataset's digest stands for: EXIF (orientation too) is dropped; 16-bit grey v becomes
+round(v / 257); transparency is laid over black; grey is repeated to three channels; resizing is Pillow's
+antialiased bilinear to a square, without regard to the aspect ratio.
 """
 
 import io
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
 MAX_PIXELS = 64_000_000
@@ -39,13 +39,19 @@ class Look:
 
 
 def inspect(data: bytes) -> Look:
-    """Decode an untrusted file wholly, so that it can be trusted later. Not thread-safe: warnings are made errors meanwhile."""
+    """Decode an untrusted file wholly, so that it can be trusted later.
+
+    Not thread-safe: warnings are made errors meanwhile.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         image = decode(data)
-    pixels = np.asarray(image)
-    grey = bool((pixels[..., 0] == pixels[..., 1]).all() and (pixels[..., 0] == pixels[..., 2]).all())
-    return Look(width=image.width, height=image.height, grey=grey)
+    return Look(width=image.width, height=image.height, grey=is_grey(np.asarray(image)))
+
+
+def is_grey(pixels: NDArray[np.uint8]) -> bool:
+    """Are the channels, the last axis, equal everywhere."""
+    return bool((pixels == pixels[..., :1]).all())
 
 
 def decode(data: bytes) -> Image.Image:
@@ -70,7 +76,7 @@ def square(image: Image.Image, size: int) -> NDArray[np.uint8]:
 
 
 def _reason(error: BaseException) -> str:
-    if isinstance(error, Image.UnidentifiedImageError):
+    if isinstance(error, UnidentifiedImageError):
         return f"not an image of the formats {', '.join(FORMATS)}"
     return f"the image is broken: {error}"
 

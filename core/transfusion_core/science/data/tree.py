@@ -1,6 +1,7 @@
 """Where a dataset's files lie: a folder or a zip archive, read alike and checked before anything is believed.
 
-Paths are relative, with '/'. Nothing is ever extracted to disk. Hidden files and macOS's resource forks are passed over.
+Paths are relative, with '/'. Nothing is ever extracted to disk. Hidden files and macOS's resource forks are
+passed over.
 """
 
 import struct
@@ -66,7 +67,10 @@ def is_inside(path: str) -> bool:
 
 
 class FolderTree:
-    """A folder; files that lie in zip archives directly in it are found too, but not listed. Links are not followed."""
+    """A folder; files that lie in zip archives directly in it are found too, but not listed.
+
+    Links are not followed.
+    """
 
     def __init__(self, root: Path, stack: ExitStack, limits: Limits) -> None:
         self._root, self._stack, self._limits = root.resolve(), stack, limits

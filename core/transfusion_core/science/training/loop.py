@@ -170,8 +170,6 @@ class _Loop:
 
 def _check_finite(weights: dict[str, Tensor], step: int) -> None:
     floating = {name: tensor for name, tensor in weights.items() if tensor.is_floating_point()}
-    if not floating:
-        return
     finite = torch.stack([tensor.isfinite().all() for tensor in floating.values()]).tolist()
     broken = [name for name, fine in zip(floating, finite, strict=True) if not fine]
     if broken:

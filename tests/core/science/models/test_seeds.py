@@ -10,5 +10,5 @@ def test_a_stream_depends_on_the_seed_and_on_its_name() -> None:
 
 
 def test_the_same_stream_gives_the_same_numbers_always() -> None:
-    assert derived_seed(0, "init") == 6868886149838264330
+    assert derived_seed(0, "init") == 1519069808562059438  # the first 16 hex digits of `sha256sum`, halved
     assert torch.equal(torch.rand(4, generator=generator(1, "x")), torch.rand(4, generator=generator(1, "x")))

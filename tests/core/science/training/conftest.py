@@ -1,6 +1,6 @@
 """A tiny network and toy data that it can learn in a few steps."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
@@ -16,6 +16,15 @@ def _batch_indices(step: int, *, n: int, batch_size: int, seed: int) -> Tensor:
 
 def _flip_mask(positions: Tensor, *, step: int, seed: int) -> Tensor:
     return torch.rand(len(positions), generator=generator(seed, "flip", str(step))) < 0.5
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread() -> Iterator[None]:
+    """Tiny tensors gain nothing from threads, and on a busy machine waiting for one took most of the time."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture

@@ -40,7 +40,9 @@ def test_loaded_tensors_outlive_their_file(tmp_path: Path) -> None:
     assert found["a"].sum() == 1000
 
 
-@pytest.mark.parametrize("damage", [lambda b: b"", lambda b: b[: len(b) // 2], lambda b: b"\xff" * 100, lambda b: b[:-1]])
+@pytest.mark.parametrize(
+    "damage", [lambda b: b"", lambda b: b[: len(b) // 2], lambda b: b"\xff" * 100, lambda b: b[:-1]]
+)
 def test_a_damaged_file_is_a_data_error_that_names_it(tmp_path: Path, damage) -> None:
     path = tmp_path / "weights.safetensors"
     save_checkpoint(path, {"a": torch.ones(100)}, {})

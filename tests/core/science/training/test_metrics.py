@@ -60,7 +60,9 @@ def test_missing_labels_are_left_out_of_their_row_only() -> None:
 
 def test_the_macro_names_the_labels_that_it_had_to_leave_out() -> None:
     labels = torch.tensor([[1, 0, 1, NAN], [0, 0, 1, NAN]])
-    metrics = evaluate_scores("multilabel", torch.tensor([[2.0, 0, 0, 0], [1.0, 0, 0, 0]]), labels, classes=list("abcd"))
+    metrics = evaluate_scores(
+        "multilabel", torch.tensor([[2.0, 0, 0, 0], [1.0, 0, 0, 0]]), labels, classes=list("abcd")
+    )
     assert [row.reason for row in metrics.labels[:4]] == [None, "never positive", "always positive", "no labels"]
     assert [row.auroc for row in metrics.labels[:4]] == [1.0, None, None, None]
     assert metrics.auroc == 1.0

@@ -1,5 +1,3 @@
-import math
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,10 +22,7 @@ def test_checkpoints_are_distinct_rising_and_as_many_as_fit(steps: int, count: i
 
 
 def test_checkpoints_are_evenly_spaced_in_log_step() -> None:
-    inner = checkpoint_steps(100_000, 4)[1:-1]
-    assert inner == [10, 100, 1000, 10_000]
-    gaps = [math.log(b / a) for a, b in zip(inner, inner[1:], strict=False)]
-    assert gaps == pytest.approx([math.log(10)] * 3)
+    assert checkpoint_steps(100_000, 4) == [0, 10, 100, 1000, 10_000, 100_000]
 
 
 def test_a_short_run_keeps_every_step() -> None:

@@ -9,7 +9,14 @@ def test_a_derived_seed_is_the_recorded_one_for_ever() -> None:
 
 
 def test_streams_of_other_seeds_names_and_splittings_differ() -> None:
-    seeds = [derive(1, "a", "b"), derive(1, "ab"), derive(1, "a/b"), derive(2, "a", "b"), derive(1, "b", "a"), derive(1)]
+    seeds = [
+        derive(1, "a", "b"),
+        derive(1, "ab"),
+        derive(1, "a/b"),
+        derive(2, "a", "b"),
+        derive(1, "b", "a"),
+        derive(1),
+    ]
     assert len(set(seeds)) == len(seeds)
 
 

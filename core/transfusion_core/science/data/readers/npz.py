@@ -1,11 +1,11 @@
 """Reads MedMNIST's convention: one .npz with `{train,val,test}_{images,labels}`; `val` and `test` may be left out.
 
-Images are uint8 (n, h, w) or (n, h, w, 3); labels whole numbers (n,) or (n, 1), for a multilabel task 0 and 1 in (n, l).
-Nothing is unpickled, and an array's stated shape must fit its bytes before memory is taken for it.
+Images are uint8 (n, h, w) or (n, h, w, 3); labels whole numbers (n,) or (n, 1), for a multilabel task 0 and 1
+in (n, l). Nothing is unpickled, and an array's stated shape must fit its bytes before memory is taken for it.
 """
 
+import io
 import math
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from transfusion_core.science.data.samples import SPLITS, Arrays
 from transfusion_core.science.data.tree import Tree, open_tree
 from transfusion_core.specs.dataset import Split, Task
 
-MAX_GRADES = 10_000
+MAX_CLASSES = 10_000
 _HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 
 
@@ -41,18 +41,22 @@ def read_npz(source: Path, *, task: Task) -> Arrays:
 def _part(tree: Tree, split: Split, task: Task) -> tuple[NDArray[np.uint8], Any]:
     images, labels = _array(tree, f"{split}_images"), _array(tree, f"{split}_labels")
     if images.dtype != np.uint8 or images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[3] not in (1, 3)):
-        raise DataError(f"{split}_images: expected uint8 (n, h, w) or (n, h, w, 3), found {images.dtype} {images.shape}")
+        raise DataError(
+            f"{split}_images: expected uint8 (n, h, w) or (n, h, w, 3), found {images.dtype} {images.shape}"
+        )
     if 0 in images.shape[1:]:
         raise DataError(f"{split}_images: images of no pixels: {images.shape}")
     if labels.ndim not in (1, 2) or len(labels) != len(images):
-        raise DataError(f"{split}_labels: expected one row for each of {len(images)} images, found shape {labels.shape}")
+        raise DataError(
+            f"{split}_labels: expected one row for each of {len(images)} images, found shape {labels.shape}"
+        )
     return images if images.ndim == 4 else images[..., None], _coded(labels, split, task)
 
 
 def _array(tree: Tree, name: str) -> NDArray[Any]:
     data = tree.read(f"{name}.npy")
     try:
-        stream = _Bytes(data)
+        stream = io.BytesIO(data)
         header = _HEADERS.get(npy.read_magic(stream))
         if header is None:
             raise ValueError("its format version is unknown")
@@ -61,7 +65,28 @@ def _array(tree: Tree, name: str) -> NDArray[Any]:
             raise ValueError("it holds Python objects, which are never loaded")
         if math.prod(shape) * dtype.itemsize != len(data) - stream.tell():
             raise ValueError(f"its shape {shape} does not fit its {len(data)} bytes")
+        flat = np.frombuffer(data, dtype, offset=stream.tell())
     except ValueError as error:
         raise DataError(f"{name}: not a plain array: {error}") from error
-    flat = np.frombuffer(data, dtype, offset=stream.tell())
     return flat.reshape(shape, order="F" if fortran else "C")
+
+
+def _coded(labels: NDArray[Any], split: Split, task: Task) -> NDArray[np.int64] | NDArray[np.float32]:
+    if labels.dtype.kind not in "iub":
+        raise DataError(f"{split}_labels: expected whole numbers, found {labels.dtype}")
+    if task == "multilabel":
+        several = labels if labels.ndim == 2 else labels[:, None]
+        if not np.isin(several, (0, 1)).all():
+            raise DataError(f"{split}_labels: a multilabel task takes 0 and 1 alone")
+        return several.astype(np.float32)
+    if labels.ndim == 2 and labels.shape[1] != 1:
+        raise DataError(f"{split}_labels: {labels.shape[1]} labels per image are for task 'multilabel', not {task!r}")
+    flat = labels.reshape(len(labels)).astype(np.int64)
+    if flat.size and not 0 <= flat.min() <= flat.max() < MAX_CLASSES:
+        raise DataError(f"{split}_labels: expected 0 to {MAX_CLASSES - 1}, found {flat.min()} to {flat.max()}")
+    return flat
+
+
+def _classes(labels: NDArray[Any], task: Task) -> list[str]:
+    width = labels.shape[1] if task == "multilabel" else int(labels.max(initial=-1)) + 1
+    return [str(number) for number in range(width)]

@@ -1,7 +1,7 @@
 """What the recipes share: chunks with their own generators, pixel axes, soft ellipses and grain.
 
-Pictures are drawn with additions, multiplications and comparisons of float32 alone (no exp, no sine), which every machine
-computes alike: the same seed and size give the same bytes everywhere.
+Pictures are drawn with additions, multiplications and comparisons of float32 alone (no exp, no sine), which
+every machine computes alike: the same seed and size give the same bytes everywhere.
 """
 
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ class Drawn:
     images: Images
     """(n, size, size, 3)."""
     labels: Labels
-    """int64 (n,) class or grade; for a multilabel recipe float32 (n, len(classes)) with NaN where a label is missing."""
+    """int64 (n,) class or grade; for a multilabel recipe float32 (n, len(classes)), NaN where missing."""
     classes: list[str]
 
 
@@ -52,7 +52,10 @@ class Chunk:
         return self.generator.integers(low, high, (CHUNK, *shape))[: self.count]
 
     def grain(self, size: int) -> Floats:
-        """White noise in [-1, 1), (count, size, size). The chunk's last draw: it is not drawn for images beyond `count`."""
+        """White noise in [-1, 1), (count, size, size).
+
+        The chunk's last draw: it is not drawn for images beyond `count`.
+        """
         drawn = self.generator.integers(0, 256, (self.count, size, size), dtype=np.uint8)
         return drawn.astype(np.float32) * np.float32(1 / 128) - np.float32(1)
 
@@ -78,7 +81,7 @@ def ellipse(size: int, *, x: Floats, y: Floats, radius_x: Floats, radius_y: Floa
 
 
 def soft(field: Floats, sharpness: float) -> Floats:
-    """A mask in [0, 1] of where `field` is positive, written over `field`; its edge is 1 / sharpness wide in the field's unit."""
+    """A mask in [0, 1] of where `field` is positive, written over it; its edge is 1 / sharpness wide."""
     np.multiply(field, np.float32(sharpness), out=field)
     return np.clip(field, 0, 1, out=field)
 

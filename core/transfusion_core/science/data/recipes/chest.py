@@ -1,7 +1,7 @@
 """demo-chest: chest-film-like grey pictures with five findings, each a local opacity at its anatomical place.
 
-Lungs, heart, ribs, exposure and grain vary freely. Each finding is drawn or not by its own coin; a twentieth of the labels
-is missing, as in real label sets. The pictures are not medical images.
+Lungs, heart, ribs, exposure and grain vary freely. Each finding is drawn or not by its own coin; a twentieth of
+the labels is missing, as in real label sets. The pictures are not medical images.
 """
 
 import numpy as np
@@ -17,7 +17,10 @@ _RECIPE = 2
 
 
 def draw(images: int, *, seed: int, size: int) -> Drawn:
-    """Draw `images` grey pictures of `size` pixels; labels are 1, 0 or NaN. The first k are the same whatever `images` is."""
+    """Draw `images` grey pictures of `size` pixels; labels are 1, 0 or NaN.
+
+    The first k are the same whatever `images` is.
+    """
     pixels = np.empty((images, size, size, 3), np.uint8)
     labels = np.empty((images, len(CLASSES)), np.float32)
     for chunk in chunks(images, seed=seed, recipe=_RECIPE):
@@ -42,7 +45,7 @@ def _film(chunk: Chunk, present: NDArray[np.bool_], size: int) -> Floats:
     heart = _heart(chunk, present[:, 1], shift_x, shift_y, size)
     air = lungs * (np.float32(1) - heart)
     opacity += _ribs(chunk, size)
-    film = air * opacity
+    film: Floats = air * opacity
     film -= air * chunk.uniform(0.42, 0.52)[:, None, None]
     film += _exposure(chunk, size)
     film += chunk.grain(size) * np.float32(0.04)
@@ -52,7 +55,9 @@ def _film(chunk: Chunk, present: NDArray[np.bool_], size: int) -> Floats:
 def _exposure(chunk: Chunk, size: int) -> Floats:
     along, level = axis(size), chunk.uniform(0.62, 0.78)
     slope_x, slope_y = chunk.uniform(-0.08, 0.08), chunk.uniform(-0.08, 0.08)
-    return (level[:, None] + slope_y[:, None] * along)[:, :, None] + (slope_x[:, None] * along)[:, None, :]
+    across, down = slope_x[:, None] * along, level[:, None] + slope_y[:, None] * along
+    light: Floats = down[:, :, None] + across[:, None, :]
+    return light
 
 
 def _heart(chunk: Chunk, large: NDArray[np.bool_], shift_x: Floats, shift_y: Floats, size: int) -> Floats:
@@ -67,7 +72,7 @@ def _ribs(chunk: Chunk, size: int) -> Floats:
     along = axis(size)
     bend = chunk.uniform(0.1, 0.3)[:, None] * along**2
     phase = chunk.uniform(0, 1)[:, None] + chunk.uniform(3, 4)[:, None] * along
-    wave = phase[:, :, None] + (np.float32(4) * bend)[:, None, :]
+    wave: Floats = phase[:, :, None] + (np.float32(4) * bend)[:, None, :]
     wave -= np.floor(wave)
     wave -= np.float32(0.5)
     np.abs(wave, out=wave)
@@ -78,13 +83,16 @@ def _ribs(chunk: Chunk, size: int) -> Floats:
 def _findings(chunk: Chunk, present: NDArray[np.bool_], centre: Floats, shift_y: Floats, size: int) -> Floats:
     """Opacity of the four findings that lie in a lung, (n, size, size); `centre` is the x of the lung taken, (n,)."""
     opacity = np.zeros((chunk.count, size, size), np.float32)
-    plate = _Spots(centre + chunk.uniform(-0.05, 0.05), shift_y + chunk.uniform(0.1, 0.3), chunk.uniform(0.2, 0.28), 0.05)
+    plate = _Spots(
+        centre + chunk.uniform(-0.05, 0.05), shift_y + chunk.uniform(0.1, 0.3), chunk.uniform(0.2, 0.28), 0.05
+    )
     patch = _Spots(-centre, shift_y - chunk.uniform(0.15, 0.4), chunk.uniform(0.16, 0.24), 0.2)
     _add(opacity, present[:, 0], plate, chunk.uniform(0.3, 0.45))
     _add(opacity, present[:, 2], patch, chunk.uniform(0.28, 0.42))
     haze = chunk.uniform(0.2, 0.3)
+    half_width = np.full_like(centre, 0.3)
     for wing in (-0.3, 0.3):
-        _add(opacity, present[:, 3], _Spots(np.full_like(centre, wing), shift_y, np.full_like(centre, 0.3), 0.45), haze)
+        _add(opacity, present[:, 3], _Spots(np.full_like(centre, wing), shift_y, half_width, 0.45), haze)
     _fill(opacity, present[:, 4], chunk.uniform(0.25, 0.45) + shift_y, centre)
     return opacity
 

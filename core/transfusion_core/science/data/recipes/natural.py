@@ -1,7 +1,7 @@
 """demo-natural: coloured shapes in four layouts on varied backgrounds, a source domain with a global subject.
 
-24 classes, shape by layout. Colour, size, turn, place and background say nothing about the class. The pictures stand in for
-photographs where none may be had; features learned on them are those of edges and corners.
+24 classes, shape by layout. Colour, size, turn, place and background say nothing about the class. The pictures
+stand in for photographs where none may be had; features learned on them are those of edges and corners.
 """
 
 from collections.abc import Callable
@@ -53,7 +53,10 @@ _RECIPE = 3
 
 
 def draw(images: int, *, seed: int, size: int) -> Drawn:
-    """Draw `images` pictures of `size` pixels; labels are class indices. The first k are the same whatever `images` is."""
+    """Draw `images` pictures of `size` pixels; labels are class indices.
+
+    The first k are the same whatever `images` is.
+    """
     pixels = np.empty((images, size, size, 3), np.uint8)
     labels = np.empty(images, np.int64)
     for chunk in chunks(images, seed=seed, recipe=_RECIPE):

@@ -1,7 +1,7 @@
 """demo-retina: fundus-like discs whose grade 0 to 4 is the number of small lesions, and nothing else.
 
-Optic disc, vessels, illumination and tint vary freely and say nothing about the grade, so mean colour does not solve the
-task; it is local, as in diabetic retinopathy. The pictures are not medical images.
+Optic disc, vessels, illumination and tint vary freely and say nothing about the grade, so mean colour does not
+solve the task; it is local, as in diabetic retinopathy. The pictures are not medical images.
 """
 
 from dataclasses import dataclass
@@ -61,17 +61,16 @@ def draw(images: int, *, seed: int, size: int) -> Drawn:
 
 def _picture(chunk: Chunk, grade: NDArray[np.int64], size: int) -> Floats:
     lesions = _lesions(chunk, grade)
-    disc_x, disc_y = chunk.uniform(0.35, 0.55) * chunk.integers(0, 2).astype(np.float32), chunk.uniform(-0.15, 0.15)
-    disc_x = np.where(disc_x > 0, disc_x, -disc_y - np.float32(0.45))
+    side = chunk.integers(0, 2).astype(np.float32) * np.float32(2) - np.float32(1)  # left or right eye
+    disc_x, disc_y = side * chunk.uniform(0.35, 0.6), chunk.uniform(-0.15, 0.15)
     tint = chunk.uniform(0.85, 1.15, 3) * np.array([0.72, 0.38, 0.18], np.float32)
     radius = chunk.uniform(0.14, 0.19)
     optic = soft(ellipse(size, x=disc_x, y=disc_y, radius_x=radius, radius_y=radius * np.float32(1.15)), 1.5)
     light = _light(chunk, size)
     light *= _vessels(chunk, disc_x, disc_y, size)
-    field = soft(
-        ellipse(size, x=chunk.uniform(-0.03, 0.03), y=chunk.uniform(-0.03, 0.03), radius_x=_full(chunk), radius_y=_full(chunk)),
-        12,
-    )
+    rim = np.full(chunk.count, 0.97, np.float32)
+    shift_x, shift_y = chunk.uniform(-0.03, 0.03), chunk.uniform(-0.03, 0.03)
+    field = soft(ellipse(size, x=shift_x, y=shift_y, radius_x=rim, radius_y=rim), 12)
     light += chunk.grain(size) * np.float32(0.05)
     light *= field
     planes = np.empty((chunk.count, 3, size, size), np.float32)
@@ -82,17 +81,15 @@ def _picture(chunk: Chunk, grade: NDArray[np.int64], size: int) -> Floats:
     return planes
 
 
-def _full(chunk: Chunk) -> Floats:
-    return np.full(chunk.count, 0.97, np.float32)
-
-
 def _light(chunk: Chunk, size: int) -> Floats:
     """Uneven illumination: a brightness, a slope in each direction and a fall towards the rim, (n, size, size)."""
     along = axis(size)
-    level, slope_x, slope_y, fall = (chunk.uniform(*span) for span in ((0.8, 1.15), (-0.2, 0.2), (-0.2, 0.2), (0, 0.2)))
-    across = slope_x[:, None] * along - fall[:, None] * along**2
-    down = level[:, None] + slope_y[:, None] * along - fall[:, None] * along**2
-    return down[:, :, None] + across[:, None, :]
+    spans = ((0.8, 1.15), (-0.2, 0.2), (-0.2, 0.2), (0, 0.2))
+    level, slope_x, slope_y, fall = (chunk.uniform(*span)[:, None] for span in spans)
+    across: Floats = slope_x * along - fall * along**2
+    down: Floats = level + slope_y * along - fall * along**2
+    light: Floats = down[:, :, None] + across[:, None, :]
+    return light
 
 
 def _vessels(chunk: Chunk, disc_x: Floats, disc_y: Floats, size: int) -> Floats:
@@ -150,5 +147,10 @@ def _paint(planes: Floats, lesions: Lesions) -> None:
         spot = soft(np.float32(1) - down[:, :, None] - across[:, None, :], 2)  # (m, k, k)
         spot *= lesions.strength[rows, turn, None, None]
         colour = np.where(lesions.bright[rows, turn, None], EXUDATE, HAEMORRHAGE)  # (m, 3)
-        place = (rows[:, None, None, None], np.arange(3)[:, None, None], lines[:, None, :, None], columns[:, None, None, :])
+        place = (
+            rows[:, None, None, None],
+            np.arange(3)[:, None, None],
+            lines[:, None, :, None],
+            columns[:, None, None, :],
+        )
         planes[place] += colour[:, :, None, None] * spot[:, None]

@@ -1,0 +1,114 @@
+"""The app: every route, every error as a problem, one service behind them. Nothing is opened until it is made."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from typing import Any
+
+from anyio.to_thread import run_sync
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
+from pydantic import BaseModel
+from starlette.types import ASGIApp
+
+from transfusion_api import problems
+from transfusion_api.answers import KeyRequest, UploadRequest, WeightsRequest
+from transfusion_api.auth import ensure_admin_key
+from transfusion_api.border import Border
+from transfusion_api.problems import Problem
+from transfusion_api.routes import (
+    comparisons,
+    datasets,
+    experiments,
+    health,
+    keys,
+    models,
+    pages,
+    reports,
+    runs,
+    uploads,
+    weights,
+)
+from transfusion_api.service import open_service
+from transfusion_core.settings import Settings
+from transfusion_core.specs.comparison import ComparisonSpec
+from transfusion_core.specs.dataset import DatasetSpec
+from transfusion_core.specs.experiment import ExperimentSpec
+
+DESCRIPTION = "Trains image models from several initialisations, compares what they learned, and says what helped."
+WRITTEN: tuple[type[BaseModel], ...] = (
+    ExperimentSpec,
+    ComparisonSpec,
+    DatasetSpec,
+    UploadRequest,
+    WeightsRequest,
+    KeyRequest,
+)
+"""What the routes read by themselves, so that FastAPI does not know of it."""
+
+
+class Application(FastAPI):
+    """FastAPI within our border, with the schemas of the bodies that we read ourselves."""
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """The framework's layers, inside of ours."""
+        return Border(super().build_middleware_stack(), embedded=self.state.service.settings.mode == "embedded")
+
+    def openapi(self) -> dict[str, Any]:
+        """The OpenAPI document, made once."""
+        if self.openapi_schema is None:
+            document = get_openapi(
+                title=self.title, version=self.version, description=self.description, routes=self.routes
+            )
+            _complete(document)
+            self.openapi_schema = document
+        return self.openapi_schema
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The service with these settings. The database must have its tables (`transfusion migrate`) before it starts."""
+    app = Application(
+        title="Transfusion",
+        version=version("transfusion"),
+        description=DESCRIPTION,
+        lifespan=_lifespan,
+        docs_url=None,
+        redoc_url=None,
+        max_body_size=settings.max_body_bytes,
+        generate_unique_id_function=_operation_id,
+    )
+    app.state.service = open_service(settings)
+    problems.install(app)
+    for noun in (experiments, reports, runs, comparisons, datasets, weights, models, keys, health, pages):
+        app.include_router(noun.router)
+    app.include_router(uploads.router(settings))
+    return app
+
+
+def _operation_id(route: APIRoute) -> str:
+    return route.name
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    service = app.state.service
+    if service.settings.mode == "service":
+        await run_sync(ensure_admin_key, service)
+    yield
+    await run_sync(service.engine.dispose)
+
+
+def _complete(document: dict[str, Any]) -> None:
+    """Add what FastAPI cannot know: problems, the bodies that we read ourselves, and the key."""
+    components = document.setdefault("components", {})
+    schemas = components.setdefault("schemas", {})
+    for model in (*WRITTEN, Problem):
+        schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+        schemas.update(schema.pop("$defs", {}))
+        schemas[model.__name__] = schema
+    components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+    for path, methods in document["paths"].items():
+        if path.startswith("/v1/"):
+            for operation in methods.values():
+                operation["security"] = [{"key": []}]

@@ -1,0 +1,61 @@
+"""From a body to jobs: facts are looked up, every fault is told at once, and what the store has lost is found out."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from transfusion_api.service import Service
+from transfusion_core.db import jobs
+from transfusion_core.db.facts import facts_for
+from transfusion_core.errors import InvalidRequest
+from transfusion_core.specs.check import check
+from transfusion_core.specs.expand import Expansion, expand
+from transfusion_core.specs.experiment import ExperimentSpec
+
+MAX_VERIFIED = 2000
+"""Objects looked up in the store for one request: a bound on its time, not on its size."""
+
+
+def expansion_of(service: Service, body: Any) -> Expansion:
+    """The jobs of a body that is meant to be an ExperimentSpec; InvalidRequest has every fault."""
+    facts = facts_for(service.engine, body if isinstance(body, dict) else {})
+    faults = check(body, facts)
+    if faults:
+        raise InvalidRequest(faults=faults)
+    return expand(ExperimentSpec.model_validate(body), facts)
+
+
+def lost_keys(service: Service, expansion: Expansion) -> frozenset[str]:
+    """Keys of succeeded jobs whose bytes are no longer in the store: a cache hit is one only while its bytes are there.
+
+    Datasets are shared under every `cache`.
+    """
+    kinds = ("ingest",) if expansion.spec.cache != "use" else ("ingest", "train", "compare", "report")
+    return lost_among(service, [draft.key for draft in expansion.drafts if draft.kind in kinds])
+
+
+def lost_among(service: Service, keys: Sequence[str]) -> frozenset[str]:
+    """Those of the keys whose jobs have succeeded, and whose bytes are gone.
+
+    Asked outside of any transaction, of `MAX_VERIFIED` objects at most.
+    """
+    there = jobs.by_keys(service.engine, keys)
+    wanted = [
+        (key, object_key)
+        for key, job in there.items()
+        if job.state == "succeeded"
+        for object_key in object_keys(job.result)
+    ]
+    return frozenset(key for key, object_key in wanted[:MAX_VERIFIED] if not service.store.exists(object_key))
+
+
+def object_keys(result: Any) -> Iterator[str]:
+    """The keys of all stored objects that a job's result points at: whatever has a key and a sha256."""
+    waiting = [result]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            if isinstance(value.get("key"), str) and "sha256" in value:
+                yield value["key"]
+            waiting.extend(value.values())
+        elif isinstance(value, list):
+            waiting.extend(value)

@@ -1,0 +1,50 @@
+"""Datasets: named versions of labelled images, registered from a recipe, an upload or a location."""
+
+from fastapi import APIRouter, Response
+
+from transfusion_api.answers import Cursor, Filter, Id, Limit, Page
+from transfusion_api.auth import needs
+from transfusion_api.body import Body, read, takes
+from transfusion_api.locations import fingerprint
+from transfusion_api.planning import lost_among
+from transfusion_api.problems import documented
+from transfusion_api.service import Serving
+from transfusion_core.db import datasets
+from transfusion_core.specs.dataset import Dataset, DatasetSpec
+from transfusion_core.specs.facts import ingest_draft
+
+router = APIRouter(prefix="/v1/datasets", tags=["datasets"])
+
+
+@router.post(
+    "",
+    status_code=201,
+    dependencies=[needs("write")],
+    responses={**documented(413), 200: {"description": "There already", "model": Dataset}},
+    openapi_extra=takes(DatasetSpec),
+)
+def register_dataset(service: Serving, body: Body, response: Response) -> Dataset:
+    """Register a dataset; the same content under the same name is the version there is, other content a new one."""
+    spec = read(DatasetSpec, body).resolved()
+    draft = ingest_draft(spec, fingerprint(service, spec.location))
+    missing = lost_among(service, [draft.key])
+    dataset, is_new, queues = datasets.register(service.engine, spec, draft, verified_missing=missing)
+    service.ring(queues)
+    response.status_code = 201 if is_new else 200
+    response.headers["Location"] = f"/v1/datasets/{dataset.name}"
+    return dataset
+
+
+@router.get("", dependencies=[needs("read")], responses=documented())
+def list_datasets(
+    service: Serving, limit: Limit = 50, cursor: Cursor = None, state: Filter = None, name: Filter = None
+) -> Page[Dataset]:
+    """Dataset versions, the newest first."""
+    page = datasets.page(service.engine, limit=limit, cursor=cursor, state=state, name=name)
+    return Page[Dataset](items=page.items, next=page.next)
+
+
+@router.get("/{name}", dependencies=[needs("read")], responses=documented(404))
+def get_dataset(service: Serving, name: Id) -> Dataset:
+    """One dataset version, `name@version`, or the newest of a name."""
+    return datasets.get(service.engine, name)

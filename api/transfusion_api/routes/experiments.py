@@ -1,0 +1,142 @@
+"""Experiments: a spec is checked, expanded and written at once; what follows is asked for by its id."""
+
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Header, Response
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+
+from transfusion_api.answers import Cursor, Filter, Id, Limit, Page
+from transfusion_api.auth import needs
+from transfusion_api.body import Body, takes
+from transfusion_api.planning import expansion_of, lost_keys
+from transfusion_api.problems import documented
+from transfusion_api.service import Service, Serving
+from transfusion_api.streams import BATCH, LastEventId, follow
+from transfusion_core.db import events, experiments, idempotency, runs
+from transfusion_core.specs.expand import plan as plan_of
+from transfusion_core.specs.experiment import Experiment, ExperimentSpec, Plan, Run
+from transfusion_core.specs.keys import digest
+
+router = APIRouter(prefix="/v1/experiments", tags=["experiments"])
+IdempotencyKey = Annotated[
+    str | None,
+    Header(alias="Idempotency-Key", min_length=1, max_length=200, description="The same key and body: the same answer"),
+]
+CREATE = "POST /v1/experiments"
+
+
+@router.post(
+    "",
+    status_code=201,
+    dependencies=[needs("write")],
+    responses=documented(413, 409),
+    openapi_extra=takes(ExperimentSpec),
+)
+def create_experiment(
+    service: Serving, body: Body, response: Response, idempotency_key: IdempotencyKey = None
+) -> Experiment:
+    """Check a spec, expand it into jobs, and create the experiment with all of them; every fault is told at once."""
+    token = (idempotency_key, CREATE, digest(body)) if idempotency_key else None
+    remembered = idempotency.look(service.engine, *token) if token else None
+    experiment_id = remembered.data["id"] if remembered else _create(service, body, token)
+    response.headers["Location"] = f"/v1/experiments/{experiment_id}"
+    return experiments.get(service.engine, experiment_id)
+
+
+def _create(service: Service, body: Any, token: idempotency.Request | None) -> str:
+    expansion = expansion_of(service, body)
+    created = experiments.create(
+        service.engine,
+        expansion,
+        name=expansion.spec.name,
+        verified_missing=lost_keys(service, expansion),
+        idempotency=token,
+    )
+    service.ring(created.queues)
+    return created.id
+
+
+@router.post("/plan", dependencies=[needs("read")], responses=documented(413), openapi_extra=takes(ExperimentSpec))
+def plan_experiment(service: Serving, body: Body) -> Plan:
+    """What an experiment of this spec would do; nothing is created."""
+    expansion = expansion_of(service, body)
+    keys = [draft.key for draft in expansion.drafts]
+    return plan_of(expansion, experiments.existing(service.engine, keys) - lost_keys(service, expansion))
+
+
+@router.get("", dependencies=[needs("read")], responses=documented())
+def list_experiments(
+    service: Serving,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+    state: Filter = None,
+    name: Filter = None,
+    dataset: Filter = None,
+) -> Page[Experiment]:
+    """Experiments, the newest first."""
+    page = experiments.page(service.engine, limit=limit, cursor=cursor, state=state, name=name, dataset=dataset)
+    return Page[Experiment](items=page.items, next=page.next)
+
+
+@router.get("/{experiment_id}", dependencies=[needs("read")], responses=documented(404))
+def get_experiment(service: Serving, experiment_id: Id) -> Experiment:
+    """One experiment: resolved spec, state, counts, progress."""
+    return experiments.get(service.engine, experiment_id)
+
+
+@router.post("/{experiment_id}/cancel", dependencies=[needs("write")], responses=documented(404, 409))
+def cancel_experiment(service: Serving, experiment_id: Id) -> Experiment:
+    """Stop what no other experiment needs; running jobs stop at their next step."""
+    service.ring(experiments.cancel(service.engine, experiment_id))
+    return experiments.get(service.engine, experiment_id)
+
+
+@router.post("/{experiment_id}/resume", dependencies=[needs("write")], responses=documented(404, 409))
+def resume_experiment(service: Serving, experiment_id: Id) -> Experiment:
+    """Go on with a cancelled experiment."""
+    service.ring(experiments.resume(service.engine, experiment_id))
+    return experiments.get(service.engine, experiment_id)
+
+
+@router.post("/{experiment_id}/retry", dependencies=[needs("write")], responses=documented(404, 409))
+def retry_experiment(service: Serving, experiment_id: Id) -> Experiment:
+    """Try the failed jobs of an experiment again."""
+    service.ring(experiments.retry(service.engine, experiment_id))
+    return experiments.get(service.engine, experiment_id)
+
+
+@router.get("/{experiment_id}/runs", dependencies=[needs("read")], responses=documented(404))
+def list_experiment_runs(
+    service: Serving, experiment_id: Id, limit: Limit = 50, cursor: Cursor = None, state: Filter = None
+) -> Page[Run]:
+    """The runs of an experiment."""
+    experiments.get(service.engine, experiment_id)
+    page = runs.page(service.engine, limit=limit, cursor=cursor, experiment=experiment_id, state=state)
+    return Page[Run](items=page.items, next=page.next)
+
+
+def _found(service: Serving, experiment_id: Id) -> Experiment:
+    return experiments.get(service.engine, experiment_id)
+
+
+@router.get(
+    "/{experiment_id}/events",
+    dependencies=[needs("read")],
+    responses=documented(404),
+    response_class=EventSourceResponse,
+)
+async def stream_experiment_events(
+    service: Serving, found: Annotated[Experiment, Depends(_found)], last_event_id: LastEventId = 0
+) -> AsyncIterator[ServerSentEvent]:
+    """State moves as they happen, as server-sent events; those of an ended experiment are replayed, then it ends."""
+
+    def read(after: int) -> list[events.Event]:
+        return events.after(service.engine, experiment_id=found.id, last_id=after, limit=BATCH)
+
+    def look() -> dict[str, Any]:
+        now = experiments.get(service.engine, found.id)
+        return now.model_dump(mode="json", include={"state", "counts", "progress", "eta_seconds"})
+
+    async for event in follow(read, look, last_id=last_event_id):
+        yield event

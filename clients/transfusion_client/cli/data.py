@@ -1,0 +1,103 @@
+"""datasets, weights."""
+
+from typing import Annotated, Any
+
+import typer
+
+from transfusion_client.cli.comparing import split
+from transfusion_client.cli.session import Format, Key, Output, Url, chosen, exit_code, print_answer, session
+
+DATASET_SUMMARY = ("name", "state", "task", "images", "splits", "classes", "reason")
+COLUMNS = ("file", "label", "split", "patient")
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to the application."""
+    datasets = typer.Typer(help="Labelled images with a fixed split.", no_args_is_help=True)
+    datasets.command("add")(add_dataset)
+    datasets.command("list")(list_datasets)
+    datasets.command("show")(show_dataset)
+    app.add_typer(datasets, name="datasets")
+    weights = typer.Typer(help="Files of source weights.", no_args_is_help=True)
+    weights.command("add")(add_weights)
+    weights.command("list")(list_weights)
+    app.add_typer(weights, name="weights")
+
+
+def add_dataset(
+    name: Annotated[str, typer.Argument(help="Its name; the version is counted by the service.")],
+    path: Annotated[str, typer.Argument(help="A file or folder of this machine, or s3://...")],
+    kind: Annotated[str | None, typer.Option(help="npz, folder or csv; told by the path unless given.")] = None,
+    task: Annotated[str | None, typer.Option(help="multiclass, ordinal or multilabel.")] = None,
+    columns: Annotated[
+        str | None, typer.Option(help="For csv: file=F,label=L,split=S,patient=P; several labels as label=A+B.")
+    ] = None,
+    skip_unreadable: Annotated[bool, typer.Option("--skip-unreadable", help="Leave out files that fail.")] = False,
+    wait: Annotated[bool, typer.Option(help="Wait until it is ingested.")] = True,
+    url: Url = None,
+    key: Key = None,
+    output: Format = Output.TABLE,
+) -> None:
+    """Register a dataset version."""
+    with session(url, key) as client:
+        options = {"skip_unreadable": True if skip_unreadable else None, "columns": columns_of(columns)}
+        dataset = client.datasets.add(name, path, kind=kind, task=task, **options)
+        if wait:
+            dataset = client.datasets.wait(dataset.name)
+        print_answer(chosen(dataset.model_dump(mode="json"), (*DATASET_SUMMARY, "faults"), output), output)
+        if wait:
+            raise typer.Exit(exit_code(dataset.state))
+
+
+def columns_of(written: str | None) -> dict[str, Any] | None:
+    """The columns of `file=F,label=L,...`; several label columns have a `+` between them."""
+    from transfusion_core.errors import InvalidRequest
+    from transfusion_core.specs.fault import nearest
+
+    if written is None:
+        return None
+    found: dict[str, Any] = {}
+    for pair in split(written):
+        name, equals, column = pair.partition("=")
+        if name not in COLUMNS or not equals or not column:
+            close = nearest(name, COLUMNS)
+            hint = f" (did you mean {close!r}?)" if close and close != name else ""
+            raise InvalidRequest(f"--columns: expected {'=..., '.join(COLUMNS)}=..., got {pair!r}{hint}")
+        found[name] = column.split("+") if name == "label" and "+" in column else column
+    return found
+
+
+def list_datasets(url: Url = None, key: Key = None, output: Format = Output.TABLE) -> None:
+    """List the datasets."""
+    with session(url, key) as client:
+        found = [dataset.model_dump(mode="json") for dataset in client.datasets.list()]
+        print_answer([chosen(record, DATASET_SUMMARY, output) for record in found], output)
+
+
+def show_dataset(
+    name: Annotated[str, typer.Argument(help="NAME@VERSION, or NAME for the newest.")],
+    url: Url = None,
+    key: Key = None,
+    output: Format = Output.TABLE,
+) -> None:
+    """Show one dataset."""
+    with session(url, key) as client:
+        print_answer(client.datasets.get(name).model_dump(mode="json"), output)
+
+
+def add_weights(
+    name: Annotated[str, typer.Argument(help="The name that specs will use.")],
+    path: Annotated[str, typer.Argument(help="A .safetensors, .pt or .pth file.")],
+    url: Url = None,
+    key: Key = None,
+    output: Format = Output.TABLE,
+) -> None:
+    """Name a weight file."""
+    with session(url, key) as client:
+        print_answer(client.weights.add(name, path).model_dump(mode="json"), output)
+
+
+def list_weights(url: Url = None, key: Key = None, output: Format = Output.TABLE) -> None:
+    """List the weight files."""
+    with session(url, key) as client:
+        print_answer([file.model_dump(mode="json") for file in client.weights.list()], output)

@@ -1,0 +1,122 @@
+"""plan, submit, watch, cancel, experiments."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from transfusion_client.cli.session import (
+    Format,
+    Key,
+    Output,
+    Url,
+    chosen,
+    exit_code,
+    print_answer,
+    print_table,
+    session,
+)
+
+if TYPE_CHECKING:
+    from transfusion_client.client import Client
+    from transfusion_client.experiments import Experiment
+
+File = Annotated[str | None, typer.Argument(help="The spec, in YAML or JSON; '-' reads stdin.", metavar="FILE")]
+Preset = Annotated[str | None, typer.Option(help="Start from this preset instead of a file.")]
+DatasetOption = Annotated[str | None, typer.Option("--dataset", help="Sets the spec's dataset.")]
+ExperimentId = Annotated[str, typer.Argument(metavar="ID", help="The experiment's id.")]
+SUMMARY = ("id", "name", "state", "progress", "counts", "created_at")
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to the application."""
+    for command in (plan, submit, watch, cancel, experiments):
+        app.command()(command)
+
+
+def plan(
+    file: File = None,
+    preset: Preset = None,
+    dataset: DatasetOption = None,
+    url: Url = None,
+    key: Key = None,
+    output: Format = Output.TABLE,
+) -> None:
+    """Show what an experiment would do; nothing is created."""
+    with session(url, key) as client:
+        planned = client.experiments.plan(_spec(client, file, preset, dataset)).model_dump(mode="json")
+        if output is not Output.TABLE:
+            print_answer(planned, output)
+            return
+        print_table([{name: run[name] for name in run if name != "key"} for run in planned["runs"]])
+        rest = {name: value for name, value in planned.items() if name not in ("runs", "spec")}
+        print_answer(rest, output)
+
+
+def submit(
+    file: File = None,
+    preset: Preset = None,
+    dataset: DatasetOption = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait until it has ended; Ctrl-C lets it go on.")] = False,
+    url: Url = None,
+    key: Key = None,
+    output: Format = Output.TABLE,
+) -> None:
+    """Create an experiment."""
+    with session(url, key) as client:
+        experiment = client.experiments.create(_spec(client, file, preset, dataset))
+        if wait:
+            _watch(experiment, output)
+        _print(experiment, output)
+
+
+def watch(experiment_id: ExperimentId, url: Url = None, key: Key = None, output: Format = Output.TABLE) -> None:
+    """Wait until an experiment has ended; Ctrl-C lets it go on."""
+    with session(url, key) as client:
+        _watch(client.experiments.get(experiment_id), output)
+
+
+def cancel(experiment_id: ExperimentId, url: Url = None, key: Key = None, output: Format = Output.TABLE) -> None:
+    """Ask an experiment's jobs to stop; those that others share go on."""
+    with session(url, key) as client:
+        _print(client.experiments.cancel(experiment_id), output)
+
+
+def experiments(
+    state: Annotated[str | None, typer.Option(help="Only those in this state.")] = None,
+    url: Url = None,
+    key: Key = None,
+    output: Format = Output.TABLE,
+) -> None:
+    """List the experiments."""
+    with session(url, key) as client:
+        found = [each.record.model_dump(mode="json") for each in client.experiments.list(state=state)]
+        print_answer([chosen(record, SUMMARY, output) for record in found], output)
+
+
+def _spec(client: "Client", file: str | None, preset: str | None, dataset: str | None) -> dict[str, Any]:
+    from transfusion_client.specfile import parse, read_file
+    from transfusion_core.errors import InvalidRequest
+
+    if (file is None) == (preset is None):
+        raise InvalidRequest("expected a FILE or --preset NAME, and not both")
+    if file == "-":
+        spec = parse(sys.stdin.read(), "stdin")
+    elif file is not None:
+        spec = read_file(Path(file))
+    else:
+        spec = client.presets.get(str(preset))
+    return spec if dataset is None else {**spec, "dataset": dataset}
+
+
+def _watch(experiment: "Experiment", output: Output) -> None:
+    if output is Output.TABLE:
+        typer.echo(experiment.id, err=True)
+    experiment.wait(progress=True)
+    _print(experiment, output)
+    raise typer.Exit(exit_code(experiment.state))
+
+
+def _print(experiment: "Experiment", output: Output) -> None:
+    print_answer(chosen(experiment.record.model_dump(mode="json"), SUMMARY, output), output)

@@ -1,0 +1,78 @@
+"""report, runs."""
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from transfusion_client.cli.session import Format, Key, Output, Url, chosen, console, print_answer, session
+
+if TYPE_CHECKING:
+    from transfusion_client.client import Client
+    from transfusion_client.reports import Report
+
+RUN_SUMMARY = ("id", "model", "init", "source", "train_size", "seed", "state", "attempt", "reason")
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to the application."""
+    for command in (report, runs):
+        app.command()(command)
+
+
+def report(
+    experiment_id: Annotated[str, typer.Argument(metavar="ID", help="The experiment's id.")],
+    to: Annotated[Path | None, typer.Option(help="Write report.json and report.html into this folder.")] = None,
+    show: Annotated[bool, typer.Option("--open", help="Open the HTML report in the browser.")] = False,
+    section: Annotated[str | None, typer.Option(help="Print this section only.")] = None,
+    url: Url = None,
+    key: Key = None,
+    output: Format = Output.TABLE,
+) -> None:
+    """Print an experiment's report."""
+    with session(url, key) as client:
+        found = client.experiments.report(experiment_id)
+        _print(found, section, output)
+        if to or show:
+            folder = to or Path(tempfile.mkdtemp(prefix="transfusion-report-"))
+            written = _write(client, experiment_id, found, folder)
+            typer.echo(f"report: {written}", err=output is not Output.TABLE)
+            if show:
+                typer.launch(written.as_uri())
+
+
+def _print(report: "Report", section: str | None, output: Output) -> None:
+    if section is not None:
+        report.section(section)
+    if output is Output.TABLE:
+        from transfusion_client.tables import print_report
+
+        print_report(report, console(), section=section)
+    else:
+        shown = report if section is None else report.section(section)
+        print_answer(shown.model_dump(mode="json", exclude_none=True), output)
+
+
+def _write(client: "Client", experiment_id: str, report: "Report", folder: Path) -> Path:
+    """The written HTML file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "report.json").write_text(report.model_dump_json(indent=1, exclude_none=True), encoding="utf-8")
+    html = (folder / "report.html").resolve()
+    html.write_text(client.experiments.report_html(experiment_id), encoding="utf-8")
+    return html
+
+
+def runs(
+    experiment: Annotated[str | None, typer.Option(help="Only those of this experiment.")] = None,
+    model: Annotated[str | None, typer.Option(help="Only those of this model.")] = None,
+    state: Annotated[str | None, typer.Option(help="Only those in this state.")] = None,
+    url: Url = None,
+    key: Key = None,
+    output: Format = Output.TABLE,
+) -> None:
+    """List the runs."""
+    with session(url, key) as client:
+        listed = client.runs.list(experiment=experiment, model=model, state=state)
+        found = [run.model_dump(mode="json") for run in listed]
+        print_answer([chosen(record, RUN_SUMMARY, output) for record in found], output)

@@ -1,0 +1,86 @@
+"""Datasets: labelled images with a fixed split, registered once and named `name@version` afterwards."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from transfusion_client.connection import Connection
+from transfusion_client.uploads import location_of
+from transfusion_client.waiting import wait_until_ended
+from transfusion_core.errors import InvalidRequest
+from transfusion_core.specs.base import Spec
+from transfusion_core.specs.dataset import Dataset
+
+
+class Datasets:
+    """The datasets of a service."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def add(
+        self,
+        name: str,
+        path_or_spec: str | Path | Mapping[str, Any] | Spec,
+        *,
+        kind: str | None = None,
+        task: str | None = None,
+        **options: Any,
+    ) -> Dataset:
+        """Register a dataset version, which is ingested afterwards: see `wait`. Same content, same version.
+
+        A path is a file or folder of this machine (uploaded, or read in place by an embedded service), or a location
+        that the service knows (`s3://...`, `upload:ID`). `kind` is told by the path unless given: `.npz` files are
+        npz, `.csv` files are manifests beside their images, folders are `split/class/file`. Options are the dataset
+        spec's: columns, manifest, skip_unreadable, split_seed. A mapping or DatasetSpec is sent as it is.
+        """
+        given = {"name": name, "kind": kind, "task": task, **options}
+        spec = {field: value for field, value in given.items() if value is not None}
+        if isinstance(path_or_spec, str | Path):
+            spec = {**self._located(path_or_spec, kind), **spec}
+        else:
+            spec = {**_plain(path_or_spec), **spec}
+        return self._connection.read(Dataset, self._connection.post("/v1/datasets", spec, repeatable=True))
+
+    def _located(self, path: str | Path, kind: str | None) -> dict[str, Any]:
+        if str(path).startswith(("s3://", "upload:", "file:///")):
+            return {"location": str(path), "kind": kind or _kind_of(Path(path))}
+        path = Path(path)
+        kind = kind or _kind_of(path)
+        if kind == "csv" and path.is_file() and path.suffix == ".csv":
+            return {
+                "kind": kind,
+                "location": location_of(self._connection, path.absolute().parent),
+                "manifest": path.name,
+            }
+        return {"kind": kind, "location": location_of(self._connection, path)}
+
+    def get(self, name: str) -> Dataset:
+        """One dataset, by `name@version` or `name` for the newest."""
+        return self._connection.read(Dataset, self._connection.get(f"/v1/datasets/{name}"))
+
+    def list(self, **filters: object) -> Iterator[Dataset]:
+        """Every dataset, the pages fetched as needed."""
+        return (self._connection.read(Dataset, item) for item in self._connection.pages("/v1/datasets", **filters))
+
+    def wait(self, name: str, *, timeout_seconds: float | None = None) -> Dataset:
+        """The dataset once it is ingested, or has failed: its `state` tells, its `faults` and `reason` say why."""
+        return wait_until_ended(
+            lambda: self.get(name),
+            lambda dataset: dataset.state,
+            clock=self._connection.clock,
+            what=f"dataset {name}",
+            timeout_seconds=timeout_seconds,
+        )
+
+
+def _plain(spec: Mapping[str, Any] | Spec) -> dict[str, Any]:
+    return spec.model_dump(mode="json", exclude_unset=True) if isinstance(spec, Spec) else dict(spec)
+
+
+def _kind_of(path: Path) -> str:
+    if path.suffix in (".npz", ".csv"):
+        return path.suffix.removeprefix(".")
+    if path.suffix in ("", ".zip") or path.is_dir():
+        return "folder"
+    raise InvalidRequest(f"cannot tell what kind of dataset {path} is: expected kind npz, folder or csv")

@@ -1,0 +1,276 @@
+"""Experiments: create, watch, and read what they answer."""
+
+import json
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+import httpx2
+
+from transfusion_client.connection import Connection, is_passing
+from transfusion_client.progress import Display, open_display
+from transfusion_client.reports import Report
+from transfusion_client.retries import Backoff
+from transfusion_client.specfile import SpecLike, spec_of
+from transfusion_client.waiting import ENDED, is_outage, wait_until_ended
+from transfusion_core.errors import TransfusionError, Unavailable
+from transfusion_core.specs.experiment import Experiment as ExperimentRecord
+from transfusion_core.specs.experiment import Plan, Run
+from transfusion_core.specs.report import ReportSection
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+EVENT_TRIES = 20
+"""Times in a row that an event stream is opened again without a new event."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """One thing that happened to an experiment or one of its jobs."""
+
+    kind: str
+    data: dict[str, Any]
+    id: str | None
+    """Where to resume; None for what is not kept, such as progress."""
+
+
+class Experiment:
+    """An experiment of the service, as it was when it was last looked at; `refresh()` looks again."""
+
+    def __init__(self, experiments: "Experiments", record: ExperimentRecord) -> None:
+        self._experiments = experiments
+        self.record = record
+
+    def __repr__(self) -> str:
+        return f"<Experiment {self.id} {self.name!r}: {self.state}, {self.progress:.0%}>"
+
+    @property
+    def id(self) -> str:
+        """The id, for `client.experiments.get`."""
+        return self.record.id
+
+    @property
+    def name(self) -> str:
+        """The spec's name."""
+        return self.record.name
+
+    @property
+    def state(self) -> str:
+        """waiting, queued, running, succeeded, failed or cancelled."""
+        return self.record.state
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """The resolved spec: defaults filled in, versions pinned."""
+        return self.record.spec
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Jobs by state."""
+        return self.record.counts
+
+    @property
+    def progress(self) -> float:
+        """From 0 to 1."""
+        return self.record.progress
+
+    @property
+    def ended(self) -> bool:
+        """Whether the state is final."""
+        return self.state in ENDED
+
+    @property
+    def ok(self) -> bool:
+        """Whether every job succeeded."""
+        return self.state == "succeeded"
+
+    def refresh(self) -> Self:
+        """Look again."""
+        self.record = self._experiments.record(self.id)
+        return self
+
+    def wait(
+        self,
+        *,
+        progress: bool = False,
+        on_event: Callable[["Experiment"], None] | None = None,
+        timeout_seconds: float | None = None,
+    ) -> Self:
+        """Wait until it has ended, well or not: `state` and `ok` tell.
+
+        Cuts and restarts of the service are outlived. Ctrl-C ends the waiting, never the experiment. `progress` shows
+        a bar on stderr; `on_event` is called with this object whenever state, counts or progress have changed.
+        TimeoutError after `timeout_seconds`; the experiment goes on.
+        """
+        display = open_display() if progress else None
+        try:
+            return self._wait(display, on_event, timeout_seconds)
+        except KeyboardInterrupt:
+            if display:
+                display.say(f"no longer waiting; the experiment goes on: transfusion watch {self.id}")
+            raise
+        finally:
+            if display:
+                display.close()
+
+    def _wait(
+        self,
+        display: Display | None,
+        on_event: Callable[["Experiment"], None] | None,
+        timeout_seconds: float | None,
+    ) -> Self:
+        seen: ExperimentRecord | None = None
+
+        def on_look(record: ExperimentRecord) -> None:
+            nonlocal seen
+            self.record = record
+            if display:
+                display.show(record)
+            if on_event and (seen is None or _moved(seen, record)):
+                on_event(self)
+            seen = record
+
+        def on_outage(error: TransfusionError) -> None:
+            if display:
+                display.say(f"{error.detail}; trying again")
+
+        self.record = wait_until_ended(
+            lambda: self._experiments.record(self.id),
+            lambda record: record.state,
+            clock=self._experiments.connection.clock,
+            what=f"experiment {self.id}",
+            timeout_seconds=timeout_seconds,
+            on_look=on_look,
+            on_outage=on_outage,
+        )
+        return self
+
+    def report(self) -> Report:
+        """What it answers. NotReady until there is a report."""
+        return self._experiments.report(self.id)
+
+    def to_frame(self, section: str | None = None) -> "pd.DataFrame":
+        """The report's rows as a pandas data frame."""
+        return self.report().to_frame(section)
+
+    def runs(self) -> list[Run]:
+        """Its trainings."""
+        return list(self._experiments.runs(self.id))
+
+    def events(self, last_event_id: str | None = None) -> Iterator[Event]:
+        """What happens to it, until it has ended."""
+        return self._experiments.events(self.id, last_event_id)
+
+    def cancel(self) -> Self:
+        """Ask its jobs to stop; those that others share go on."""
+        self.record = self._experiments.cancel(self.id).record
+        return self
+
+
+def _moved(before: ExperimentRecord, after: ExperimentRecord) -> bool:
+    return (before.state, before.counts, before.progress) != (after.state, after.counts, after.progress)
+
+
+class Experiments:
+    """The experiments of a service."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+
+    def create(self, spec: SpecLike, *, idempotency_key: str | None = None) -> Experiment:
+        """Create an experiment. InvalidRequest holds every fault of the spec at once.
+
+        `spec` is a dictionary, an ExperimentSpec, or the path of a YAML or JSON file. The request is sent again after
+        a cut with the same Idempotency-Key, so that there is one experiment however often it arrives.
+        """
+        key = idempotency_key or uuid.uuid4().hex
+        return self._handle(self.connection.post("/v1/experiments", spec_of(spec), key=key))
+
+    def plan(self, spec: SpecLike) -> Plan:
+        """What an experiment would do: runs, which exist, time, bytes, warnings. Nothing is created."""
+        answer = self.connection.post("/v1/experiments/plan", spec_of(spec), repeatable=True)
+        return self.connection.read(Plan, answer)
+
+    def get(self, experiment_id: str) -> Experiment:
+        """One experiment; NotFound if there is none."""
+        return Experiment(self, self.record(experiment_id))
+
+    def record(self, experiment_id: str) -> ExperimentRecord:
+        """One experiment's present state, without the handle."""
+        return self.connection.read(ExperimentRecord, self.connection.get(f"/v1/experiments/{experiment_id}"))
+
+    def list(self, **filters: object) -> Iterator[Experiment]:
+        """Every experiment, the pages fetched as needed; filters are the route's: state, name, dataset."""
+        return (self._handle(item) for item in self.connection.pages("/v1/experiments", **filters))
+
+    def cancel(self, experiment_id: str) -> Experiment:
+        """Ask its jobs to stop; those that others share go on."""
+        return self._act(experiment_id, "cancel")
+
+    def resume(self, experiment_id: str) -> Experiment:
+        """Let the cancelled jobs go on."""
+        return self._act(experiment_id, "resume")
+
+    def retry(self, experiment_id: str) -> Experiment:
+        """Run the failed jobs again."""
+        return self._act(experiment_id, "retry")
+
+    def runs(self, experiment_id: str) -> Iterator[Run]:
+        """Its trainings, the pages fetched as needed."""
+        pages = self.connection.pages(f"/v1/experiments/{experiment_id}/runs")
+        return (self.connection.read(Run, item) for item in pages)
+
+    def report(self, experiment_id: str) -> Report:
+        """What it answers. NotReady until there is a report."""
+        return self.connection.read(Report, self.connection.get(f"/v1/experiments/{experiment_id}/report"))
+
+    def report_section(self, experiment_id: str, section: str) -> ReportSection:
+        """One section of the report."""
+        path = f"/v1/experiments/{experiment_id}/report/{section}"
+        return self.connection.read(ReportSection, self.connection.get(path))
+
+    def report_html(self, experiment_id: str) -> str:
+        """The report as one offline HTML file."""
+        return self.connection.text(f"/v1/experiments/{experiment_id}/report.html")
+
+    def events(self, experiment_id: str, last_event_id: str | None = None) -> Iterator[Event]:
+        """What happens to an experiment, from the beginning or after an event's id, until it has ended.
+
+        A cut stream is opened again after the last event that arrived. Unavailable after many cuts in a row.
+        """
+        cuts = 0
+        cause: Exception | None = None
+        while cuts < EVENT_TRIES:
+            try:
+                for event in self._stream(experiment_id, last_event_id):
+                    cuts = 0
+                    last_event_id = event.id or last_event_id
+                    yield event
+                    if event.kind == "end":
+                        return
+            except httpx2.RequestError as error:
+                if not is_passing(error):
+                    raise Unavailable(str(error)) from error
+                cause = error
+            except TransfusionError as error:
+                if not is_outage(error):
+                    raise
+                cause = error
+            cuts += 1
+            clock = self.connection.clock
+            clock.sleep(Backoff().pause_seconds(cuts, clock))
+        raise Unavailable(f"the events of experiment {experiment_id} were cut off {cuts} times in a row") from cause
+
+    def _stream(self, experiment_id: str, last_event_id: str | None) -> Iterator[Event]:
+        headers = {"Last-Event-ID": last_event_id} if last_event_id else {}
+        with self.connection.stream(f"/v1/experiments/{experiment_id}/events", headers) as source:
+            for sent in source:
+                yield Event(kind=sent.event, data=json.loads(sent.data or "{}"), id=sent.id or None)
+
+    def _act(self, experiment_id: str, action: str) -> Experiment:
+        return self._handle(self.connection.post(f"/v1/experiments/{experiment_id}/{action}", repeatable=True))
+
+    def _handle(self, answer: Any) -> Experiment:
+        return Experiment(self, self.connection.read(ExperimentRecord, answer))

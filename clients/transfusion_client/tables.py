@@ -1,0 +1,176 @@
+"""Report sections as tables for the terminal: the paper's Table 1, and the numbers behind its figures. Needs rich."""
+
+from collections.abc import Callable, Iterable, Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from transfusion_core.specs.report import Report, ReportSection, Row
+
+Column = tuple[str, Callable[[Row], str]]
+AVERAGE_LABEL = "macro"
+
+
+def print_report(report: Report, console: Console, *, section: str | None = None) -> None:
+    """Print every section, or one: its tables, its words, and what is missing from it."""
+    for name, content in report.sections.items():
+        if section in (None, name):
+            print_section(name, content, console)
+
+
+def print_section(name: str, section: ReportSection, console: Console) -> None:
+    """Print one section."""
+    console.print()
+    for title, columns, rows in tables_of(name, section.table):
+        if rows:
+            console.print(make_table(title, columns, rows))
+    if section.text:
+        console.print(section.text, markup=False, highlight=False)
+    if not section.complete:
+        console.print(f"not complete; missing: {', '.join(section.missing) or 'not said'}", markup=False)
+
+
+TitledRows = tuple[str, Sequence[Column], Sequence[Row]]
+
+
+def tables_of(name: str, rows: Sequence[Row]) -> list[TitledRows]:
+    """The tables of one section: title, columns, rows. Sections that this client does not know get every column."""
+    return _TABLES.get(name, _any_section(name))(rows)
+
+
+def make_table(title: str, columns: Sequence[Column], rows: Iterable[Row]) -> Table:
+    """A table of those columns in which some row has something to show."""
+    rows = list(rows)
+    shown = [(head, cells) for head, show in columns if any(cells := [show(row) for row in rows])]
+    table = Table(title=title, title_justify="left")
+    for head, _ in shown:
+        table.add_column(head, overflow="fold", justify="left" if head in _WORDS else "right")
+    for line in zip(*(cells for _, cells in shown), strict=True):
+        table.add_row(*line)
+    return table
+
+
+def number(value: float | None, digits: int = 4) -> str:
+    """A number to read: whole ones from a hundred upwards, else `digits` decimals; empty where there is none."""
+    if value is None:
+        return ""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.{digits}f}"
+
+
+def _value(row: Row) -> str:
+    """The value with its spread, or why there is none."""
+    if row.value is None:
+        return row.reason or ""
+    return number(row.value) if row.sd is None else f"{number(row.value)} ± {number(row.sd)}"
+
+
+def _init(row: Row) -> str:
+    return f"{row.init} ({row.source})" if row.init and row.source else row.init or ""
+
+
+def _word(field: str) -> Callable[[Row], str]:
+    return lambda row: "" if getattr(row, field) is None else str(getattr(row, field))
+
+
+def _number(field: str) -> Callable[[Row], str]:
+    return lambda row: number(getattr(row, field))
+
+
+def _interval(row: Row) -> str:
+    return "" if row.interval is None else " … ".join(number(bound) for bound in row.interval)
+
+
+def _published(row: Row) -> str:
+    return "" if row.published is None else f"{number(row.published)} [{row.mark}]".replace("[", r"\[")
+
+
+_WORDS = frozenset({"model", "init", "label", "metric", "layer", "layer b", "pair", "measure", "train size"})
+_MODEL: Column = ("model", _word("model"))
+_INIT: Column = ("init", _init)
+_SIZE: Column = ("train size", _word("train_size"))
+_LABEL: Column = ("label", _word("label"))
+_METRIC: Column = ("metric", _word("metric"))
+_PAIR: Column = ("pair", _word("pair"))
+_LAYER: Column = ("layer", _word("layer"))
+_MEASURE: Column = ("measure", _word("measure"))
+_VALUE: Column = ("value", _value)
+_N: Column = ("n", _word("n"))
+_NULL: Column = ("null (iid)", _number("null_iid"))
+_P: Column = ("p", _number("p_value"))
+_INTERVAL: Column = ("95% interval", _interval)
+_PUBLISHED: Column = ("published", _published)
+_EVERY: Sequence[Column] = (
+    _MODEL,
+    _INIT,
+    _SIZE,
+    ("seed", _word("seed")),
+    _LABEL,
+    _METRIC,
+    _PAIR,
+    _LAYER,
+    ("layer b", _word("layer_b")),
+    _MEASURE,
+    ("step", _word("step")),
+    _VALUE,
+    _N,
+    _INTERVAL,
+    _NULL,
+    _P,
+    _PUBLISHED,
+)
+
+
+def _performance(rows: Sequence[Row]) -> list[TitledRows]:
+    shown = [row for row in rows if row.metric == "auroc" and row.label in _headlines(rows)]
+    arms = [row for row in shown if row.pair is None]
+    pairs = [row for row in shown if row.pair is not None]
+    auroc: Column = ("AUROC (mean ± sd)", _value)
+    tost: Column = ("TOST p", _number("p_value"))
+    return [
+        ("Performance (Table 1)", (_MODEL, _INIT, _SIZE, _LABEL, auroc, _N, _INTERVAL, _PUBLISHED), arms),
+        (
+            "Differences of inits, same seeds",
+            (_MODEL, _PAIR, _SIZE, _LABEL, ("delta AUROC", _value), _INTERVAL, tost),
+            pairs,
+        ),
+    ]
+
+
+def _headlines(rows: Sequence[Row]) -> set[str | None]:
+    """The labels that stand for a whole run: the average, and those that have a published value beside them."""
+    labels = {row.label for row in rows}
+    wanted = {row.label for row in rows if row.published is not None} | ({AVERAGE_LABEL, None} & labels)
+    return wanted or labels
+
+
+def _similarity(rows: Sequence[Row]) -> list[TitledRows]:
+    columns = (_MODEL, _PAIR, _LAYER, _MEASURE, _VALUE, _N, _NULL, _P, _PUBLISHED)
+    return [("Similarity of trained networks (Figure 2)", columns, rows)]
+
+
+def _movement(rows: Sequence[Row]) -> list[TitledRows]:
+    return [("Movement during training (Figure 3)", (_MODEL, _INIT, _LAYER, _MEASURE, _VALUE, _N, _NULL), rows)]
+
+
+def _reuse(rows: Sequence[Row]) -> list[TitledRows]:
+    columns = (_MODEL, _INIT, _PAIR, _LAYER, _MEASURE, _VALUE, _N, _NULL)
+    return [("Before and after training, layer by layer (Figure 4)", columns, rows)]
+
+
+def _convergence(rows: Sequence[Row]) -> list[TitledRows]:
+    summary = [row for row in rows if row.seed is None and row.step is None]
+    columns = (_MODEL, _INIT, _SIZE, _METRIC, ("steps", _value), _N, _INTERVAL, _PUBLISHED)
+    return [("Steps to threshold (Figure 5)", columns, summary)]
+
+
+def _any_section(name: str) -> Callable[[Sequence[Row]], list[TitledRows]]:
+    return lambda rows: [(name.capitalize(), _EVERY, rows)]
+
+
+_TABLES: dict[str, Callable[[Sequence[Row]], list[TitledRows]]] = {
+    "performance": _performance,
+    "similarity": _similarity,
+    "movement": _movement,
+    "reuse": _reuse,
+    "convergence": _convergence,
+}

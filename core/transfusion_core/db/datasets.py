@@ -1,0 +1,122 @@
+"""Datasets: immutable versions `name@n`, each with the ingest job that reads it."""
+
+from sqlalchemy import Engine, Select, select
+from sqlalchemy.orm import Session
+
+from transfusion_core.db.clock import rfc3339
+from transfusion_core.db.engine import transact, unit_of_work
+from transfusion_core.db.idempotency import Request, answered, remember
+from transfusion_core.db.ids import new_id
+from transfusion_core.db.paging import Page, cursor_after, page_rows
+from transfusion_core.db.placing import place
+from transfusion_core.db.tables import Dataset as Row
+from transfusion_core.db.tables import Job
+from transfusion_core.errors import Conflict, NotFound
+from transfusion_core.specs.dataset import Dataset, DatasetSpec, IngestResult
+from transfusion_core.specs.job import JobDraft
+
+_LARGEST_VERSION = 2**31 - 1
+
+
+def register(
+    engine: Engine,
+    spec: DatasetSpec,
+    draft: JobDraft,
+    *,
+    verified_missing: frozenset[str] = frozenset(),
+    idempotency: Request | None = None,
+) -> tuple[Dataset, bool, list[str]]:
+    """The version of this name that this ingest makes: the one there is (False), or a new one (True); queues to ring.
+
+    An ingest that failed is tried again.
+    """
+
+    def work(session: Session) -> tuple[Dataset, bool, list[str]]:
+        done = answered(session, idempotency)
+        if done:
+            return _find(session, done.id), False, []
+        placed = place(session, [draft], missing=verified_missing)
+        versions = session.scalars(select(Row).where(Row.name == spec.name).order_by(Row.version)).all()
+        same = [row for row in versions if row.job_id == placed.ids[draft.key]]
+        row = same[-1] if same else _add(session, spec, versions[-1].version + 1 if versions else 1, placed.ids[draft.key])
+        dataset = _dataset(row, session.get_one(Job, row.job_id, populate_existing=True))
+        remember(session, idempotency, dataset.name)
+        return dataset, not same, sorted(placed.queues)
+
+    return transact(engine, work)
+
+
+def _add(session: Session, spec: DatasetSpec, version: int, job_id: str) -> Row:
+    resolved = spec.resolved().model_dump(mode="json")
+    result = session.scalar(select(Job.result).where(Job.id == job_id))
+    row = Row(id=new_id(), name=spec.name, version=version, spec=resolved, job_id=job_id, result=result)
+    session.add(row)
+    session.flush()
+    return row
+
+
+def add_demo(session: Session, spec: DatasetSpec, job_id: str) -> None:
+    """Register a demo dataset's first version within a transaction. Raises Conflict where the name was taken since."""
+    first = session.scalars(select(Row).where(Row.name == spec.name, Row.version == 1)).one_or_none()
+    if first is None:
+        _add(session, spec, 1, job_id)
+    elif first.job_id != job_id:
+        raise Conflict(f"another dataset was registered as {spec.name}@1 just now; send the spec again")
+
+
+def get(engine: Engine, name: str) -> Dataset:
+    """The dataset `name@n`, or the newest version of `name`. Raises NotFound."""
+    with unit_of_work(engine, write=False) as session:
+        return _find(session, name)
+
+
+def _find(session: Session, name: str) -> Dataset:
+    row = find_row(session, name)
+    if row is None:
+        raise NotFound(f"there is no dataset {name!r}")
+    return _dataset(row, session.get_one(Job, row.job_id))
+
+
+def find_row(session: Session, name: str) -> Row | None:
+    """The row of `name@n`, or of the newest version of `name`."""
+    bare, _, version = name.partition("@")
+    query = select(Row).where(Row.name == bare).order_by(Row.version.desc()).limit(1)
+    if version:
+        if not (version.isascii() and version.isdigit() and int(version) <= _LARGEST_VERSION):
+            return None
+        query = query.where(Row.version == int(version))
+    return session.scalars(query).one_or_none()
+
+
+def page(
+    engine: Engine, *, limit: int, cursor: str | None = None, name: str | None = None, state: str | None = None
+) -> Page[Dataset]:
+    """Dataset versions, newest first."""
+    query: Select[tuple[Row, Job]] = select(Row, Job).join(Job, Job.id == Row.job_id)
+    if name is not None:
+        query = query.where(Row.name == name)
+    if state is not None:
+        query = query.where(Job.state == state)
+    with unit_of_work(engine, write=False) as session:
+        rows, more = page_rows(session, query, Row.id, limit=limit, cursor=cursor)
+        items = [_dataset(row, job) for row, job in rows]
+        return Page(items, cursor_after(items[-1].id) if more else None)
+
+
+def _dataset(row: Row, job: Job) -> Dataset:
+    found = IngestResult.model_validate(row.result) if row.result else None
+    return Dataset(
+        id=row.id,
+        name=f"{row.name}@{row.version}",
+        state=job.state,
+        digest=found.digest if found else None,
+        images=found.images if found else None,
+        task=found.task if found else row.spec["task"],
+        classes=found.classes if found else [],
+        splits=found.splits if found else {},
+        faults=found.faults if found else [],
+        spec=row.spec,
+        job=job.id,
+        created_at=rfc3339(row.created_at),
+        reason=job.reason,
+    )

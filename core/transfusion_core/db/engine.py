@@ -1,0 +1,146 @@
+"""Connections and transactions: how each database is set up, and the one place where a transaction commits."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, Engine, create_engine, event, insert, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.orm import Session
+
+from transfusion_core.db.tables import Event
+from transfusion_core.errors import InvalidRequest, Unavailable
+
+_BUSY_TIMEOUT_SECONDS = 30
+"""How long a SQLite writer waits for another."""
+_POSTGRES_OPTIONS = "-c lock_timeout=20s -c statement_timeout=60s -c idle_in_transaction_session_timeout=60s"
+_MIGRATION_LOCK = 7_233_801
+"""PostgreSQL advisory lock: one migration at a time."""
+EVENTS_LOCK = 7_233_802
+"""PostgreSQL advisory lock: held shared from the writing of events to their commit, alone by who reads them."""
+EVENTS = "transfusion_events"
+_TRIES = 8
+_WRITES = "transfusion_writes"
+
+T = TypeVar("T")
+
+
+def connect(url: str) -> Engine:
+    """An engine for `sqlite:///FILE` or `postgresql+psycopg://...`; nothing is opened yet."""
+    parsed = make_url(url)
+    serializer = partial(json.dumps, allow_nan=False)
+    if parsed.get_backend_name() == "sqlite":
+        if parsed.database in (None, "", ":memory:"):
+            raise ValueError(f"expected a SQLite file, sqlite:///FILE; got {url!r}")
+        engine = create_engine(parsed, json_serializer=serializer, connect_args={"timeout": _BUSY_TIMEOUT_SECONDS})
+        event.listen(engine, "connect", _set_up_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+        return engine
+    return create_engine(
+        parsed,
+        json_serializer=serializer,
+        pool_pre_ping=True,
+        pool_size=10,
+        max_overflow=30,
+        pool_timeout=10,
+        pool_recycle=1800,
+        connect_args={"connect_timeout": 5, "options": _POSTGRES_OPTIONS},
+    )
+
+
+def _set_up_sqlite(connection: Any, _record: Any) -> None:
+    # The driver's own BEGIN comes too late and is never IMMEDIATE: it is turned off, `_begin_sqlite` begins.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    writes = connection.get_execution_options().get(_WRITES, True)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def migrate(engine: Engine) -> None:
+    """Bring the schema to the newest version. Several may start at once: one does it, the others wait."""
+    with _translated(), engine.begin() as connection:
+        if connection.dialect.name == "postgresql":
+            connection.execute(text("SET LOCAL lock_timeout = 0"))
+            connection.execute(text("SET LOCAL statement_timeout = 0"))
+            connection.execute(text(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})"))
+        command.upgrade(migration_config(connection), "head")
+
+
+def migration_config(connection: Connection) -> Config:
+    """Alembic's configuration, for commands on this connection's transaction."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.attributes["connection"] = connection
+    return config
+
+
+def ping(engine: Engine) -> None:
+    """Raise Unavailable unless the database answers."""
+    with unit_of_work(engine, write=False) as session:
+        session.execute(text("SELECT 1"))
+
+
+@contextmanager
+def unit_of_work(engine: Engine, *, write: bool = True) -> Iterator[Session]:
+    """One short transaction, committed at the end; `write=False` takes no write lock on SQLite.
+
+    A database that does not answer is Unavailable; text that it cannot keep is an InvalidRequest.
+    """
+    bound = engine.execution_options(**{_WRITES: write})
+    with _translated(), Session(bound, expire_on_commit=False) as session, session.begin():
+        yield session
+        _write_events(session)
+
+
+def _write_events(session: Session) -> None:
+    # Last, after every row lock: who holds the events lock waits for nothing but its commit.
+    rows = session.info.get(EVENTS)
+    if rows:
+        if session.get_bind().dialect.name == "postgresql":
+            session.execute(text(f"SELECT pg_advisory_xact_lock_shared({EVENTS_LOCK})"))
+        session.execute(insert(Event), rows)
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except (OperationalError, InterfaceError, PoolTimeout) as error:
+        raise Unavailable(f"the database does not answer: {_first_line(error)}") from error
+    except (DataError, UnicodeEncodeError, OverflowError) as error:
+        raise InvalidRequest(f"the database cannot keep this: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error.orig if isinstance(error, DBAPIError) else error).split("\n", maxsplit=1)[0]
+
+
+def transact(engine: Engine, work: Callable[[Session], T]) -> T:
+    """Do work in a unit of work, again where another transaction came between (same unique key, or a deadlock)."""
+    for tries_left in reversed(range(_TRIES)):
+        try:
+            with unit_of_work(engine) as session:
+                return work(session)
+        except (IntegrityError, Unavailable) as error:
+            if tries_left == 0 or not _came_between(error):
+                raise
+    raise AssertionError("unreachable")
+
+
+def _came_between(error: Exception) -> bool:
+    cause = error.__cause__ if isinstance(error, Unavailable) else error
+    state = getattr(getattr(cause, "orig", None), "sqlstate", None)
+    return isinstance(cause, IntegrityError) or state in ("40P01", "40001")

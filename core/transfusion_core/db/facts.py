@@ -1,0 +1,115 @@
+"""Facts: what the names in a spec stand for here, looked up before it is checked and expanded."""
+
+from collections.abc import Iterable
+from typing import Any, TypeVar
+
+from sqlalchemy import Engine, select
+from sqlalchemy.orm import Session
+
+from transfusion_core.db.datasets import find_row
+from transfusion_core.db.engine import unit_of_work
+from transfusion_core.db.moves import ENDED
+from transfusion_core.db.tables import Dataset, Job, Weights
+from transfusion_core.errors import NotFound
+from transfusion_core.specs.check import Readable, readable
+from transfusion_core.specs.dataset import RECIPE_TASKS, DatasetSpec, demo_dataset
+from transfusion_core.specs.facts import DatasetFacts, Facts, RunFacts, foretold_splits, ingest_draft
+from transfusion_core.specs.job import JobDraft, TrainJob
+
+T = TypeVar("T")
+
+
+def facts_for(engine: Engine, body: Any) -> Facts:
+    """Facts on every dataset, weight file and run that a body names, valid or not; names that stand for nothing are absent."""
+    parts = readable(body if isinstance(body, dict) else {})
+    with unit_of_work(engine, write=False) as session:
+        return Facts(
+            datasets=_datasets(session, parts),
+            weights=_weights(session, parts),
+            runs=_runs(session, parts),
+            dataset_names=_dataset_names(session),
+            weight_names=tuple(session.scalars(select(Weights.name).order_by(Weights.name))),
+        )
+
+
+def run_facts(engine: Engine, run_id: str) -> RunFacts:
+    """Facts on one run. Raises NotFound."""
+    with unit_of_work(engine, write=False) as session:
+        facts = _run(session, run_id)
+        if facts is None:
+            raise NotFound(f"there is no run {run_id!r}")
+        return facts
+
+
+def dataset_facts(engine: Engine, name: str) -> DatasetFacts:
+    """Facts on one dataset, `name` or `name@n`. Raises NotFound."""
+    with unit_of_work(engine, write=False) as session:
+        facts = _dataset(session, name)
+        if facts is None:
+            raise NotFound(f"there is no dataset {name!r}")
+        return facts
+
+
+def _datasets(session: Session, parts: Readable) -> dict[str, DatasetFacts]:
+    named = [source.pretrain.dataset for source in parts.sources.values() if source.pretrain]
+    return _known({name: _dataset(session, name) for name in [parts.dataset, *named] if name})
+
+
+def _known(found: dict[str, T | None]) -> dict[str, T]:
+    return {name: facts for name, facts in found.items() if facts is not None}
+
+
+def _dataset(session: Session, name: str) -> DatasetFacts | None:
+    row = find_row(session, name)
+    if row is None:
+        return _demo(name)
+    job = session.get_one(Job, row.job_id)
+    spec = DatasetSpec.read(row.spec)
+    return DatasetFacts(
+        name=f"{row.name}@{row.version}",
+        spec=spec,
+        ingest=JobDraft(kind="ingest", spec=job.spec, key=job.key),
+        registered=True,
+        splits=row.result["splits"] if row.result else foretold_splits(spec),
+    )
+
+
+def _demo(name: str) -> DatasetFacts | None:
+    bare, _, version = name.partition("@")
+    spec = demo_dataset(bare)
+    if spec is None or version not in ("", "1"):
+        return None
+    splits = foretold_splits(spec)
+    return DatasetFacts(name=f"{bare}@1", spec=spec, ingest=ingest_draft(spec), registered=False, splits=splits)
+
+
+def _weights(session: Session, parts: Readable) -> dict[str, str]:
+    names = {source.weights for source in parts.sources.values() if source.weights}
+    rows = session.scalars(select(Weights).where(Weights.name.in_(names)))
+    return {row.name: row.object["sha256"] for row in rows}
+
+
+def _runs(session: Session, parts: Readable) -> dict[str, RunFacts]:
+    ids: Iterable[str] = {source.run.partition("@")[0] for source in parts.sources.values() if source.run}
+    return _known({run_id: _run(session, run_id) for run_id in ids})
+
+
+def _run(session: Session, run_id: str) -> RunFacts | None:
+    job = session.get(Job, run_id)
+    if job is None or job.kind != "train":
+        return None
+    train = TrainJob.read(job.spec)
+    kept = frozenset(checkpoint["name"] for checkpoint in (job.result or {}).get("checkpoints", []))
+    return RunFacts(
+        key=job.key,
+        model=train.model,
+        dataset=train.dataset,
+        image_size=train.image_size,
+        steps=kept if job.state in ENDED else None,
+    )
+
+
+def _dataset_names(session: Session) -> tuple[str, ...]:
+    rows = session.execute(select(Dataset.name, Dataset.version).order_by(Dataset.name, Dataset.version))
+    names = dict.fromkeys(f"{name}@{version}" for name, version in rows)
+    return tuple(names | dict.fromkeys(RECIPE_TASKS) | dict.fromkeys(f"{name}@1" for name in RECIPE_TASKS))

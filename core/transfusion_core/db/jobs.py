@@ -1,0 +1,206 @@
+"""Jobs: claim, beat, end. Every write of a worker names job and attempt, and is refused once another attempt owns it."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, Engine, and_, func, literal_column, or_, select, update
+from sqlalchemy.orm import Session
+
+from transfusion_core.db.clock import clock
+from transfusion_core.db.engine import transact, unit_of_work
+from transfusion_core.db.records import Beat, ClaimedJob, JobRow, NeededJob, Point
+from transfusion_core.db.recovery import crash, reclaim, release, sweep
+from transfusion_core.db.series import add_log, add_points, log, plain_text, points
+from transfusion_core.db.tables import Dataset, Job, Need
+from transfusion_core.db.transitions import batches, move, settle
+from transfusion_core.errors import Fenced, NotFound
+from transfusion_core.specs.job import Reason
+
+__all__ = [
+    "Beat",
+    "ClaimedJob",
+    "JobRow",
+    "NeededJob",
+    "Point",
+    "add_log",
+    "add_points",
+    "beat",
+    "by_keys",
+    "cancelled",
+    "claim",
+    "counts_by_state_kind",
+    "crash",
+    "fail",
+    "get",
+    "log",
+    "oldest_queued_seconds",
+    "points",
+    "queue_depth",
+    "reclaim",
+    "release",
+    "succeed",
+    "sweep",
+]
+
+
+def claim(engine: Engine, *, worker: str, queues: Sequence[str], lease_seconds: float) -> ClaimedJob | None:
+    """Take the best queued job of these queues: highest priority, then oldest. None where there is none."""
+    with unit_of_work(engine) as session:
+        moved = move(
+            session,
+            Job.id == _best(queues),
+            from_state="queued",
+            to_state="running",
+            worker=worker,
+            attempt=Job.attempt + 1,
+            lease_until=clock(lease_seconds),
+            not_before=None,
+            progress=None,
+            cancel_requested=False,
+        )
+        return _claimed(session, moved[0].id) if moved else None
+
+
+def _best(queues: Sequence[str]) -> ColumnElement[str]:
+    # The state is written into the statement: a partial index is not used for a bound parameter.
+    return (
+        select(Job.id)
+        .where(
+            Job.state == literal_column("'queued'"),
+            Job.queue.in_(queues),
+            or_(Job.not_before.is_(None), Job.not_before <= clock()),
+        )
+        .order_by(Job.priority.desc(), Job.created_at, Job.id)
+        .limit(1)
+        .with_for_update(skip_locked=True)
+        .scalar_subquery()
+    )
+
+
+def _claimed(session: Session, job_id: str) -> ClaimedJob:
+    job = session.get_one(Job, job_id)
+    needs = session.scalars(select(Job).join(Need, Need.need_id == Job.id).where(Need.job_id == job_id))
+    return ClaimedJob(
+        id=job.id,
+        key=job.key,
+        kind=job.kind,
+        spec=job.spec,
+        labels=job.labels,
+        attempt=job.attempt,
+        crashes=job.crashes,
+        queue=job.queue,
+        needs=[
+            NeededJob(id=need.id, key=need.key, kind=need.kind, state=need.state, spec=need.spec, result=need.result)
+            for need in needs
+        ],
+    )
+
+
+def _mine(job_id: str, attempt: int) -> ColumnElement[bool]:
+    return and_(Job.id == job_id, Job.attempt == attempt)
+
+
+def beat(
+    engine: Engine, job_id: str, attempt: int, *, lease_seconds: float, progress: dict[str, Any] | None = None
+) -> Beat:
+    """Extend the lease and tell progress (None leaves it as it was). Raises Fenced."""
+    told = {} if progress is None else {"progress": progress}
+    statement = (
+        update(Job)
+        .where(_mine(job_id, attempt), Job.state == "running")
+        .values(lease_until=clock(lease_seconds), **told)
+        .returning(Job.cancel_requested)
+        .execution_options(synchronize_session=False)
+    )
+    with unit_of_work(engine) as session:
+        row = session.execute(statement).one_or_none()
+        if row is None:
+            raise Fenced
+        return Beat(cancel_requested=row.cancel_requested)
+
+
+def succeed(engine: Engine, job_id: str, attempt: int, result: dict[str, Any]) -> list[str]:
+    """Apply the result and queue what waited for it; the queues to ring. Raises Fenced."""
+
+    def work(session: Session) -> list[str]:
+        mine = _mine(job_id, attempt)
+        moved = move(session, mine, from_state="running", to_state="succeeded", result=result)
+        if not moved:
+            raise Fenced
+        if moved[0].kind == "ingest":
+            session.execute(update(Dataset).where(Dataset.job_id == job_id).values(result=result))
+        return sorted(settle(session, [job_id], "succeeded"))
+
+    return transact(engine, work)
+
+
+def fail(
+    engine: Engine, job_id: str, attempt: int, *, reason: Reason, error: str, detail: dict[str, Any] | None = None
+) -> list[str]:
+    """The job cannot be done: what needs its success fails too, reports that waited for its end may start."""
+
+    def work(session: Session) -> list[str]:
+        why = {"reason": reason, "error": plain_text(error), "detail": detail}
+        if not move(session, _mine(job_id, attempt), from_state="running", to_state="failed", **why):
+            raise Fenced
+        return sorted(settle(session, [job_id], "failed"))
+
+    return transact(engine, work)
+
+
+def cancelled(engine: Engine, job_id: str, attempt: int) -> list[str]:
+    """The worker stopped as it was asked to. Where somebody came to want the job since, it is queued again."""
+
+    def work(session: Session) -> list[str]:
+        unwanted = and_(_mine(job_id, attempt), Job.cancel_requested)
+        if move(session, unwanted, from_state="running", to_state="cancelled"):
+            return sorted(settle(session, [job_id], "cancelled"))
+        wanted = move(session, _mine(job_id, attempt), from_state="running", to_state="queued")
+        if not wanted:
+            raise Fenced
+        return [wanted[0].queue]
+
+    return transact(engine, work)
+
+
+def get(engine: Engine, job_id: str) -> JobRow:
+    """One job. Raises NotFound."""
+    with unit_of_work(engine, write=False) as session:
+        row = session.get(Job, job_id)
+        if row is None:
+            raise NotFound(f"there is no job {job_id!r}")
+        return JobRow.of(row)
+
+
+def by_keys(engine: Engine, keys: Iterable[str]) -> dict[str, JobRow]:
+    """The shared job of each key that has one."""
+    with unit_of_work(engine, write=False) as session:
+        return {
+            row.key: JobRow.of(row)
+            for batch in batches(keys)
+            for row in session.scalars(select(Job).where(Job.key.in_(batch), Job.shared))
+        }
+
+
+def queue_depth(engine: Engine) -> dict[str, int]:
+    """Queued jobs by queue."""
+    query = select(Job.queue, func.count()).where(Job.state == "queued").group_by(Job.queue)
+    with unit_of_work(engine, write=False) as session:
+        return Counter({queue: count for queue, count in session.execute(query)})
+
+
+def counts_by_state_kind(engine: Engine) -> dict[tuple[str, str], int]:
+    """Jobs by (state, kind)."""
+    query = select(Job.state, Job.kind, func.count()).group_by(Job.state, Job.kind)
+    with unit_of_work(engine, write=False) as session:
+        return {(state, kind): count for state, kind, count in session.execute(query)}
+
+
+def oldest_queued_seconds(engine: Engine) -> float | None:
+    """For how long the oldest claimable job has existed without being claimed; None where nothing waits."""
+    ready = or_(Job.not_before.is_(None), Job.not_before <= clock())
+    query = select(clock(), func.min(Job.created_at)).where(Job.state == "queued", ready)
+    with unit_of_work(engine, write=False) as session:
+        now, oldest = session.execute(query).one()
+        return None if oldest is None else float((now - oldest).total_seconds())

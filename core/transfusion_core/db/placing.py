@@ -1,0 +1,205 @@
+"""From drafts to rows: links the jobs that exist by key, inserts those that do not, revives those that failed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from sqlalchemy import delete, insert, select, update
+from sqlalchemy.orm import Session
+
+from transfusion_core.db import events
+from transfusion_core.db.clock import clock
+from transfusion_core.db.ids import new_ids
+from transfusion_core.db.tables import Dataset, Job, Need
+from transfusion_core.db.transitions import batches, lock, release_ready, revive
+from transfusion_core.errors import Conflict
+from transfusion_core.specs.job import QUEUES, JobDraft
+
+Cache = Literal["use", "refresh", "off"]
+
+
+@dataclass
+class Placed:
+    """Where drafts came to lie."""
+
+    ids: dict[str, str] = field(default_factory=dict)
+    """Key to job id, of every draft and of what they need."""
+    queues: set[str] = field(default_factory=set)
+
+
+@dataclass(frozen=True)
+class _Existing:
+    id: str
+    key: str
+    kind: str
+    state: str
+    is_complete: bool
+    priority: int
+
+
+def place(
+    session: Session,
+    drafts: Sequence[JobDraft],
+    *,
+    cache: Cache = "use",
+    missing: frozenset[str] = frozenset(),
+    priority: int = 0,
+) -> Placed:
+    """Give every draft its row, needs first. Keys in `missing` have lost their bytes and are done again.
+
+    Ingests are shared under every `cache`: a dataset version is immutable, and is only read again if its bytes are gone.
+    """
+    placed = Placed()
+    existing = _existing(session, drafts)
+    placed.ids = {key: row.id for key, row in existing.items()}
+    new: list[JobDraft] = []
+    stale: list[_Existing] = []
+    revived: list[_Existing] = []
+    fresh: set[str] = set()
+    for draft in drafts:
+        row = existing.get(draft.key)
+        if row is None or _is_replaced(draft, row, cache, missing, fresh):
+            new.append(draft)
+            fresh.add(draft.key)
+            stale.extend([row] if row and _is_shared(draft, cache, missing) else [])
+        elif row.state in ("failed", "cancelled"):
+            revived.append(row)
+            fresh.add(draft.key)
+    _check_needs(drafts, existing)
+    _unshare(session, stale)
+    _insert(session, new, placed, cache, missing, priority)
+    _follow_datasets(session, stale, placed)
+    _rewire(session, drafts, existing, placed, fresh)
+    _want_again(session, [row for row in existing.values() if placed.ids[row.key] == row.id], priority)
+    placed.queues |= revive(session, [row.id for row in revived])
+    placed.queues |= release_ready(session, [placed.ids[draft.key] for draft in new])
+    return placed
+
+
+def _existing(session: Session, drafts: Sequence[JobDraft]) -> dict[str, _Existing]:
+    """The shared job of each key, held until we commit; of needs that no draft makes, an unshared one will do."""
+    keys = {draft.key for draft in drafts}
+    outside = {need for draft in drafts for need in draft.needs} - keys
+    found: dict[str, _Existing] = {}
+    for batch in batches(sorted(keys | outside)):
+        query = select(Job).where(Job.key.in_(batch), Job.shared).order_by(Job.id).with_for_update(read=True)
+        found.update({row.key: _as_existing(row) for row in session.scalars(query)})
+    for batch in batches(sorted(outside - set(found))):
+        query = select(Job).where(Job.key.in_(batch)).order_by(Job.id).with_for_update(read=True)
+        found.update({row.key: _as_existing(row) for row in session.scalars(query)})
+    return found
+
+
+def _as_existing(row: Job) -> _Existing:
+    is_complete = (row.result or {}).get("complete") is not False
+    return _Existing(row.id, row.key, row.kind, row.state, is_complete, row.priority)
+
+
+def _is_replaced(
+    draft: JobDraft, row: _Existing, cache: Cache, missing: frozenset[str], fresh: set[str]
+) -> bool:
+    if draft.key in missing or (draft.kind != "ingest" and cache != "use"):
+        return True
+    if draft.needs_success:
+        return False
+    # A report that was drawn, or is about to be, without the jobs that are now done (again).
+    has_old_needs = row.state in ("queued", "running", "succeeded") and not fresh.isdisjoint(draft.needs)
+    return has_old_needs or (row.state == "succeeded" and not row.is_complete)
+
+
+def _is_shared(draft: JobDraft, cache: Cache, missing: frozenset[str]) -> bool:
+    return cache != "off" or draft.kind == "ingest"
+
+
+def _check_needs(drafts: Sequence[JobDraft], existing: dict[str, _Existing]) -> None:
+    keys = {draft.key for draft in drafts}
+    for need in (need for draft in drafts for need in draft.needs if need not in keys):
+        if need not in existing:
+            raise Conflict(f"a job that is needed does not exist: key {need}")
+        if existing[need].state in ("failed", "cancelled"):
+            raise Conflict(f"{existing[need].kind} {existing[need].id} is needed, and is {existing[need].state}")
+
+
+def _unshare(session: Session, stale: Sequence[_Existing]) -> None:
+    for batch in batches(sorted(row.id for row in stale)):
+        session.execute(update(Job).where(Job.id.in_(batch)).values(shared=False))
+
+
+def _insert(
+    session: Session,
+    drafts: Sequence[JobDraft],
+    placed: Placed,
+    cache: Cache,
+    missing: frozenset[str],
+    priority: int,
+) -> None:
+    ids = new_ids(len(drafts))
+    placed.ids.update({draft.key: job_id for draft, job_id in zip(drafts, ids, strict=True)})
+    rows = [_row(draft, placed.ids[draft.key], _is_shared(draft, cache, missing), priority) for draft in drafts]
+    needs = [
+        {"job_id": placed.ids[draft.key], "need_id": placed.ids[need]} for draft in drafts for need in draft.needs
+    ]
+    if rows:
+        # In the order of their keys: two transactions that insert the same keys meet at the first of them.
+        session.execute(insert(Job), sorted(rows, key=lambda row: str(row["key"])))
+    if needs:
+        session.execute(insert(Need), needs)
+    created = {"from": None, "to": "waiting", "attempt": 0}
+    events.add(
+        session,
+        (
+            {"job_id": placed.ids[draft.key], "kind": "state", "data": {**created, "kind": draft.kind}}
+            for draft in drafts
+        ),
+    )
+
+
+def _row(draft: JobDraft, job_id: str, is_shared: bool, priority: int) -> dict[str, object]:
+    return {
+        "id": job_id,
+        "key": draft.key,
+        "kind": draft.kind,
+        "queue": QUEUES[draft.kind],
+        "spec": draft.spec,
+        "labels": draft.labels,
+        "state": "waiting",
+        "needs_success": draft.needs_success,
+        "shared": is_shared,
+        "priority": priority,
+        "created_at": clock(),
+    }
+
+
+def _follow_datasets(session: Session, stale: Sequence[_Existing], placed: Placed) -> None:
+    for row in stale:
+        if row.kind == "ingest":
+            session.execute(update(Dataset).where(Dataset.job_id == row.id).values(job_id=placed.ids[row.key]))
+
+
+def _rewire(
+    session: Session,
+    drafts: Sequence[JobDraft],
+    existing: dict[str, _Existing],
+    placed: Placed,
+    fresh: set[str],
+) -> None:
+    """Point jobs that have yet to start at the jobs that replaced those they needed."""
+    for draft in drafts:
+        row = existing.get(draft.key)
+        kept = row is not None and placed.ids[draft.key] == row.id
+        if not (kept and row and row.state in ("waiting", "failed", "cancelled") and fresh.intersection(draft.needs)):
+            continue
+        session.execute(delete(Need).where(Need.job_id == row.id))
+        session.execute(insert(Need), [{"job_id": row.id, "need_id": placed.ids[need]} for need in draft.needs])
+
+
+def _want_again(session: Session, rows: Sequence[_Existing], priority: int) -> None:
+    """Jobs that somebody else asked for: they are wanted now, at this priority at least."""
+    unended = [row for row in rows if row.state in ("waiting", "queued", "running")]
+    running = [row.id for row in unended if row.state == "running"]
+    slower = [row.id for row in unended if row.priority < priority]
+    lock(session, {*running, *slower})
+    for batch in batches(running):
+        session.execute(update(Job).where(Job.id.in_(batch), Job.cancel_requested).values(cancel_requested=False))
+    for batch in batches(slower):
+        session.execute(update(Job).where(Job.id.in_(batch), Job.priority < priority).values(priority=priority))

@@ -1,0 +1,226 @@
+"""The tables. Rows never leave this package: what others see are records made of them."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import JSON, BigInteger, ForeignKey, Index, Integer, MetaData, String, Text, UniqueConstraint, text
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from transfusion_core.db.clock import UtcDateTime, clock
+
+Document = JSON(none_as_null=True)
+"""JSON and not JSONB: it keeps the order of keys and floats as they were written; nothing is indexed inside it."""
+Serial = BigInteger().with_variant(Integer, "sqlite")
+
+
+class Table(DeclarativeBase):
+    """What all tables share."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {datetime: UtcDateTime, dict[str, Any]: Document, list[Any]: Document}
+
+
+class Job(Table):
+    """A unit of work."""
+
+    __tablename__ = "jobs"
+    __table_args__ = (
+        Index("uq_jobs_shared_key", "key", unique=True, sqlite_where=text("shared"), postgresql_where=text("shared")),
+        Index("ix_jobs_key", "key"),
+        Index(
+            "ix_jobs_queued",
+            text("priority DESC"),
+            "created_at",
+            "id",
+            sqlite_where=text("state = 'queued'"),
+            postgresql_where=text("state = 'queued'"),
+        ),
+        Index("ix_jobs_state_kind", "state", "kind"),
+        Index("ix_jobs_kind_id", "kind", "id"),
+    )
+
+    id: Mapped[str] = mapped_column(String(26), primary_key=True)
+    key: Mapped[str] = mapped_column(String(64))
+    kind: Mapped[str] = mapped_column(String(16))
+    queue: Mapped[str] = mapped_column(String(16))
+    spec: Mapped[dict[str, Any]]
+    labels: Mapped[dict[str, Any]]
+    """Words of the first experiment that asked for it."""
+    state: Mapped[str] = mapped_column(String(16))
+    reason: Mapped[str | None] = mapped_column(String(32))
+    error: Mapped[str | None] = mapped_column(Text)
+    detail: Mapped[dict[str, Any] | None]
+    priority: Mapped[int] = mapped_column(default=0)
+    needs_success: Mapped[bool] = mapped_column(default=True)
+    shared: Mapped[bool] = mapped_column(default=True)
+    """The one job of its key that others are given."""
+    attempt: Mapped[int] = mapped_column(default=0)
+    """Raised by each claim: the fencing token."""
+    crashes: Mapped[int] = mapped_column(default=0)
+    worker: Mapped[str | None] = mapped_column(String(255))
+    lease_until: Mapped[datetime | None]
+    not_before: Mapped[datetime | None]
+    cancel_requested: Mapped[bool] = mapped_column(default=False)
+    progress: Mapped[dict[str, Any] | None]
+    result: Mapped[dict[str, Any] | None]
+    created_at: Mapped[datetime] = mapped_column(default=clock())
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+
+
+class Need(Table):
+    """A job that must end before another starts."""
+
+    __tablename__ = "needs"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    need_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True, index=True)
+
+
+class Experiment(Table):
+    """A spec and its place among others; its state is that of its jobs."""
+
+    __tablename__ = "experiments"
+
+    id: Mapped[str] = mapped_column(String(26), primary_key=True)
+    name: Mapped[str] = mapped_column(String(200), index=True)
+    dataset: Mapped[str] = mapped_column(String(160), index=True)
+    spec: Mapped[dict[str, Any]]
+    digest: Mapped[str] = mapped_column(String(64))
+    parent: Mapped[str | None] = mapped_column(String(26))
+    created_at: Mapped[datetime] = mapped_column(default=clock())
+    cancelled_at: Mapped[datetime | None]
+
+
+class ExperimentJob(Table):
+    """A job that an experiment asks for, and what it calls it."""
+
+    __tablename__ = "experiment_jobs"
+
+    experiment_id: Mapped[str] = mapped_column(ForeignKey("experiments.id", ondelete="CASCADE"), primary_key=True)
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True, index=True)
+    ordinal: Mapped[int]
+    labels: Mapped[dict[str, Any]]
+
+
+class Comparison(Table):
+    """A comparison that somebody asked for by itself; its id is its job's."""
+
+    __tablename__ = "comparisons"
+
+    id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
+    a: Mapped[str] = mapped_column(String(160))
+    b: Mapped[str] = mapped_column(String(160))
+    created_at: Mapped[datetime] = mapped_column(default=clock())
+
+
+class Dataset(Table):
+    """A dataset version."""
+
+    __tablename__ = "datasets"
+    __table_args__ = (UniqueConstraint("name", "version"),)
+
+    id: Mapped[str] = mapped_column(String(26), primary_key=True)
+    name: Mapped[str] = mapped_column(String(128))
+    version: Mapped[int]
+    spec: Mapped[dict[str, Any]]
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), index=True)
+    result: Mapped[dict[str, Any] | None]
+    """What the ingest found; stays while lost bytes are ingested again."""
+    created_at: Mapped[datetime] = mapped_column(default=clock())
+
+
+class Weights(Table):
+    """A file of source weights."""
+
+    __tablename__ = "weights"
+
+    name: Mapped[str] = mapped_column(String(128), primary_key=True)
+    object: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime] = mapped_column(default=clock())
+
+
+class Upload(Table):
+    """A file on its way in."""
+
+    __tablename__ = "uploads"
+
+    id: Mapped[str] = mapped_column(String(26), primary_key=True)
+    filename: Mapped[str] = mapped_column(String(255))
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    key: Mapped[str] = mapped_column(String(512))
+    state: Mapped[str] = mapped_column(String(16), default="open")
+    object: Mapped[dict[str, Any] | None]
+    created_at: Mapped[datetime] = mapped_column(default=clock())
+
+
+class Event(Table):
+    """Something that happened; never changed."""
+
+    __tablename__ = "events"
+    __table_args__ = ({"sqlite_autoincrement": True},)
+
+    id: Mapped[int] = mapped_column(Serial, primary_key=True)
+    at: Mapped[datetime] = mapped_column(default=clock())
+    experiment_id: Mapped[str | None] = mapped_column(String(26), index=True)
+    job_id: Mapped[str | None] = mapped_column(String(26), index=True)
+    kind: Mapped[str] = mapped_column(String(32))
+    data: Mapped[dict[str, Any]]
+
+
+class Point(Table):
+    """One value of one curve."""
+
+    __tablename__ = "points"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    attempt: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    split: Mapped[str] = mapped_column(String(16), primary_key=True)
+    step: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    value: Mapped[float | None]
+
+
+class LogLine(Table):
+    """One line that a job said."""
+
+    __tablename__ = "log_lines"
+    __table_args__ = ({"sqlite_autoincrement": True},)
+
+    id: Mapped[int] = mapped_column(Serial, primary_key=True)
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), index=True)
+    attempt: Mapped[int]
+    line: Mapped[str] = mapped_column(Text)
+
+
+class ApiKey(Table):
+    """An API key, hashed."""
+
+    __tablename__ = "api_keys"
+
+    id: Mapped[str] = mapped_column(String(26), primary_key=True)
+    name: Mapped[str] = mapped_column(String(128))
+    role: Mapped[str] = mapped_column(String(16))
+    secret_digest: Mapped[str] = mapped_column(String(64))
+    created_at: Mapped[datetime] = mapped_column(default=clock())
+    expires_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+
+
+class IdempotentAnswer(Table):
+    """What a request with an Idempotency-Key was answered."""
+
+    __tablename__ = "idempotent_answers"
+
+    key: Mapped[str] = mapped_column(String(255), primary_key=True)
+    route: Mapped[str] = mapped_column(String(255), primary_key=True)
+    body_digest: Mapped[str] = mapped_column(String(64))
+    answer: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime] = mapped_column(default=clock())

@@ -1,0 +1,68 @@
+"""Uploads: files on their way into the quarantine of the store."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from sqlalchemy import Engine
+
+from transfusion_core.db.engine import unit_of_work
+from transfusion_core.db.ids import new_id
+from transfusion_core.db.tables import Upload as Row
+from transfusion_core.errors import Conflict, NotFound
+from transfusion_core.specs.dataset import StoredObject
+
+
+@dataclass(frozen=True, kw_only=True)
+class Upload:
+    """A file that is being uploaded (`open`) or was (`finished`)."""
+
+    id: str
+    filename: str
+    size_bytes: int
+    key: str
+    state: Literal["open", "finished"]
+    object: StoredObject | None
+    created_at: datetime
+
+
+def create(engine: Engine, *, filename: str, size_bytes: int, key_prefix: str = "uploads") -> Upload:
+    """Announce a file; its key in the store is built from its id, never from its name."""
+    upload_id = new_id()
+    with unit_of_work(engine) as session:
+        key = f"{key_prefix}/{upload_id}"
+        session.add(Row(id=upload_id, filename=filename, size_bytes=size_bytes, key=key))
+    return get(engine, upload_id)
+
+
+def finish(engine: Engine, upload_id: str, stored: StoredObject) -> Upload:
+    """The bytes are in the store. Finishing twice is the same as once; with other bytes it is a Conflict."""
+    with unit_of_work(engine) as session:
+        row = session.get(Row, upload_id, with_for_update=True)
+        if row is None:
+            raise NotFound(f"there is no upload {upload_id!r}")
+        if row.object is not None and row.object["sha256"] != stored.sha256:
+            raise Conflict(f"upload {upload_id} is finished, with sha256 {row.object['sha256']}")
+        row.object, row.state = stored.model_dump(mode="json"), "finished"
+        return _upload(row)
+
+
+def get(engine: Engine, upload_id: str) -> Upload:
+    """One upload. Raises NotFound."""
+    with unit_of_work(engine, write=False) as session:
+        row = session.get(Row, upload_id)
+        if row is None:
+            raise NotFound(f"there is no upload {upload_id!r}")
+        return _upload(row)
+
+
+def _upload(row: Row) -> Upload:
+    return Upload(
+        id=row.id,
+        filename=row.filename,
+        size_bytes=row.size_bytes,
+        key=row.key,
+        state="finished" if row.state == "finished" else "open",
+        object=StoredObject.model_validate(row.object) if row.object else None,
+        created_at=row.created_at,
+    )

@@ -1,0 +1,69 @@
+"""Weights: files of source weights by name; a name never changes what it stands for."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Engine, select
+from sqlalchemy.orm import Session
+
+from transfusion_core.db.engine import transact, unit_of_work
+from transfusion_core.db.paging import Page, cursor_after, page_rows
+from transfusion_core.db.tables import Weights as Row
+from transfusion_core.errors import Conflict, NotFound
+from transfusion_core.specs.dataset import StoredObject
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A registered weight file."""
+
+    name: str
+    object: StoredObject
+    created_at: datetime
+
+
+def register(engine: Engine, name: str, stored: StoredObject) -> Weights:
+    """Name a stored file. The same bytes again change nothing; other bytes under the same name are a Conflict."""
+
+    def work(session: Session) -> Weights:
+        row = session.get(Row, name)
+        if row is None:
+            row = Row(name=name, object=stored.model_dump(mode="json"))
+            session.add(row)
+            session.flush()
+        if row.object["sha256"] != stored.sha256:
+            raise Conflict(f"weights {name!r} are there already, with sha256 {row.object['sha256']}")
+        return _weights(row)
+
+    return transact(engine, work)
+
+
+def get(engine: Engine, name: str) -> Weights:
+    """One weight file by name. Raises NotFound."""
+    with unit_of_work(engine, write=False) as session:
+        row = session.get(Row, name)
+        if row is None:
+            raise NotFound(f"there are no weights {name!r}")
+        return _weights(row)
+
+
+def get_by_sha256(engine: Engine, sha256: str) -> Weights:
+    """A weight file by its digest, which is how jobs name it. Raises NotFound."""
+    query = select(Row).where(Row.object["sha256"].as_string() == sha256).order_by(Row.name).limit(1)
+    with unit_of_work(engine, write=False) as session:
+        row = session.scalars(query).one_or_none()
+        if row is None:
+            raise NotFound(f"there are no weights of sha256 {sha256}")
+        return _weights(row)
+
+
+def page(engine: Engine, *, limit: int, cursor: str | None = None) -> Page[Weights]:
+    """Weight files, by name from the last."""
+    with unit_of_work(engine, write=False) as session:
+        rows, more = page_rows(session, select(Row), Row.name, limit=limit, cursor=cursor)
+        items = [_weights(row) for (row,) in rows]
+        return Page(items, cursor_after(items[-1].name) if more else None)
+
+
+def _weights(row: Row) -> Weights:
+    return Weights(row.name, StoredObject.model_validate(row.object), row.created_at)

@@ -1,0 +1,83 @@
+"""Datasets over HTTP: versions, and where their bytes may come from."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from transfusion_core.settings import Settings
+
+RECIPE = {"name": "mine", "kind": "recipe", "recipe": {"name": "demo-retina", "images": 100}}
+
+
+def test_a_dataset_is_registered_once(client: TestClient, work: Callable[[], int]) -> None:
+    first, again = (client.post("/v1/datasets", json=RECIPE) for _ in range(2))
+    assert (first.status_code, again.status_code) == (201, 200)
+    assert first.json()["name"] == again.json()["name"] == "mine@1"
+    assert first.headers["location"] == "/v1/datasets/mine@1"
+    other = client.post("/v1/datasets", json={**RECIPE, "recipe": {"name": "demo-retina", "images": 200}})
+    assert other.json()["name"] == "mine@2"
+    assert client.get("/v1/datasets/mine").json()["name"] == "mine@2"
+    assert work() == 2
+    done = client.get("/v1/datasets/mine@1").json()
+    assert (done["state"], done["images"], done["splits"]["test"]) == ("succeeded", 2000, 400)
+    assert len(client.get("/v1/datasets?name=mine").json()["items"]) == 2
+
+
+def test_every_fault_of_a_dataset_is_told(client: TestClient) -> None:
+    answer = client.post("/v1/datasets", json={"name": ".x", "kind": "receipt", "task": "ordinary"})
+    found = {fault["pointer"]: fault for fault in answer.json()["errors"]}
+    assert set(found) == {"/name", "/kind", "/task"}
+    assert found["/kind"]["nearest"] == "recipe"
+    assert client.get("/v1/datasets").json()["items"] == []
+
+
+def test_a_folder_of_this_machine_is_another_version_once_it_changes(client: TestClient, tmp_path: Path) -> None:
+    folder = tmp_path / "my images"
+    folder.mkdir()
+    (folder / "a.png").write_bytes(b"a")
+    body = {"name": "local", "kind": "folder", "location": folder.as_uri()}
+    assert client.post("/v1/datasets", json=body).json()["name"] == "local@1"
+    assert client.post("/v1/datasets", json=body).json()["name"] == "local@1"
+    (folder / "b.png").write_bytes(b"b")
+    assert client.post("/v1/datasets", json=body).json()["name"] == "local@2"
+    one = {"name": "one", "kind": "npz", "location": (folder / "a.png").as_uri()}
+    assert client.post("/v1/datasets", json=one).status_code == 201
+
+
+@pytest.mark.parametrize(
+    ("location", "words"),
+    [
+        ("file:///no/such/place", "no such file"),
+        ("upload:none", "no upload"),
+        ("s3://elsewhere/images", "allowed location"),
+        ("s3://open-images-private/x", "allowed location"),
+    ],
+)
+def test_a_location_that_cannot_be_used_is_pointed_at(
+    settings: Callable[..., Settings], serve: Callable[..., TestClient], location: str, words: str
+) -> None:
+    with serve(settings(allowed_locations=["s3://open-images/"])) as client:
+        answer = client.post("/v1/datasets", json={"name": "x", "kind": "folder", "location": location})
+        (fault,) = answer.json()["errors"]
+        assert (fault["pointer"], answer.status_code) == ("/location", 422)
+        assert words in fault["message"]
+
+
+def test_an_allowed_bucket_is_taken(settings: Callable[..., Settings], serve: Callable[..., TestClient]) -> None:
+    with serve(settings(allowed_locations=["s3://open-images"])) as client:
+        body: dict[str, Any] = {"name": "x", "kind": "folder", "location": "s3://open-images/retina"}
+        assert client.post("/v1/datasets", json=body).status_code == 201
+
+
+def test_a_service_registers_no_files_of_its_machine(
+    settings: Callable[..., Settings], serve: Callable[..., TestClient], tmp_path: Path
+) -> None:
+    with serve(settings(mode="service", admin_key="tf_k_" + "a" * 64)) as client:
+        headers = {"Authorization": "Bearer tf_k_" + "a" * 64}
+        body = {"name": "x", "kind": "folder", "location": tmp_path.as_uri()}
+        answer = client.post("/v1/datasets", json=body, headers=headers)
+        assert answer.status_code == 422, answer.text
+        assert "embedded" in answer.json()["errors"][0]["message"]

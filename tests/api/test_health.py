@@ -1,0 +1,77 @@
+"""Liveness, readiness, numbers and pages."""
+
+from collections.abc import Callable
+from typing import Any
+
+from fastapi.testclient import TestClient
+from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy import text
+
+from transfusion_core.settings import Settings
+
+
+def samples(client: TestClient) -> dict[tuple[str, ...], float]:
+    families = text_string_to_metric_families(client.get("/metrics").text)
+    return {(sample.name, *sample.labels.values()): sample.value for family in families for sample in family.samples}
+
+
+def test_a_fresh_service_lives_and_is_ready(client: TestClient) -> None:
+    assert client.get("/healthz").json() == {"status": "ok"}
+    assert client.get("/readyz").json() == {"status": "ok"}
+
+
+def test_numbers_are_those_of_the_database(
+    client: TestClient, experiment: dict[str, Any], work: Callable[[], int]
+) -> None:
+    before = samples(client)
+    assert before["transfusion_jobs", "queued", "ingest"] == 1
+    assert before["transfusion_jobs", "waiting", "train"] == 2
+    assert before["transfusion_queue_jobs", "cpu"] == 1
+    work()
+    after = samples(client)
+    assert after["transfusion_jobs", "succeeded", "train"] == 2
+    assert ("transfusion_jobs", "queued", "ingest") not in after
+
+
+def test_a_queue_that_nobody_works_on_is_not_ready(client: TestClient, experiment: dict[str, Any]) -> None:
+    assert client.get("/readyz").status_code == 200
+    make_old(client)
+    answer = client.get("/readyz")
+    assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+    assert "cpu" in answer.json()["detail"]
+
+
+def make_old(client: TestClient) -> None:
+    with client.app.state.service.engine.begin() as connection:
+        connection.execute(text("UPDATE jobs SET not_before = '2020-01-01 00:00:00.000000'"))
+
+
+def test_without_its_database_a_service_lives_but_is_not_ready(
+    settings: Callable[..., Settings], serve: Callable[..., TestClient]
+) -> None:
+    with serve(settings(database_url="sqlite:////nowhere/at/all.db")) as client:
+        assert client.get("/healthz").status_code == 200
+        answer = client.get("/readyz")
+        assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+        assert client.get("/v1/runs").status_code == 503
+
+
+def test_the_page_lists_experiments_and_escapes_their_names(
+    client: TestClient, spec: dict[str, Any], work: Callable[[], int]
+) -> None:
+    assert "No experiments yet" in client.get("/").text
+    made = client.post("/v1/experiments", json={**spec, "name": "<script>alert(1)</script>"}).json()
+    assert "not yet" in client.get("/").text
+    work()
+    answer = client.get("/")
+    assert "<script>" not in answer.text
+    assert f"/v1/experiments/{made['id']}/report.html" in answer.text
+    assert answer.headers["content-security-policy"].startswith("default-src 'none'")
+    assert "http" not in answer.text
+
+
+def test_the_documentation_names_every_route_and_loads_nothing(client: TestClient) -> None:
+    page = client.get("/docs").text
+    for path in client.get("/openapi.json").json()["paths"]:
+        assert path in page
+    assert "<script" not in page

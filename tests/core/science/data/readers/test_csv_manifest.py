@@ -1,0 +1,145 @@
+"""Manifests: which columns and words are understood, and what is said of the others, row by row."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from transfusion_core.errors import DataError
+from transfusion_core.science.data.readers import csv_manifest
+from transfusion_core.science.data.readers.csv_manifest import list_manifest
+from transfusion_core.science.data.samples import Listing
+from transfusion_core.science.data.tree import open_tree
+from transfusion_core.specs.dataset import ColumnsSpec, Task
+
+
+def _list(folder: Path, text: str | bytes, *, task: Task = "multiclass", manifest: str | None = None, **columns: Any) -> Listing:
+    data = text.encode() if isinstance(text, str) else text
+    (folder / "labels.csv").write_bytes(data)
+    for name in ("a.png", "b.png", "ü/c d.png"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(b"")
+    with open_tree(folder) as tree:
+        return list_manifest(tree, manifest=manifest, columns=ColumnsSpec(**columns), task=task)
+
+
+def _messages(listing: Listing) -> list[tuple[str, int | None, str]]:
+    return [(fault.file, fault.row, fault.message) for fault in listing.faults]
+
+
+def test_class_names_are_sorted_and_unicode_is_welcome(tmp_path: Path) -> None:
+    listing = _list(tmp_path, "\ufefffile,label\na.png,zebra\nü/c d.png,äffchen\nb.png,ape\n")
+    assert listing.classes == ["ape", "zebra", "äffchen"]
+    assert [(sample.file, sample.label, sample.row) for sample in listing.samples] == [
+        ("a.png", 1, 1),
+        ("ü/c d.png", 2, 2),
+        ("b.png", 0, 3),
+    ]
+
+
+def test_grades_are_numbers_and_the_highest_says_how_many(tmp_path: Path) -> None:
+    listing = _list(tmp_path, "file,label\na.png,0\nb.png, 3\n", task="ordinal")
+    assert listing.classes == ["0", "1", "2", "3"]
+    assert [sample.label for sample in listing.samples] == [0, 3]
+
+
+def test_multilabel_columns_may_be_missing_in_a_row(tmp_path: Path) -> None:
+    listing = _list(tmp_path, "file,x,y\na.png,1,\nb.png,0.0,1.0\n", task="multilabel", label=["x", "y"])
+    (first, second) = (sample.label for sample in listing.samples)
+    assert isinstance(first, tuple)
+    assert first[0] == 1
+    assert math.isnan(first[1])
+    assert second == (0, 1)
+    assert listing.classes == ["x", "y"]
+    assert _list(tmp_path, "file,x\na.png,1\n", task="multilabel", label="x").classes == ["x"]
+
+
+def test_splits_and_patients_are_read(tmp_path: Path) -> None:
+    listing = _list(tmp_path, "file,label,s,p\na.png,0,train,p1\nb.png,1,Valid,p2\n", split="s", patient="p")
+    assert [(sample.split, sample.patient) for sample in listing.samples] == [("train", "p1"), ("val", "p2")]
+
+
+@pytest.mark.parametrize(
+    ("row", "task", "message"),
+    [
+        ("missing.png,0,train,p", "multiclass", "there is no such file"),
+        ("../a.png,0,train,p", "multiclass", "leads out of"),
+        ("/a.png,0,train,p", "multiclass", "leads out of"),
+        (",0,train,p", "multiclass", "names no file"),
+        ("a.png,,train,p", "multiclass", "label is empty"),
+        ("a.png,high,train,p", "ordinal", "the grade is 'high'"),
+        ("a.png,-1,train,p", "ordinal", "the grade is '-1'"),
+        ("a.png,100,train,p", "ordinal", "from 0 to 99"),
+        ("a.png,2,train,p", "multilabel", "a label is '2'"),
+        ("a.png,0,tarin,p", "multiclass", "the split is 'tarin'"),
+        ("a.png,0,train,", "multiclass", "the patient is empty"),
+        ("a.png,0,train", "multiclass", "more or fewer fields"),
+        ("a.png,0,train,p,more", "multiclass", "more or fewer fields"),
+    ],
+)
+def test_a_bad_row_is_a_fault_with_its_number(tmp_path: Path, row: str, task: Task, message: str) -> None:
+    text = f"file,label,split,patient\nb.png,0,train,q\n{row}\n"
+    listing = _list(tmp_path, text, task=task, split="split", patient="patient")
+    assert len(listing.samples) == 1
+    ((file, number, found),) = _messages(listing)
+    assert (file, number) == (row.split(",")[0], 2)
+    assert message in found
+
+
+def test_a_file_named_twice_is_a_fault_of_the_later_row(tmp_path: Path) -> None:
+    listing = _list(tmp_path, "file,label\na.png,0\nb.png,1\n./a.png,1\n")
+    assert _messages(listing) == [("./a.png", 3, "the file is named by row 1 already")]
+
+
+def test_missing_columns_are_said_at_once_with_the_nearest(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"has the columns \['file', 'grade', 'patient_id'\]") as caught:
+        _list(tmp_path, "file,grade,patient_id\n", label="grades", patient="patient", split="fold")
+    assert [(fault.pointer, fault.nearest) for fault in caught.value.faults] == [
+        ("/columns/label", "grade"),
+        ("/columns/split", None),
+        ("/columns/patient", "patient_id"),
+    ]
+
+
+def test_several_label_columns_are_for_multilabel(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="several label columns"):
+        _list(tmp_path, "file,x,y\n", label=["x", "y"])
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        (b"file,label\n\xff\xfe,0\n", "not UTF-8"),
+        (b"file,file\n", "same name"),
+        (b'"file,label\na.png,0\n', "header is broken"),
+        (b'file,label\n"a.png"x,0\n', "line 2 is broken"),
+        (b"", r"has the columns \[\]"),
+    ],
+)
+def test_a_manifest_that_is_no_table_is_refused(tmp_path: Path, text: bytes, match: str) -> None:
+    with pytest.raises(DataError, match=match):
+        _list(tmp_path, text)
+
+
+def test_too_many_rows_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(csv_manifest, "MAX_ROWS", 1)
+    with pytest.raises(DataError, match="more than 1 rows"):
+        _list(tmp_path, "file,label\na.png,0\nb.png,1\n")
+
+
+def test_one_manifest_is_found_and_of_two_one_must_be_named(tmp_path: Path) -> None:
+    (tmp_path / "other.csv").write_text("file,label\na.png,0\n")
+    with pytest.raises(DataError, match="expected one CSV file, found 2"):
+        _list(tmp_path, "file,label\n")
+    assert len(_list(tmp_path, "file,label\n", manifest="other.csv").samples) == 1
+    with pytest.raises(DataError, match="did you mean 'other.csv'"):
+        _list(tmp_path, "file,label\n", manifest="others.csv")
+    with pytest.raises(DataError, match="found \\['labels"):
+        _list(tmp_path, "file,label\n", manifest="zzz")
+
+
+def test_files_are_relative_to_the_manifest(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "x.png").write_bytes(b"")
+    (tmp_path / "sub" / "m.csv").write_text("file,label\nx.png,0\n")
+    assert _list(tmp_path, "file,label\n", manifest="sub/m.csv").samples[0].file == "sub/x.png"

@@ -1,0 +1,104 @@
+"""What the recipes promise: names, shapes, repeatability, and that their labels can be learned from the pictures."""
+
+from typing import get_args
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import rankdata
+from torch import nn
+from transfusion_core.science.data.recipes import RECIPES, chest, natural, retina
+from transfusion_core.specs.dataset import RECIPE_TASKS, RecipeName
+
+
+def test_the_specs_and_the_recipes_name_the_same_set() -> None:
+    assert set(RECIPES) == set(get_args(RecipeName)) == set(RECIPE_TASKS)
+
+
+@pytest.mark.parametrize("name", sorted(RECIPES))
+def test_the_first_images_do_not_depend_on_how_many_are_drawn(name: str) -> None:
+    few, many = (RECIPES[name](images, seed=3, size=32) for images in (70, 150))
+    np.testing.assert_array_equal(few.images, many.images[:70])
+    np.testing.assert_array_equal(few.labels, many.labels[:70])
+
+
+@pytest.mark.parametrize("name", sorted(RECIPES))
+def test_the_seed_decides_everything(name: str) -> None:
+    first, again, other = (RECIPES[name](10, seed=seed, size=32) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first.images, again.images)
+    np.testing.assert_array_equal(first.labels, again.labels)
+    assert (first.images != other.images).any()
+
+
+@pytest.mark.parametrize("size", [16, 40, 129])
+@pytest.mark.parametrize("name", sorted(RECIPES))
+def test_every_size_is_drawn_as_colour_bytes(name: str, size: int) -> None:
+    drawn = RECIPES[name](5, seed=0, size=size)
+    assert drawn.images.shape == (5, size, size, 3)
+    assert drawn.images.dtype == np.uint8
+    assert drawn.images.std() > 10
+
+
+def test_retina_grades_have_their_shares() -> None:
+    shares = np.bincount(retina.draw(2000, seed=0, size=16).labels.astype(int), minlength=5) / 2000
+    np.testing.assert_allclose(shares, retina.GRADE_SHARES, atol=0.03)
+
+
+def test_retina_lesions_cancel_so_that_mean_colour_says_nothing() -> None:
+    drawn = retina.draw(1500, seed=0, size=32)
+    means = drawn.images.reshape(1500, -1, 3).mean(1)
+    aucs = [_auroc(means[:, channel], drawn.labels >= 2) for channel in range(3)]
+    assert all(0.4 < auc < 0.6 for auc in aucs)
+
+
+def test_chest_pictures_are_grey_with_missing_labels() -> None:
+    drawn = chest.draw(1000, seed=0, size=16)
+    assert (drawn.images == drawn.images[..., :1]).all()
+    assert drawn.labels.shape == (1000, 5)
+    assert np.isnan(drawn.labels).mean() == pytest.approx(chest.MISSING, abs=0.01)
+    np.testing.assert_allclose(np.nanmean(drawn.labels, axis=0), chest.SHARES, atol=0.05)
+
+
+def test_every_chest_finding_shows_as_a_brighter_lung() -> None:
+    drawn = chest.draw(1500, seed=0, size=32)
+    middle = drawn.images[:, 8:26, 6:26, 0].mean((1, 2)) - drawn.images[:, :4, :, 0].mean((1, 2))
+    for column in range(5):
+        known = ~np.isnan(drawn.labels[:, column])
+        assert _auroc(middle[known], drawn.labels[known, column] == 1) > 0.52
+
+
+def test_natural_has_at_least_twenty_classes_all_of_them_drawn() -> None:
+    drawn = natural.draw(1000, seed=0, size=16)
+    assert len(drawn.classes) == 24
+    assert set(drawn.labels.tolist()) == set(range(24))
+
+
+def test_retina_is_learned_by_a_small_cnn_in_sixty_steps() -> None:
+    torch.manual_seed(0)
+    drawn = retina.draw(1300, seed=0, size=64)
+    small = nn.functional.interpolate(
+        torch.from_numpy(drawn.images).permute(0, 3, 1, 2).float() / 255, (40, 40), mode="bilinear", antialias=True
+    )
+    images = (small - small.mean((0, 2, 3), keepdim=True)) / small.std((0, 2, 3), keepdim=True)
+    grades = torch.from_numpy(drawn.labels).long()
+    net = nn.Sequential(_block(3, 16), _block(16, 32), _block(32, 64), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 5))
+    optimizer = torch.optim.Adam(net.parameters(), 1e-3)
+    for step in range(60):
+        batch = torch.arange(step * 32, step * 32 + 32) % 1000
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(net(images[batch]), grades[batch]).backward()
+        optimizer.step()
+    with torch.no_grad():
+        score = net.eval()(images[1000:]).softmax(1)[:, 2:].sum(1)
+    assert _auroc(score.numpy(), grades[1000:].numpy() >= 2) > 0.85
+
+
+def _block(inputs: int, outputs: int) -> nn.Sequential:
+    convolution = nn.Conv2d(inputs, outputs, 5, padding=2, bias=False)
+    return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.ReLU(), nn.MaxPool2d(3, 2, 1))
+
+
+def _auroc(score: np.ndarray, positive: np.ndarray) -> float:
+    """The Mann-Whitney statistic."""
+    ranks, count = rankdata(score), int(positive.sum())
+    return float((ranks[positive].sum() - count * (count + 1) / 2) / (count * (len(score) - count)))

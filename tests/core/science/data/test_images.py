@@ -1,0 +1,104 @@
+"""Which files are images, and how each mode becomes RGB."""
+
+import io
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+from transfusion_core.science.data import images
+from transfusion_core.science.data.images import UnreadableImage, decode, inspect, square
+
+
+def _saved(image: Image.Image, form: str = "PNG", **options: object) -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, form, **options)
+    return stream.getvalue()
+
+
+def _pixel(image: Image.Image) -> tuple[int, ...]:
+    return tuple(np.asarray(decode(_saved(image)))[0, 0].tolist())
+
+
+def test_an_empty_file_is_unreadable() -> None:
+    with pytest.raises(UnreadableImage, match="empty"):
+        inspect(b"")
+
+
+def test_text_called_png_is_unreadable() -> None:
+    with pytest.raises(UnreadableImage, match="not an image of the formats PNG"):
+        inspect(b"this is not a picture")
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "TIFF", "BMP", "WEBP"])
+def test_a_truncated_image_is_unreadable(png, form: str) -> None:
+    data = png(form=form, size=(64, 64))
+    assert inspect(data).width == 64
+    with pytest.raises(UnreadableImage):
+        inspect(data[: len(data) // 2])
+
+
+def test_a_format_that_is_not_listed_is_unreadable(png) -> None:
+    with pytest.raises(UnreadableImage, match="formats"):
+        inspect(png(form="GIF"))
+
+
+def test_pixels_beyond_the_limit_are_refused_before_decoding(png, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(images, "MAX_PIXELS", 63)
+    with pytest.raises(UnreadableImage, match="8 x 8 pixels are more than 63"):
+        inspect(png())
+
+
+def test_a_decompression_bomb_is_refused() -> None:
+    header = _saved(Image.new("L", (1, 1)))
+    size = (20_000).to_bytes(4, "big") * 2
+    chunk = b"IHDR" + size + header[24:29]
+    bomb = header[:12] + chunk + zlib.crc32(chunk).to_bytes(4, "big") + header[33:]
+    with pytest.raises(UnreadableImage):
+        inspect(bomb)
+
+
+def test_sixteen_bit_grey_is_divided_by_257() -> None:
+    for value, byte in ((0, 0), (257, 1), (65_535, 255), (128, 0), (129, 1)):
+        assert _pixel(Image.fromarray(np.full((2, 2), value, np.uint16))) == (byte,) * 3
+
+
+def test_floating_point_pixels_are_refused() -> None:
+    with pytest.raises(UnreadableImage, match="no stated range"):
+        inspect(_saved(Image.new("F", (2, 2)), "TIFF"))
+
+
+@pytest.mark.parametrize(
+    ("image", "pixel"),
+    [
+        (Image.new("L", (2, 2), 7), (7, 7, 7)),
+        (Image.new("1", (2, 2), 1), (255, 255, 255)),
+        (Image.new("RGBA", (2, 2), (10, 20, 30, 255)), (10, 20, 30)),
+        (Image.new("RGBA", (2, 2), (10, 20, 30, 0)), (0, 0, 0)),
+        (Image.new("LA", (2, 2), (9, 255)), (9, 9, 9)),
+        (Image.new("RGB", (2, 2), (1, 2, 3)).convert("P"), None),
+    ],
+)
+def test_every_mode_becomes_rgb(image: Image.Image, pixel: tuple[int, ...] | None) -> None:
+    found = _pixel(image)
+    assert len(found) == 3
+    assert pixel is None or found == pixel
+
+
+def test_orientation_is_dropped() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    assert decode(_saved(Image.new("RGB", (4, 2)), "JPEG", exif=exif)).size == (4, 2)
+
+
+def test_grey_is_what_is_seen_not_what_the_mode_says(png) -> None:
+    assert inspect(png(grey=True)).grey
+    assert inspect(_saved(Image.new("RGB", (2, 2), (5, 5, 5)))).grey
+    assert not inspect(png()).grey
+
+
+def test_images_are_squashed_to_a_square() -> None:
+    wide = Image.fromarray(np.repeat(np.array([[0, 255]], np.uint8), 2, 0).repeat(4, 1)).convert("RGB")
+    assert square(wide, 2).tolist() == [[[0, 255]] * 2] * 3 or square(wide, 2).shape == (3, 2, 2)
+    same = square(wide.resize((4, 4)), 4)
+    assert same.shape == (3, 4, 4)

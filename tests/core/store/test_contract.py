@@ -1,0 +1,105 @@
+"""What every store promises: one class of tests, run against a folder and a real S3 server."""
+
+import hashlib
+
+import pytest
+
+from transfusion_core.errors import InvalidRequest, ObjectCorrupt, ObjectMissing, StoreError
+from transfusion_core.specs.dataset import StoredObject
+
+DATA = b"weights" * 1000
+
+
+class TestStore:
+    def test_bytes_come_back_as_they_were_put(self, store):
+        stored = store.put_bytes("jobs/1/a.bin", DATA)
+        assert stored == StoredObject(
+            key="jobs/1/a.bin", size_bytes=len(DATA), sha256=hashlib.sha256(DATA).hexdigest()
+        )
+        assert store.get_bytes(stored) == store.get_bytes("jobs/1/a.bin") == DATA
+
+    def test_a_file_comes_back_as_it_was_put(self, store, tmp_path):
+        source, target = tmp_path / "source", tmp_path / "new" / "target"
+        source.write_bytes(DATA * 200)
+        stored = store.put_file("packs/a", source)
+        store.get_file(stored, target)
+        assert target.read_bytes() == DATA * 200
+        assert stored.size_bytes == len(DATA) * 200
+
+    def test_an_empty_object_is_an_object(self, store):
+        assert store.get_bytes(store.put_bytes("empty", b"")) == b""
+        assert store.size("empty") == 0
+
+    def test_the_same_bytes_may_be_put_again(self, store):
+        assert store.put_bytes("a", DATA) == store.put_bytes("a", DATA)
+
+    def test_other_bytes_are_never_put_over_an_object(self, store, tmp_path):
+        store.put_bytes("a", DATA)
+        source = tmp_path / "other"
+        source.write_bytes(b"other")
+        with pytest.raises(StoreError, match="'a' exists with other bytes"):
+            store.put_file("a", source)
+        assert store.get_bytes("a") == DATA
+
+    def test_a_stream_gives_the_bytes_in_pieces(self, store):
+        store.put_bytes("a", DATA * 400)
+        pieces = list(store.open_stream("a"))
+        assert b"".join(pieces) == DATA * 400
+        assert len(pieces) > 1
+
+    def test_what_is_missing_is_said_to_be_missing(self, store, tmp_path):
+        stored = StoredObject(key="nothing/here", size_bytes=1, sha256="0" * 64)
+        for read in (
+            lambda: store.get_bytes(stored),
+            lambda: store.get_bytes("nothing/here"),
+            lambda: store.open_stream("nothing/here"),
+            lambda: store.get_file(stored, tmp_path / "target"),
+        ):
+            with pytest.raises(ObjectMissing, match="nothing/here"):
+                read()
+        assert store.size("nothing/here") is None
+        assert not store.exists("nothing/here")
+        assert not (tmp_path / "target").exists()
+
+    def test_bytes_of_another_digest_are_refused_and_leave_no_file(self, store, tmp_path):
+        lie = store.put_bytes("a", DATA).model_copy(update={"sha256": "f" * 64})
+        with pytest.raises(ObjectCorrupt, match="expected sha256 ffff"):
+            store.get_bytes(lie)
+        with pytest.raises(ObjectCorrupt, match="'a'"):
+            store.get_file(lie, tmp_path / "folder" / "target")
+        assert list((tmp_path / "folder").iterdir()) == []
+
+    @pytest.mark.parametrize(
+        "key", ["", "/a", "a/", "a//b", "../a", "a/../b", ".a", "a/.b", "a b", "a\\b", "a\n", "ä", "a" * 513]
+    )
+    def test_a_key_that_is_none_is_refused_by_everything(self, store, key, tmp_path):
+        (tmp_path / "file").write_bytes(b"1")
+        stored = StoredObject(key=key, size_bytes=1, sha256="0" * 64)
+        for act in (
+            lambda: store.put_bytes(key, b"1"),
+            lambda: store.put_file(key, tmp_path / "file"),
+            lambda: store.get_bytes(key),
+            lambda: store.get_bytes(stored),
+            lambda: store.get_file(stored, tmp_path / "target"),
+            lambda: store.open_stream(key),
+            lambda: store.size(key),
+            lambda: store.exists(key),
+            lambda: store.delete(key),
+            lambda: store.presign_get(key, seconds=1, filename="a"),
+            lambda: store.presign_put(key, seconds=1, size_bytes=1),
+        ):
+            with pytest.raises(InvalidRequest, match="expected a key"):
+                act()
+
+    def test_keys_are_listed_by_prefix_in_order(self, store):
+        assert list(store.list("jobs/")) == []
+        for key in ("jobs/2/b", "jobs/1/c", "jobs/1/a", "uploads/x"):
+            store.put_bytes(key, b"1")
+        assert list(store.list("jobs/1/")) == ["jobs/1/a", "jobs/1/c"]
+        assert list(store.list("")) == ["jobs/1/a", "jobs/1/c", "jobs/2/b", "uploads/x"]
+
+    def test_a_deleted_object_is_gone_and_may_be_deleted_again(self, store):
+        store.put_bytes("a", DATA)
+        store.delete("a")
+        store.delete("a")
+        assert not store.exists("a")

@@ -1,0 +1,137 @@
+"""Whole platforms in real processes, for the system and fault tests. Each ends what it started, by process id."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from transfusion_client import Client
+
+TRANSFUSION = Path(sys.executable).with_name("transfusion")
+REPOSITORY = Path(__file__).resolve().parents[1]
+DATA = Path(os.environ.get("TRANSFUSION_TEST_DATA", REPOSITORY.parent / "shared" / "data"))
+"""Real images; tests that need them skip where they are missing."""
+
+Found = TypeVar("Found")
+
+TINY: dict[str, Any] = {
+    "name": "tiny",
+    "dataset": "demo-retina",
+    "models": ["cbr-tiny"],
+    "sources": {"natural": {"pretrain": {"dataset": "demo-natural", "training": {"steps": 4, "eval_every": 4}}}},
+    "inits": ["random", {"kind": "pretrained", "source": "natural"}],
+    "seeds": 2,
+    "train_sizes": [64],
+    "image_size": 24,
+    "training": {"steps": 4, "eval_every": 2, "batch_size": 16, "checkpoints": 1},
+    "similarity": {"measures": ["svcca", "cka"], "images": 64},
+}
+"""An experiment of every kind of job that takes seconds."""
+
+
+@dataclass(frozen=True)
+class Platform:
+    """A running `transfusion up`."""
+
+    url: str
+    process: subprocess.Popen[str]
+    data: Path
+
+    def kill(self) -> None:
+        """kill -9 of the whole service: it gets no chance to say goodbye."""
+        self.process.kill()
+        self.process.wait()
+
+
+@contextmanager
+def embedded(data: Path) -> Iterator[Platform]:
+    """`transfusion up` on a free port."""
+    process = start(["up", "--port", "0", "--data", str(data)], ready="ready: ")
+    try:
+        yield Platform(process.line.removeprefix("ready: "), process.process, data)
+    finally:
+        stop(process.process)
+
+
+@dataclass(frozen=True)
+class Started:
+    """A process and the line that said it was ready."""
+
+    process: subprocess.Popen[str]
+    line: str
+
+
+def start(arguments: list[str], *, ready: str | None, environment: dict[str, str] | None = None) -> Started:
+    """Start `transfusion ARGUMENTS`; wait for the line that begins with `ready`."""
+    process = subprocess.Popen(
+        [str(TRANSFUSION), *arguments], stdout=subprocess.PIPE, text=True, env={**os.environ, **(environment or {})}
+    )
+    if ready is None:
+        return Started(process, "")
+    assert process.stdout is not None
+    line = next((line for line in process.stdout if line.startswith(ready)), None)
+    assert line is not None, f"transfusion {' '.join(arguments)} ended with {process.wait()} before it was ready"
+    return Started(process, line.strip())
+
+
+def stop(process: subprocess.Popen[str], timeout_seconds: float = 30) -> int:
+    """Stop softly, or hard after the timeout."""
+    process.send_signal(signal.SIGTERM)
+    try:
+        return process.wait(timeout_seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return process.wait()
+    finally:
+        if process.stdout is not None:
+            process.stdout.close()
+
+
+def until(look: Callable[[], Found | None], what: str, timeout_seconds: float = 60) -> Found:
+    """Look until there is something; fail with `what` after the timeout."""
+    deadline = time.monotonic() + timeout_seconds
+    while time.monotonic() < deadline:
+        found = look()
+        if found:
+            return found
+        time.sleep(0.05)
+    raise AssertionError(f"waited {timeout_seconds} seconds in vain for {what}")
+
+
+def training_child(client: Client, experiment: str, process: int) -> int | None:
+    """Process id of a child that is in the middle of a training, under the worker with that process id."""
+    for run in client.experiments.runs(experiment):
+        if run.state == "running" and run.progress.get("step"):
+            return next((pid for pid in job_children(process) if pid), None)
+    return None
+
+
+def job_children(worker: int) -> list[int]:
+    """Process ids of the children that do jobs: what the worker's fork server has forked."""
+    parents = _parents()
+    servers = [pid for pid, parent in parents.items() if parent == worker and "forkserver" in _command(pid)]
+    return [pid for pid, parent in parents.items() if parent in servers]
+
+
+def _parents() -> dict[int, int]:
+    found = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                found[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            except OSError:  # it has ended meanwhile
+                continue
+    return found
+
+
+def _command(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+    except OSError:
+        return ""

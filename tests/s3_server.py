@@ -1,0 +1,36 @@
+"""A real S3 server for tests: OpenStack Swift's, started by `shared/tools/s3-server` on free ports."""
+
+import os
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+TOOL = Path(__file__).parents[2] / "shared" / "tools" / "s3-server"
+KEY, SECRET = "test:tester", "testing"
+
+
+@contextmanager
+def s3_server(folder: Path) -> Iterator[str]:
+    """The endpoint of a server whose data lie in `folder`; start and stop take a few seconds."""
+    port = _free_ports(5)
+    environment = os.environ | {"S3_SERVER_DIR": str(folder), "S3_SERVER_PORT": str(port)}
+    subprocess.run([TOOL, "start"], check=True, env=environment, capture_output=True, timeout=600)
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        subprocess.run([TOOL, "stop"], check=True, env=environment, capture_output=True, timeout=60)
+
+
+def _free_ports(count: int) -> int:
+    """The first of `count` neighbouring ports that nobody uses."""
+    for first in range(20000, 30000, count):
+        if all(_is_free(port) for port in range(first, first + count)):
+            return first
+    raise RuntimeError("no free ports")
+
+
+def _is_free(port: int) -> bool:
+    with closing(socket.socket()) as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0

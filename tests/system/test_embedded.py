@@ -1,0 +1,120 @@
+"""The whole platform in one process: from a spec to the report by curl, client and command line."""
+
+import json
+import subprocess
+import tempfile
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from platforms import TINY, TRANSFUSION, Platform, embedded
+from transfusion_client import Client
+from transfusion_core.errors import InvalidRequest
+
+pytestmark = pytest.mark.system
+
+
+@pytest.fixture(scope="module")
+def platform() -> Iterator[Platform]:
+    """One platform for the tests of this file."""
+    with tempfile.TemporaryDirectory() as folder, embedded(Path(folder)) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def first(platform: Platform) -> dict[str, Any]:
+    """The report of the tiny experiment, by the client."""
+    with Client(platform.url) as client:
+        experiment = client.experiments.create(TINY).wait(progress=False, timeout_seconds=240)
+        assert experiment.state == "succeeded", experiment.counts
+        return experiment.report().model_dump(mode="json", exclude_none=True)
+
+
+def test_every_section_comes_out_whole(first: dict[str, Any]) -> None:
+    assert set(first["sections"]) == {"performance", "similarity", "movement", "reuse", "convergence"}
+    for section in first["sections"].values():
+        assert section["complete"]
+        assert section["table"]
+        assert section["charts"]
+
+
+def test_curl_client_and_command_line_give_the_same_report(platform: Platform, first: dict[str, Any]) -> None:
+    created = _curl(f"{platform.url}/v1/experiments", TINY)
+    by_curl = _curl(f"{platform.url}/v1/experiments/{created['id']}/report")
+    with tempfile.TemporaryDirectory() as folder:
+        spec = Path(folder) / "spec.json"
+        spec.write_text(json.dumps(TINY))
+        _cli(platform, "submit", str(spec), "--wait")
+        listed = json.loads(_cli(platform, "experiments", "-o", "json"))
+        _cli(platform, "report", listed[0]["id"], "--to", folder)
+        by_cli = json.loads((Path(folder) / "report.json").read_text())
+    assert first["digest"] == by_curl["digest"] == by_cli["digest"]
+    for name, section in first["sections"].items():
+        assert by_curl["sections"][name]["table"] == by_cli["sections"][name]["table"] == section["table"]
+
+
+def test_posting_the_same_experiment_again_trains_nothing(platform: Platform, first: dict[str, Any]) -> None:
+    with Client(platform.url) as client:
+        before = {run.id: run.attempt for run in client.runs.list()}
+        planned = client.experiments.plan(TINY)
+        assert (planned.new_jobs, planned.images_to_train) == (0, 0)
+        again = client.experiments.create(TINY).wait(progress=False, timeout_seconds=60)
+        assert again.state == "succeeded"
+        assert {run.id: run.attempt for run in client.runs.list()} == before
+
+
+def test_a_run_shows_its_curve_its_weights_and_where_it_comes_from(platform: Platform, first: dict[str, Any]) -> None:
+    with Client(platform.url) as client:
+        (run, *_) = client.runs.list(init="pretrained")
+        run = client.runs.get(run.id)
+        assert {checkpoint["name"] for checkpoint in run.checkpoints} >= {"init", "final"}
+        assert run.weight_report is not None
+        assert {tensor["action"] for tensor in run.weight_report["tensors"]} >= {"copied", "random"}
+        assert run.manifest
+        series = {(s.name, s.split): s for s in client.runs.metrics(run.id)}
+        assert series["auroc", "test"].steps == [0, 2, 4]
+
+
+def test_two_checkpoints_are_compared_on_request(platform: Platform, first: dict[str, Any]) -> None:
+    with Client(platform.url) as client:
+        a, b = [run for run in client.runs.list(init="random", dataset="demo-retina@1") if run.state == "succeeded"][:2]
+        made = client.comparisons.create(f"{a.id}@final", f"{b.id}@final", measures=["cka"], images=50, pairs="all")
+        found = client.comparisons.wait(made.id, timeout_seconds=60)
+        assert found.state == "succeeded"
+        assert len(found.results) == 16
+        assert all(0 <= result.value <= 1 for result in found.results if result.value is not None)
+
+
+def test_a_bad_spec_is_refused_whole_and_nothing_is_created(platform: Platform) -> None:
+    with Client(platform.url) as client:
+        before = [experiment.id for experiment in client.experiments.list()]
+        with pytest.raises(InvalidRequest) as refused:
+            client.experiments.create({**TINY, "models": ["cbr-tinny"], "seeds": 0, "colour": 1, "dataset": "no@1"})
+        assert {fault.pointer for fault in refused.value.faults} == {"/models/0", "/seeds", "/colour", "/dataset"}
+        assert [experiment.id for experiment in client.experiments.list()] == before
+
+
+def test_a_cancelled_experiment_stops_and_says_so(platform: Platform) -> None:
+    with Client(platform.url) as client:
+        slow = {**TINY, "name": "slow", "training": {"steps": 100_000, "eval_every": 1000, "batch_size": 16}}
+        experiment = client.experiments.create({**slow, "inits": ["random"], "sections": ["performance"]})
+        experiment.cancel()
+        assert experiment.wait(progress=False, timeout_seconds=60).state == "cancelled"
+        assert {run.state for run in experiment.runs()} == {"cancelled"}
+
+
+def _curl(url: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    """What curl would do, without the client."""
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        found: dict[str, Any] = json.load(answer)
+        return found
+
+
+def _cli(platform: Platform, *arguments: str) -> str:
+    command = [str(TRANSFUSION), *arguments, "--url", platform.url]
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=300).stdout

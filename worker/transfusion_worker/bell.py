@@ -1,0 +1,68 @@
+"""The Celery worker that hears the doorbell. It runs in a thread and comes back whatever happens to the broker."""
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from celery import Celery
+from celery.worker import state
+
+from transfusion_core.queue import TASK
+
+RESTART_SECONDS = 2.0
+STOP_SECONDS = 5.0
+"""A consumer in the middle of a call to a dead broker is left behind after this; it is a daemon thread."""
+
+_log = logging.getLogger(__name__)
+
+
+class Bell:
+    """Calls `look` for every doorbell, in one of as many threads as the worker has slots."""
+
+    def __init__(self, app: Celery, look: Callable[[], None], *, queues: Sequence[str], threads: int) -> None:
+        self._app, self._queues, self._threads = app, list(queues), threads
+        self._app.task(name=TASK, ignore_result=True)(_task(look))
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._listen, name="bell", daemon=True)
+
+    def start(self) -> None:
+        """Listen, as soon as there is a broker."""
+        state.should_stop = None
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Listen no more."""
+        self._stopping.set()
+        state.should_stop = 0  # Celery's own way: its consumer looks at it between messages and between attempts
+        self._thread.join(STOP_SECONDS)
+        if not self._thread.is_alive():
+            state.should_stop = None
+
+    def _listen(self) -> None:
+        while not self._stopping.is_set():
+            controller = self._controller()
+            controller.start()  # until the end, or an error that Celery itself gives up on, which it logs
+            if self._stopping.wait(RESTART_SECONDS):
+                return
+            _log.warning("the doorbell's consumer ended and is started again")
+
+    def _controller(self) -> Any:
+        return self._app.WorkController(
+            concurrency=self._threads,
+            pool="threads",
+            queues=self._queues,
+            loglevel=logging.WARNING,
+            without_gossip=True,
+            without_mingle=True,
+            without_heartbeat=True,
+        )
+
+
+def _task(look: Callable[[], None]) -> Callable[..., None]:
+    def task(job: str | None = None) -> None:
+        """Look at the jobs table; `job` is for the log alone."""
+        _log.debug("doorbell for job %s", job)
+        look()
+
+    return task

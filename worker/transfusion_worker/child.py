@@ -1,0 +1,107 @@
+"""The child's side of a job: a fresh process of its own group, which dies with its supervisor.
+
+It is forked from a server that has imported torch and never touched CUDA. It knows the store, but neither database nor
+broker, and speaks to its supervisor over a pipe.
+"""
+
+import ctypes
+import faulthandler
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from multiprocessing import forkserver
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from transfusion_core.errors import JobError, OutOfMemory, StoreError, TransfusionError, Unavailable
+from transfusion_core.settings import Settings
+from transfusion_core.store import open_store
+from transfusion_worker.assignment import Assignment
+from transfusion_worker.context import JobContext
+from transfusion_worker.entry import OUTPUT
+from transfusion_worker.wire import Wire
+
+JobFunction = Callable[[JobContext], dict[str, Any]]
+
+_PR_SET_PDEATHSIG = 1
+
+
+def main(connection: Any, find: Callable[[], JobFunction]) -> None:
+    """Do one job: the assignment comes over the pipe, and so does what came of it."""
+    _bind_to_supervisor()
+    wire = Wire(connection)
+    assignment = Assignment.read(wire.receive())
+    _print_into(Path(assignment.scratch) / OUTPUT)
+    torch.set_num_threads(assignment.threads)
+    stop = threading.Event()
+    threading.Thread(target=_listen, args=(wire, stop), name="supervisor", daemon=True).start()
+    wire.send(_attempt(find, assignment, wire, stop))
+
+
+def _attempt(find: Callable[[], JobFunction], assignment: Assignment, wire: Wire, stop: threading.Event) -> dict[str, Any]:
+    """The last message. This is the border where everything a job can raise becomes a reason."""
+    try:
+        settings = Settings.model_validate(assignment.settings)
+        context = JobContext(assignment, settings=settings, store=open_store(settings), tell=wire.send, stop=stop)
+        return {"result": find()(context)}
+    except Exception as error:
+        return {"failure": failure(error)}
+
+
+def failure(error: Exception) -> dict[str, Any]:
+    """Reason, error and detail of what a job raised."""
+    detail: dict[str, Any] = {"type": type(error).__name__}
+    if isinstance(error, TransfusionError) and error.faults:
+        detail["faults"] = [str(fault) for fault in error.faults]
+    reason = reason_of(error)
+    if reason in ("bug", "infrastructure"):
+        detail["traceback"] = "".join(traceback.format_exception(error))
+    text = str(error) if isinstance(error, TransfusionError) else f"{type(error).__name__}: {error}"
+    return {"reason": reason, "error": text, "detail": detail}
+
+
+def reason_of(error: Exception) -> str:
+    """Why a job failed, in the words of specs.job.Reason, or `cancelled`."""
+    if isinstance(error, JobError):
+        return error.reason
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return OutOfMemory.reason
+    if isinstance(error, (StoreError, Unavailable, OSError)):
+        return "infrastructure"
+    return "bug"
+
+
+def _listen(wire: Wire, stop: threading.Event) -> None:
+    """Hear the supervisor ask for the end; die where it is no more."""
+    try:
+        while wire.receive():
+            stop.set()
+    except (EOFError, OSError):
+        os.killpg(0, signal.SIGKILL)
+
+
+def _bind_to_supervisor() -> None:
+    os.setsid()
+    # The fork server ends when nobody holds this pipe any more. Children are given it too, so that they could use the
+    # server themselves; held here it would keep the server, and so this child, alive beyond their supervisor.
+    server: Any = forkserver._forkserver  # type: ignore[attr-defined]
+    if server._forkserver_alive_fd is not None:
+        os.close(server._forkserver_alive_fd)
+        server._forkserver_alive_fd = None
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the supervisor, who asks over the pipe
+
+
+def _print_into(path: Path) -> None:
+    output = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    os.close(output)
+    faulthandler.enable(file=2)  # a segmentation fault prints its stack
+    faulthandler.register(signal.SIGUSR1, file=2, all_threads=True)  # a supervisor that sees a hang asks for it

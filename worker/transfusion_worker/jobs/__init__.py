@@ -1,0 +1,11 @@
+"""One module per kind of job. Importing this imports torch: supervisors name it, children import it."""
+
+from transfusion_worker.child import JobFunction
+from transfusion_worker.jobs import compare, ingest, report, train
+
+KINDS: dict[str, JobFunction] = {
+    "ingest": ingest.run,
+    "train": train.run,
+    "compare": compare.run,
+    "report": report.run,
+}

@@ -1,0 +1,39 @@
+"""Kind `report`: an experiment's answer from the results of its jobs, whatever became of them."""
+
+import json
+from typing import Any
+
+from transfusion_core.reporting.build import build
+from transfusion_core.specs.dataset import StoredObject
+from transfusion_worker.assignment import Need
+from transfusion_worker.context import JobContext
+
+
+def run(context: JobContext) -> dict[str, Any]:
+    """Where the Report lies in the store (`report`), its `digest`, and whether every section is `complete`."""
+    needs = {need.key: need for need in context.needs}
+    jobs = [_job(context, planned, needs.get(planned["key"])) for planned in context.spec["jobs"]]
+    report = build(context.spec["experiment"], jobs)
+    path = context.scratch / "report.json"
+    path.write_text(report.model_dump_json())
+    return {
+        "report": context.put(path, path.name).model_dump(),
+        "complete": all(section.complete for section in report.sections.values()),
+        "digest": report.digest,
+    }
+
+
+def _job(context: JobContext, planned: dict[str, Any], need: Need | None) -> dict[str, Any]:
+    job = {"kind": planned["kind"], "key": planned["key"], "labels": planned["labels"]}
+    if need is None:
+        return job | {"id": None, "state": "cancelled", "reason": None, "result": None}
+    return job | {"id": need.id, "state": need.state, "reason": need.reason, "result": _result(context, need)}
+
+
+def _result(context: JobContext, need: Need) -> dict[str, Any] | None:
+    """The whole result: a comparison's lies in the store."""
+    if need.state != "succeeded" or need.result is None or need.kind != "compare":
+        return need.result if need.state == "succeeded" else None
+    stored = StoredObject.model_validate(need.result["report"])
+    result: dict[str, Any] = json.loads(context.store.get_bytes(stored))
+    return result

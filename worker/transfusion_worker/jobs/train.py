@@ -1,0 +1,185 @@
+"""Kind `train`: one run, from its data and its initialisation to its weights and curves in the store."""
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from transfusion_core.errors import DataError
+from transfusion_core.science.data import sampling
+from transfusion_core.science.data.pack import mean_std
+from transfusion_core.science.inits.initialise import initialise
+from transfusion_core.science.inits.sources import load_weights, map_keys, timm_weights
+from transfusion_core.science.models.build import build_random, head_names
+from transfusion_core.science.training.batches import Sampling, TrainingData
+from transfusion_core.science.training.hooks import Hooks, Point
+from transfusion_core.science.training.loop import train
+from transfusion_core.specs.dataset import StoredObject
+from transfusion_core.specs.init import Init, InitSpec, SourceRef, WeightReport
+from transfusion_core.specs.job import TrainJob
+from transfusion_core.specs.training import Checkpoint, TrainResult
+from transfusion_worker.context import CurvePoint, JobContext
+from transfusion_worker.jobs.checkpoints import About, keep, load
+from transfusion_worker.jobs.dataset import LoadedDataset, load_dataset
+from transfusion_worker.jobs.environment import device_of, environment
+
+
+def run(context: JobContext) -> dict[str, Any]:
+    """A TrainResult."""
+    job = TrainJob.read(context.spec)
+    dataset = load_dataset(context, job.dataset, image_size=job.image_size)
+    data = training_data(dataset, job)
+    device = device_of(context)
+    model = build_random(job.model, classes=dataset.classes, image_size=job.image_size, seed=job.seed)
+    source = _source(context, job, model)
+    report = _initialise(model, job, source)
+    keeper = _Keeper(context, _about(job, dataset, data))
+    trained = train(
+        model, data, job.training, task=dataset.pack.task, seed=job.seed, device=device, hooks=keeper
+    )
+    result = TrainResult(
+        metrics=trained.metrics,
+        checkpoints=keeper.checkpoints,
+        series=trained.series,
+        weight_report=_put_report(context, report),
+        manifest=_manifest(context, job, dataset, device, report),
+        steps=trained.steps,
+        images_per_second=trained.images_per_second,
+        parameters=sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad),
+    )
+    return result.model_dump(mode="json")
+
+
+def training_data(dataset: LoadedDataset, job: TrainJob) -> TrainingData:
+    """The run's data, normalised by the moments of the images that it trains on."""
+    pack = dataset.pack
+    size = "all" if job.train_size == "all" else int(job.train_size)
+    rows = sampling.train_subset(pack.indices("train"), cast(Any, size), seed=job.seed)
+    moments = mean_std(dataset.images, rows)
+    batch_size = job.training.batch_size
+
+    def flip_mask(positions: Tensor, *, step: int, seed: int) -> Tensor:
+        epoch = sampling.epoch_of(step, n=len(rows), batch_size=batch_size)
+        return sampling.flip_mask(rows[positions], epoch=epoch, seed=seed)
+
+    return TrainingData(
+        images=dataset.images,
+        labels=pack.labels,
+        train=rows,
+        val=pack.indices("val"),
+        test=pack.indices("test"),
+        mean=torch.tensor(moments.mean),
+        std=torch.tensor(moments.std),
+        classes=tuple(pack.classes),
+        sampling=Sampling(batch_indices=sampling.batch_indices, flip_mask=flip_mask),
+    )
+
+
+class _Keeper(Hooks):
+    """Takes what a training says to the supervisor and to the store."""
+
+    def __init__(self, context: JobContext, about: dict[str, Any]) -> None:
+        self._context, self._about = context, about
+        self.checkpoints: list[Checkpoint] = []
+
+    def on_points(self, step: int, points: Sequence[Point]) -> None:
+        self._context.points(CurvePoint(step, point.name, point.split, point.value) for point in points)
+
+    def on_checkpoint(self, step: int, name: str, state_dict: Mapping[str, Tensor]) -> None:
+        self.checkpoints.append(keep(self._context, state_dict, About(step=step, **self._about), name))
+        self._context.log(f"checkpoint {name} after step {step}")
+
+    def on_progress(self, step: int, steps: int, images_per_second: float) -> None:
+        self._context.progress("train", step=step, steps=steps, images_per_second=round(images_per_second, 1))
+
+    def should_stop(self) -> bool:
+        return self._context.should_stop()
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Tensors to start from, by the network's names."""
+
+    tensors: dict[str, Tensor]
+    digest: str
+
+
+def _source(context: JobContext, job: TrainJob, model: nn.Module) -> _Source | None:
+    if job.source is None:
+        return None
+    found = _read_source(context, job.source, job.image_size)
+    context.log(f"source {found.digest} with {len(found.tensors)} tensors")
+    return _Source(map_keys(found.tensors, model), found.digest)
+
+
+def _read_source(context: JobContext, ref: SourceRef, image_size: int) -> _Source:
+    if ref.run is not None:
+        checkpoint = load(context, ref)
+        return _Source(checkpoint.weights, checkpoint.sha256)
+    if ref.weights is not None:
+        return _Source(_weights(context, ref.weights), ref.weights)
+    if ref.timm is None:
+        raise DataError("expected a run, weights or a timm tag as source, got none of them")
+    return _Source(timm_weights(ref.timm, image_size=image_size), f"timm:{ref.timm}")
+
+
+def _weights(context: JobContext, sha256: str) -> dict[str, Tensor]:
+    """A registered weight file: the service takes safetensors alone, so nothing in it can run."""
+    key = f"weights/{sha256}"
+    size_bytes = context.store.size(key)
+    if size_bytes is None:
+        raise DataError(f"there are no weights with sha256 {sha256} in the store")
+    path = context.scratch / "source.safetensors"
+    path.symlink_to(context.fetch(StoredObject(key=key, size_bytes=size_bytes, sha256=sha256)))
+    return load_weights(path)
+
+
+def _initialise(model: nn.Module, job: TrainJob, source: _Source | None) -> WeightReport:
+    return initialise(
+        model,
+        _init_spec(job.init, has_source=source is not None),
+        source=source.tensors if source else None,
+        source_digest=source.digest if source else None,
+        head=head_names(model),
+        seed=job.seed,
+    )
+
+
+def _init_spec(init: Init, *, has_source: bool) -> InitSpec:
+    """The init as the science takes it; the source's name in the experiment is not the job's business."""
+    return InitSpec(**init.model_dump(), source="source" if has_source else None)
+
+
+def _about(job: TrainJob, dataset: LoadedDataset, data: TrainingData) -> dict[str, Any]:
+    return {
+        "model": job.model,
+        "classes": dataset.classes,
+        "image_size": job.image_size,
+        "dataset": dataset.found.digest,
+        "mean": data.mean.tolist(),
+        "std": data.std.tolist(),
+    }
+
+
+def _put_report(context: JobContext, report: WeightReport) -> StoredObject:
+    path = context.scratch / "weight-report.json"
+    path.write_text(report.model_dump_json())
+    return context.put(path, path.name)
+
+
+def _manifest(
+    context: JobContext, job: TrainJob, dataset: LoadedDataset, device: torch.device, report: WeightReport
+) -> dict[str, Any]:
+    return {
+        "spec": json.loads(job.model_dump_json()),
+        "environment": environment(device),
+        "seeds": {"seed": job.seed},
+        "dataset_digest": dataset.found.digest,
+        "source_digest": report.source_digest,
+        "weights": dict(Counter(tensor.action for tensor in report.tensors)),
+        "attempt": context.attempt,
+    }

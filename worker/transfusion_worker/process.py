@@ -1,0 +1,130 @@
+"""The supervisor's side of a child process: start it, hear it, ask it to stop, kill its group."""
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from multiprocessing import forkserver
+from multiprocessing.connection import wait
+from multiprocessing.context import ForkServerContext
+from pathlib import Path
+from typing import Any
+
+from transfusion_worker import entry
+from transfusion_worker.assignment import SECRETS, Assignment
+from transfusion_worker.wire import Wire
+
+KINDS_MODULE = "transfusion_worker.jobs"
+"""Where the child finds `KINDS`: job kind to function. Named, not imported, since importing it means importing torch."""
+OUTPUT_LINES = 40
+_processes = threading.Lock()
+"""multiprocessing looks after all children whenever it starts one, which two threads must not do at once."""
+
+
+def warm_up(kinds_module: str = KINDS_MODULE) -> None:
+    """Start the fork server, which imports torch and the science while nobody waits. It does not wait for that."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["transfusion_worker.child", kinds_module])
+    with _processes, _without_secrets():
+        forkserver.ensure_running()
+
+
+class Child:
+    """A child process at work on one assignment. One thread makes and watches it; any thread may stop or kill it."""
+
+    def __init__(self, assignment: Assignment, *, kinds_module: str = KINDS_MODULE) -> None:
+        context: ForkServerContext = multiprocessing.get_context("forkserver")
+        here, there = multiprocessing.Pipe()
+        self._wire, self._output = Wire(here), Path(assignment.scratch) / entry.OUTPUT
+        self._process = context.Process(
+            target=entry.main, args=(there, kinds_module, assignment.kind), name=f"job-{assignment.job_id}", daemon=True
+        )
+        with _processes, _without_secrets():
+            self._process.start()
+        there.close()  # else this end would never see the other one close
+        assert self._process.pid is not None
+        self.pid: int = self._process.pid
+        """Process id, which is its group's id too."""
+        self._stop_asked, self._closed = False, False
+        with suppress(OSError):  # it may be dead already, which its sentinel tells
+            self._wire.send(assignment.message())
+
+    def messages(self, *, timeout_seconds: float) -> Iterator[dict[str, Any]]:
+        """What the child said, after waiting for something to happen."""
+        wait([self._wire.connection, self._process.sentinel], timeout_seconds)
+        try:
+            while self._wire.waiting():
+                yield self._wire.receive()
+        except (EOFError, OSError):
+            self._process_ended(timeout_seconds)
+
+    def ended(self) -> bool:
+        """Whether the process is no more."""
+        with _processes:
+            return self._closed or self._process.exitcode is not None
+
+    def ask_to_stop(self) -> None:
+        """Ask the job to end at its next good moment."""
+        if not self._stop_asked:
+            self._stop_asked = True
+            with suppress(OSError):
+                self._wire.send({"stop": True})
+
+    def dump_stacks(self) -> None:
+        """Have the child print where each of its threads is."""
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGUSR1)
+
+    def kill(self) -> None:
+        """Kill the child and all it started."""
+        if self._closed:
+            return
+        if not self.ended():
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)  # it may not lead its group yet
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)
+
+    def close(self) -> None:
+        """Kill what is left, and forget it."""
+        self.kill()
+        wait([self._process.sentinel])
+        with _processes:
+            self._process.join()
+            self._closed = True
+            self._process.close()
+        self._wire.close()
+
+    def death(self) -> str:
+        """How the process ended, for a person."""
+        with _processes:
+            code = self._process.exitcode
+        if code is not None and code < 0:
+            return f"the job's process was killed by {signal.Signals(-code).name}"
+        return f"the job's process ended with exit code {code} and said nothing"
+
+    def output(self) -> list[str]:
+        """The last lines that the child and its libraries printed."""
+        if not self._output.is_file():
+            return []
+        return self._output.read_text(errors="replace").splitlines()[-OUTPUT_LINES:]
+
+    def _process_ended(self, timeout_seconds: float) -> None:
+        """The pipe closed: the process ends any moment, and till then nothing is to be heard."""
+        wait([self._process.sentinel], timeout_seconds)
+
+
+@contextmanager
+def _without_secrets() -> Iterator[None]:
+    """Keep database and broker credentials out of the environment that a fork server would start with."""
+    hidden = {name: os.environ.pop(name, None) for name in _secret_names()}
+    try:
+        yield
+    finally:
+        os.environ.update({name: value for name, value in hidden.items() if value is not None})
+
+
+def _secret_names() -> list[str]:
+    return [f"TRANSFUSION_{name.upper()}" for name in SECRETS]

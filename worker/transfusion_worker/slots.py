@@ -1,0 +1,61 @@
+"""How many jobs a worker does at once, and what each of them gets."""
+
+import os
+import threading
+from pathlib import Path
+
+from transfusion_core.settings import Settings
+from transfusion_worker.supervisor import Resources
+
+_GPUS = Path("/proc/driver/nvidia/gpus")
+"""NVIDIA's driver has one entry per GPU here: asking torch would touch CUDA."""
+
+
+class Slots:
+    """A fixed number of places, each with its own device and share of the processor."""
+
+    def __init__(self, settings: Settings, *, cores: int | None = None, gpus: int | None = None) -> None:
+        cores = cores or len(os.sched_getaffinity(0))
+        gpus = 0 if settings.device == "cpu" else (visible_gpus() if gpus is None else gpus)
+        self.count = settings.slots or gpus or max(2, cores // 2)
+        self.threads = settings.threads_per_job or max(1, cores // self.count)
+        self._devices = [_device(settings.device, slot, gpus) for slot in range(self.count)]
+        self._free = list(reversed(range(self.count)))
+        self._changed = threading.Condition()
+
+    def take(self) -> int | None:
+        """A free place, or None."""
+        with self._changed:
+            return self._free.pop() if self._free else None
+
+    def give_back(self, slot: int) -> None:
+        """The place is free again."""
+        with self._changed:
+            self._free.append(slot)
+            self._changed.notify_all()
+
+    def wait_until_all_free(self, seconds: float) -> bool:
+        """Whether every place is free, after waiting for that if need be."""
+        with self._changed:
+            return self._changed.wait_for(lambda: len(self._free) == self.count, seconds)
+
+    def is_any_free(self) -> bool:
+        """Whether another job could start now."""
+        return bool(self._free)
+
+    def resources(self, slot: int) -> Resources:
+        """What a job in this place gets."""
+        return Resources(device=self._devices[slot], threads=self.threads)
+
+
+def visible_gpus() -> int:
+    """GPUs that this process may use."""
+    present = len(list(_GPUS.iterdir())) if _GPUS.is_dir() else 0
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return present if chosen is None else min(present, len([name for name in chosen.split(",") if name.strip()]))
+
+
+def _device(device: str, slot: int, gpus: int) -> str:
+    if gpus:
+        return f"cuda:{slot % gpus}"
+    return "cuda" if device == "cuda" else "cpu"

@@ -7,6 +7,7 @@ from pydantic import Field
 
 from transfusion_core.specs.base import Name, Record, Spec
 from transfusion_core.specs.dataset import Location
+from transfusion_core.specs.job import State
 from transfusion_core.specs.training import Series
 
 Item = TypeVar("Item")
@@ -14,6 +15,7 @@ Limit = Annotated[int, Query(ge=1, le=200, description="Items on a page")]
 Cursor = Annotated[str | None, Query(max_length=500, description="`next` of the page before")]
 Id = Annotated[str, Path(max_length=128)]
 Filter = Annotated[str | None, Query(max_length=200)]
+StateFilter = Annotated[State | None, Query()]
 
 
 class Page(Record, Generic[Item]):

@@ -103,7 +103,8 @@ def _complete(document: dict[str, Any]) -> None:
     """Add what FastAPI cannot know: problems, the bodies that we read ourselves, and the key."""
     components = document.setdefault("components", {})
     schemas = components.setdefault("schemas", {})
-    for model in (*WRITTEN, Problem):
+    models: tuple[type[BaseModel], ...] = (*WRITTEN, Problem)
+    for model in models:
         schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
         schemas.update(schema.pop("$defs", {}))
         schemas[model.__name__] = schema

@@ -22,6 +22,7 @@ import uvicorn
 from transfusion_api.app import create_app
 from transfusion_core.db.engine import connect, migrate
 from transfusion_core.settings import Settings
+from transfusion_core.specs.job import QUEUES
 
 READY_TIMEOUT_SECONDS = 60.0
 STOP_TIMEOUT_SECONDS = 10.0
@@ -105,7 +106,7 @@ def _worker(settings: Settings) -> EmbeddedWorker:
     found = list(entry_points(group="transfusion.embedded", name="worker"))
     if not found:
         sys.exit("the worker is not installed here: pip install 'transfusion[all]'")
-    worker: EmbeddedWorker = found[0].load()(settings)
+    worker: EmbeddedWorker = found[0].load()(settings, sorted(set(QUEUES.values())))
     return worker
 
 

@@ -33,7 +33,7 @@ class Event:
     kind: str
     data: dict[str, Any]
     id: str | None
-    """Where to resume; None for what is not kept, such as progress."""
+    """Where to resume: its own, or that of the last kept event before it. None before the first."""
 
 
 class Experiment:
@@ -206,7 +206,7 @@ class Experiments:
         return (self._handle(item) for item in self.connection.pages("/v1/experiments", **filters))
 
     def cancel(self, experiment_id: str) -> Experiment:
-        """Ask its jobs to stop; those that others share go on."""
+        """Ask its jobs to stop; those that others share go on. Conflict where it is stopping or has ended already."""
         return self._act(experiment_id, "cancel")
 
     def resume(self, experiment_id: str) -> Experiment:
@@ -270,7 +270,7 @@ class Experiments:
                 yield Event(kind=sent.event, data=json.loads(sent.data or "{}"), id=sent.id or None)
 
     def _act(self, experiment_id: str, action: str) -> Experiment:
-        return self._handle(self.connection.post(f"/v1/experiments/{experiment_id}/{action}", repeatable=True))
+        return self._handle(self.connection.post(f"/v1/experiments/{experiment_id}/{action}"))
 
     def _handle(self, answer: Any) -> Experiment:
         return Experiment(self, self.connection.read(ExperimentRecord, answer))

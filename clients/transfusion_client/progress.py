@@ -73,7 +73,7 @@ class _Bar:
         )
 
     def say(self, message: str) -> None:
-        self._progress.console.print(message, markup=False)
+        self._progress.console.print(message, markup=False, highlight=False)
 
     def close(self) -> None:
         self._progress.stop()

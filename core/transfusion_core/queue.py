@@ -1,4 +1,4 @@
-"""The doorbell: a Celery app whose messages say "look now" and nothing else. What there is to do stands in the database."""
+"""The doorbell: a Celery app whose messages say "look now" and nothing else. What is to do stands in the database."""
 
 import logging
 import threading
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from celery import Celery
 from celery.exceptions import CeleryError
-from kombu import Exchange, Queue
+from kombu.entity import Exchange, Queue
 from kombu.exceptions import KombuError
 
 from transfusion_core.specs.job import QUEUES

@@ -1,5 +1,6 @@
 """Bodies are read strictly, quickly, and never end in a 500."""
 
+import contextlib
 import time
 
 import pytest
@@ -40,10 +41,8 @@ def test_a_hostile_body_is_a_422_problem(client: TestClient, name: str) -> None:
 @pytest.mark.parametrize("name", HOSTILE)
 def test_reading_a_hostile_body_takes_no_time(name: str) -> None:
     began = time.perf_counter()
-    try:
+    with contextlib.suppress(InvalidRequest):
         json_body(HOSTILE[name])
-    except InvalidRequest:
-        pass
     assert time.perf_counter() - began < 0.05
 
 

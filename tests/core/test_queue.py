@@ -71,6 +71,6 @@ def test_a_queue_that_is_none_is_a_line_in_the_log(app, caplog):
 
 def test_redis_is_asked_for_health_and_given_deadlines():
     options = celery_app("redis://localhost/0").conf.broker_transport_options
-    assert options["health_check_interval"] and options["socket_timeout"] and options["socket_connect_timeout"]
+    assert {"health_check_interval", "socket_timeout", "socket_connect_timeout"} <= set(options)
     assert celery_app("redis://localhost/0").conf.worker_disable_prefetch
     assert not celery_app("memory://").conf.worker_disable_prefetch

@@ -1,4 +1,4 @@
-"""What a supervisor tells its child about the job, as plain JSON: everything it needs, and no credentials but the store's."""
+"""What a supervisor tells its child about the job, as plain JSON: all it needs, no credentials but the store's."""
 
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self

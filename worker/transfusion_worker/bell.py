@@ -6,13 +6,16 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from celery import Celery
-from celery.worker import state
+from celery.worker import state as state_of_process
 
 from transfusion_core.queue import TASK
 
 RESTART_SECONDS = 2.0
 STOP_SECONDS = 5.0
 """A consumer in the middle of a call to a dead broker is left behind after this; it is a daemon thread."""
+
+# Celery keeps the wish to stop once per process: one worker at a time may live in one.
+state: Any = state_of_process
 
 _log = logging.getLogger(__name__)
 
@@ -23,13 +26,17 @@ class Bell:
     def __init__(self, app: Celery, look: Callable[[], None], *, queues: Sequence[str], threads: int) -> None:
         self._app, self._queues, self._threads = app, list(queues), threads
         self._app.task(name=TASK, ignore_result=True)(_task(look))
-        self._stopping = threading.Event()
+        self._stopping, self._ready = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._listen, name="bell", daemon=True)
 
     def start(self) -> None:
         """Listen, as soon as there is a broker."""
         state.should_stop = None
         self._thread.start()
+
+    def is_ready(self) -> bool:
+        """Whether the broker has been reached since the start."""
+        return self._ready.is_set()
 
     def stop(self) -> None:
         """Listen no more."""
@@ -52,6 +59,7 @@ class Bell:
             concurrency=self._threads,
             pool="threads",
             queues=self._queues,
+            ready_callback=lambda consumer: self._ready.set(),
             loglevel=logging.WARNING,
             without_gossip=True,
             without_mingle=True,

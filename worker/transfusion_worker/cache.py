@@ -1,4 +1,4 @@
-"""A worker's local copies of objects, by their digest. A copy is checked every time: a flipped bit would load silently."""
+"""A worker's local copies of objects, by their digest. Each use checks the copy: flipped bits load silently."""
 
 from pathlib import Path
 

@@ -43,7 +43,9 @@ def main(connection: Any, find: Callable[[], JobFunction]) -> None:
     wire.send(_attempt(find, assignment, wire, stop))
 
 
-def _attempt(find: Callable[[], JobFunction], assignment: Assignment, wire: Wire, stop: threading.Event) -> dict[str, Any]:
+def _attempt(
+    find: Callable[[], JobFunction], assignment: Assignment, wire: Wire, stop: threading.Event
+) -> dict[str, Any]:
     """The last message. This is the border where everything a job can raise becomes a reason."""
     try:
         settings = Settings.model_validate(assignment.settings)
@@ -89,7 +91,7 @@ def _bind_to_supervisor() -> None:
     os.setsid()
     # The fork server ends when nobody holds this pipe any more. Children are given it too, so that they could use the
     # server themselves; held here it would keep the server, and so this child, alive beyond their supervisor.
-    server: Any = forkserver._forkserver  # type: ignore[attr-defined]
+    server: Any = forkserver._forkserver
     if server._forkserver_alive_fd is not None:
         os.close(server._forkserver_alive_fd)
         server._forkserver_alive_fd = None

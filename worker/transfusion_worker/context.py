@@ -53,9 +53,7 @@ class JobContext:
                 return need
         raise DataError(f"expected a result of the job with key {key}, got none")
 
-    def progress(
-        self, phase: str, *, step: int = 0, steps: int = 0, images_per_second: float | None = None
-    ) -> None:
+    def progress(self, phase: str, *, step: int = 0, steps: int = 0, images_per_second: float | None = None) -> None:
         """Say how far the job is; cheap enough for every step."""
         now = time.monotonic()
         if phase == self._told_phase and step < steps and now - self._told_at < PROGRESS_SECONDS:

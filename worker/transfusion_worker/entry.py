@@ -13,3 +13,7 @@ def main(connection: Any, kinds_module: str, kind: str) -> None:
     from transfusion_worker import child
 
     child.main(connection, lambda: import_module(kinds_module).KINDS[kind])
+
+
+def nothing() -> None:
+    """The first child: once it has been, the fork server is ready."""

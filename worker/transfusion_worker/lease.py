@@ -1,4 +1,4 @@
-"""How long a supervisor may act for a job, by this machine's own clock: the database's lease, seen from the safe side."""
+"""How long a supervisor may act for a job, by this machine's clock: the database's lease, from the safe side."""
 
 import time
 from collections.abc import Callable

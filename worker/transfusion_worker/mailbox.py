@@ -3,8 +3,9 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from transfusion_core.db import jobs
 from sqlalchemy import Engine
+
+from transfusion_core.db import jobs
 
 
 @dataclass

@@ -6,7 +6,6 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from multiprocessing import forkserver
 from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
@@ -17,18 +16,23 @@ from transfusion_worker.assignment import SECRETS, Assignment
 from transfusion_worker.wire import Wire
 
 KINDS_MODULE = "transfusion_worker.jobs"
-"""Where the child finds `KINDS`: job kind to function. Named, not imported, since importing it means importing torch."""
+"""Where the child finds `KINDS`: job kind to function. Named only: importing it means importing torch."""
 OUTPUT_LINES = 40
 _processes = threading.Lock()
 """multiprocessing looks after all children whenever it starts one, which two threads must not do at once."""
 
 
 def warm_up(kinds_module: str = KINDS_MODULE) -> None:
-    """Start the fork server, which imports torch and the science while nobody waits. It does not wait for that."""
+    """Start the fork server and wait until it has imported torch and the science: seconds, in which no lease runs."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["transfusion_worker.child", kinds_module])
+    first = context.Process(target=entry.nothing, name="warm-up", daemon=True)
     with _processes, _without_secrets():
-        forkserver.ensure_running()
+        first.start()
+    wait([first.sentinel])
+    with _processes:
+        first.join()
+        first.close()
 
 
 class Child:

@@ -1,7 +1,7 @@
 """One attempt at one job, seen from its supervisor: child, lease, messages, and what came of it.
 
-The supervisor holds no database session while the child works. Whatever it writes is fenced by the attempt: once another
-worker owns the job, it kills its child and writes nothing.
+The supervisor holds no database session while the child works. Whatever it writes is fenced by the attempt: once
+another worker owns the job, it kills its child and writes nothing.
 """
 
 import logging
@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
@@ -224,7 +223,9 @@ class Supervisor:
             return self._write_down_stop(child.death())
         self._mail.lines += child.output()
         self._mail.write(engine, job_id, attempt)
-        told = f"no sign of life for {HANG_SECONDS[self._claimed.kind]:.0f} s" if self._end is End.HANG else child.death()
+        told = (
+            f"no sign of life for {HANG_SECONDS[self._claimed.kind]:.0f} s" if self._end is End.HANG else child.death()
+        )
         return jobs.crash(engine, job_id, attempt, max_crashes=self._settings.max_crashes, error=told)
 
     def _assignment(self, scratch: Path) -> Assignment:
@@ -253,6 +254,13 @@ class Supervisor:
             shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _need(need: Any) -> Need:
-    words = ("id", "key", "kind", "state", "spec", "result", "reason")
-    return Need(**{word: getattr(need, word, None) for word in words})
+def _need(need: jobs.NeededJob) -> Need:
+    return Need(
+        id=need.id,
+        key=need.key,
+        kind=need.kind,
+        state=need.state,
+        spec=need.spec,
+        result=need.result,
+        reason=getattr(need, "reason", None),
+    )

@@ -46,20 +46,25 @@ class Worker:
         self._bell = Bell(self._app, self.look, queues=self.queues, threads=self._slots.count)
         self._supervisors: set[Supervisor] = set()
         self._listing = threading.Lock()
-        self._wake, self._stopping = threading.Event(), threading.Event()
+        self._wake, self._stopping, self._warm = threading.Event(), threading.Event(), threading.Event()
         self._threads = [
             threading.Thread(target=self._repeat, args=(act, seconds, woken), name=name, daemon=True)
             for name, act, seconds, woken in (
                 ("poll", self._poll, settings.poll_seconds, self._wake),
-                ("sweep", self._sweep, min(settings.lease_seconds / SWEEPS_PER_LEASE, MAX_SWEEP_SECONDS), self._stopping),
+                (
+                    "sweep",
+                    self._sweep,
+                    min(settings.lease_seconds / SWEEPS_PER_LEASE, MAX_SWEEP_SECONDS),
+                    self._stopping,
+                ),
                 ("guard", self._guard, GUARD_SECONDS, self._stopping),
             )
         ]
 
     def start(self) -> None:
         """Work until `stop`. No signal handlers, nothing waited for: neither database nor broker need be there yet."""
-        warm_up(self._kinds_module)
         clear_scratch(self.settings.cache_dir)
+        threading.Thread(target=self._warm_up, name="warm-up", daemon=True).start()
         self._bell.start()
         for thread in self._threads:
             thread.start()
@@ -106,7 +111,7 @@ class Worker:
 
     def look(self) -> None:
         """Claim the best job and do it, one after another, until there is none or no slot is free."""
-        while not self._stopping.is_set() and (slot := self._slots.take()) is not None:
+        while self._warm.is_set() and not self._stopping.is_set() and (slot := self._slots.take()) is not None:
             try:
                 supervisor = self._claim(slot)
                 if supervisor is None:
@@ -118,6 +123,11 @@ class Worker:
                 return
             finally:
                 self._slots.give_back(slot)
+
+    def _warm_up(self) -> None:
+        warm_up(self._kinds_module)
+        self._warm.set()
+        self._wake.set()
 
     def _claim(self, slot: int) -> Supervisor | None:
         asked_at = time.monotonic()
@@ -160,7 +170,7 @@ class Worker:
 
     def _sweep(self) -> None:
         if self.settings.mode == "embedded":
-            self._tell(jobs.reclaim(self._engine, is_alive=is_alive))
+            self._tell(jobs.reclaim(self._engine, is_alive=is_alive, max_crashes=self.settings.max_crashes))
         self._tell(jobs.sweep(self._engine, max_crashes=self.settings.max_crashes))
 
     def _guard(self) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 from fastapi import APIRouter, Response
 
-from transfusion_api.answers import Cursor, Filter, Id, Limit, Page
+from transfusion_api.answers import Cursor, Id, Limit, Page, StateFilter
 from transfusion_api.auth import needs
 from transfusion_api.body import Body, read, takes
 from transfusion_api.pairs import pair_of
@@ -13,6 +13,7 @@ from transfusion_api.reports import stored_json
 from transfusion_api.routes.experiments import IdempotencyKey
 from transfusion_api.service import Service, Serving
 from transfusion_core.db import comparisons, idempotency
+from transfusion_core.db.clock import rfc3339
 from transfusion_core.specs.comparison import Comparison, ComparisonSpec, ProbeSet
 from transfusion_core.specs.expand import comparison_draft
 from transfusion_core.specs.keys import digest
@@ -43,14 +44,14 @@ def _create(service: Service, body: Any, token: idempotency.Request | None) -> s
     spec = read(ComparisonSpec, body)
     pair = pair_of(service, spec)
     draft = comparison_draft(spec, pair.a, pair.b, pair.dataset)
-    created = comparisons.create(service.engine, draft, spec.a, spec.b, idempotency=token)
+    created = comparisons.create(service.engine, draft, spec.a, spec.b, priority=spec.priority, idempotency=token)
     service.ring(created.queues)
     return created.id
 
 
 @router.get("", dependencies=[needs("read")], responses=documented())
 def list_comparisons(
-    service: Serving, limit: Limit = 50, cursor: Cursor = None, state: Filter = None
+    service: Serving, limit: Limit = 50, cursor: Cursor = None, state: StateFilter = None
 ) -> Page[Comparison]:
     """Comparisons, the newest first, those that experiments made among them; without their results."""
     page = comparisons.page(service.engine, limit=limit, cursor=cursor, state=state)
@@ -63,7 +64,7 @@ def get_comparison(service: Serving, comparison_id: Id) -> Comparison:
     return similarity_report(service, comparisons.get(service.engine, comparison_id))
 
 
-def similarity_report(service: Service, row: comparisons.ComparisonRow) -> Comparison:
+def similarity_report(service: Service, row: comparisons.Comparison) -> Comparison:
     """A comparison with its numbers from the store, where there are any yet."""
     summary = _summary(row)
     if row.state != "succeeded" or row.result is None:
@@ -73,8 +74,9 @@ def similarity_report(service: Service, row: comparisons.ComparisonRow) -> Compa
 
 
 _OWN = {"id", "key", "state", "reason", "a", "b", "created_at"}
+"""What the database says; the numbers lie in the store."""
 
 
-def _summary(row: comparisons.ComparisonRow) -> Comparison:
-    own = {word: getattr(row, word) for word in _OWN}
+def _summary(row: comparisons.Comparison) -> Comparison:
+    own = {word: getattr(row, word) for word in _OWN} | {"created_at": rfc3339(row.created_at)}
     return Comparison(**own, probe_set=ProbeSet(digest="", images=0), layers_a=[], layers_b=[], results=[])

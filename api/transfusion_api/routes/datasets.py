@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter, Response
 
-from transfusion_api.answers import Cursor, Filter, Id, Limit, Page
+from transfusion_api.answers import Cursor, Filter, Id, Limit, Page, StateFilter
 from transfusion_api.auth import needs
 from transfusion_api.body import Body, read, takes
 from transfusion_api.locations import fingerprint
@@ -37,7 +37,7 @@ def register_dataset(service: Serving, body: Body, response: Response) -> Datase
 
 @router.get("", dependencies=[needs("read")], responses=documented())
 def list_datasets(
-    service: Serving, limit: Limit = 50, cursor: Cursor = None, state: Filter = None, name: Filter = None
+    service: Serving, limit: Limit = 50, cursor: Cursor = None, state: StateFilter = None, name: Filter = None
 ) -> Page[Dataset]:
     """Dataset versions, the newest first."""
     page = datasets.page(service.engine, limit=limit, cursor=cursor, state=state, name=name)

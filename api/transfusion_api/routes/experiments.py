@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Header, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
-from transfusion_api.answers import Cursor, Filter, Id, Limit, Page
+from transfusion_api.answers import Cursor, Filter, Id, Limit, Page, StateFilter
 from transfusion_api.auth import needs
 from transfusion_api.body import Body, takes
 from transfusion_api.planning import expansion_of, lost_keys
@@ -70,7 +70,7 @@ def list_experiments(
     service: Serving,
     limit: Limit = 50,
     cursor: Cursor = None,
-    state: Filter = None,
+    state: StateFilter = None,
     name: Filter = None,
     dataset: Filter = None,
 ) -> Page[Experiment]:
@@ -83,6 +83,12 @@ def list_experiments(
 def get_experiment(service: Serving, experiment_id: Id) -> Experiment:
     """One experiment: resolved spec, state, counts, progress."""
     return experiments.get(service.engine, experiment_id)
+
+
+@router.delete("/{experiment_id}", status_code=204, dependencies=[needs("write")], responses=documented(404, 409))
+def delete_experiment(service: Serving, experiment_id: Id) -> None:
+    """Forget an ended experiment, and the runs that nobody else uses."""
+    experiments.remove(service.engine, experiment_id)
 
 
 @router.post("/{experiment_id}/cancel", dependencies=[needs("write")], responses=documented(404, 409))
@@ -108,7 +114,7 @@ def retry_experiment(service: Serving, experiment_id: Id) -> Experiment:
 
 @router.get("/{experiment_id}/runs", dependencies=[needs("read")], responses=documented(404))
 def list_experiment_runs(
-    service: Serving, experiment_id: Id, limit: Limit = 50, cursor: Cursor = None, state: Filter = None
+    service: Serving, experiment_id: Id, limit: Limit = 50, cursor: Cursor = None, state: StateFilter = None
 ) -> Page[Run]:
     """The runs of an experiment."""
     experiments.get(service.engine, experiment_id)

@@ -7,7 +7,18 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import RedirectResponse, Response, StreamingResponse
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
-from transfusion_api.answers import CheckpointLink, Cursor, Filter, Id, Limit, Manifest, Page, RunLog, RunMetrics
+from transfusion_api.answers import (
+    CheckpointLink,
+    Cursor,
+    Filter,
+    Id,
+    Limit,
+    Manifest,
+    Page,
+    RunLog,
+    RunMetrics,
+    StateFilter,
+)
 from transfusion_api.auth import needs
 from transfusion_api.problems import documented
 from transfusion_api.reports import stored_json
@@ -28,7 +39,7 @@ def list_runs(
     limit: Limit = 50,
     cursor: Cursor = None,
     experiment: Filter = None,
-    state: Filter = None,
+    state: StateFilter = None,
     model: Filter = None,
     init: Filter = None,
     dataset: Filter = None,

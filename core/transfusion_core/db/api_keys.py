@@ -73,7 +73,10 @@ def ensure_admin(engine: Engine, key: str | None) -> str | None:
 
     The plaintext is returned where a new one was made.
     """
-    return _take_admin(engine, key) if key else _make_admin(engine)
+    if key is None:
+        return _make_admin(engine)
+    _take_admin(engine, key)
+    return None
 
 
 def _take_admin(engine: Engine, key: str) -> None:
@@ -99,9 +102,7 @@ def _make_admin(engine: Engine) -> str | None:
     return create(engine, name="first admin key", role="admin")[1]
 
 
-def _add(
-    session: Session, key_id: str, secret: str, *, name: str, role: Role, expires_at: datetime | None
-) -> Row:
+def _add(session: Session, key_id: str, secret: str, *, name: str, role: Role, expires_at: datetime | None) -> Row:
     row = Row(id=key_id, name=name, role=role, expires_at=expires_at, secret_digest=_digest(key_id, secret))
     session.add(row)
     session.flush()

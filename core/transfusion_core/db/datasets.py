@@ -38,7 +38,11 @@ def register(
         placed = place(session, [draft], missing=verified_missing)
         versions = session.scalars(select(Row).where(Row.name == spec.name).order_by(Row.version)).all()
         same = [row for row in versions if row.job_id == placed.ids[draft.key]]
-        row = same[-1] if same else _add(session, spec, versions[-1].version + 1 if versions else 1, placed.ids[draft.key])
+        row = (
+            same[-1]
+            if same
+            else _add(session, spec, versions[-1].version + 1 if versions else 1, placed.ids[draft.key])
+        )
         dataset = _dataset(row, session.get_one(Job, row.job_id, populate_existing=True))
         remember(session, idempotency, dataset.name)
         return dataset, not same, sorted(placed.queues)
@@ -92,7 +96,7 @@ def page(
     engine: Engine, *, limit: int, cursor: str | None = None, name: str | None = None, state: str | None = None
 ) -> Page[Dataset]:
     """Dataset versions, newest first."""
-    query: Select[tuple[Row, Job]] = select(Row, Job).join(Job, Job.id == Row.job_id)
+    query: Select[Row, Job] = select(Row, Job).join(Job, Job.id == Row.job_id)
     if name is not None:
         query = query.where(Row.name == name)
     if state is not None:

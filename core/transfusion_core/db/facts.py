@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 def facts_for(engine: Engine, body: Any) -> Facts:
-    """Facts on every dataset, weight file and run that a body names, valid or not; names that stand for nothing are absent."""
+    """Facts on every dataset, weight file and run that a body names, valid or not; unknown names are absent."""
     parts = readable(body if isinstance(body, dict) else {})
     with unit_of_work(engine, write=False) as session:
         return Facts(

@@ -1,6 +1,5 @@
-"""Jobs: claim, beat, end. Every write of a worker names job and attempt, and is refused once another attempt owns it."""
+"""Jobs: claim, beat, end. Every write of a worker names job and attempt, and is refused once another owns it."""
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -71,7 +70,7 @@ def _best(queues: Sequence[str]) -> ColumnElement[str]:
             Job.queue.in_(queues),
             or_(Job.not_before.is_(None), Job.not_before <= clock()),
         )
-        .order_by(Job.priority.desc(), Job.created_at, Job.id)
+        .order_by(Job.turn, Job.created_at, Job.id)
         .limit(1)
         .with_for_update(skip_locked=True)
         .scalar_subquery()
@@ -187,7 +186,7 @@ def queue_depth(engine: Engine) -> dict[str, int]:
     """Queued jobs by queue."""
     query = select(Job.queue, func.count()).where(Job.state == "queued").group_by(Job.queue)
     with unit_of_work(engine, write=False) as session:
-        return Counter({queue: count for queue, count in session.execute(query)})
+        return dict(map(tuple, session.execute(query)))
 
 
 def counts_by_state_kind(engine: Engine) -> dict[tuple[str, str], int]:

@@ -24,7 +24,12 @@ class Page(Generic[T]):
 
 
 def page_rows(
-    session: Session, query: Select[Any], column: InstrumentedAttribute[str], *, limit: int, cursor: str | None
+    session: Session,
+    query: Select[*tuple[Any, ...]],
+    column: InstrumentedAttribute[str],
+    *,
+    limit: int,
+    cursor: str | None,
 ) -> tuple[Sequence[Any], bool]:
     """The query's rows after the cursor, at most `limit`, and whether there are more."""
     if cursor is not None:

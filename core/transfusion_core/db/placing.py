@@ -47,7 +47,7 @@ def place(
 ) -> Placed:
     """Give every draft its row, needs first. Keys in `missing` have lost their bytes and are done again.
 
-    Ingests are shared under every `cache`: a dataset version is immutable, and is only read again if its bytes are gone.
+    Ingests are shared under every `cache`: a dataset version is immutable, read again only if its bytes are gone.
     """
     placed = Placed()
     existing = _existing(session, drafts)
@@ -95,9 +95,7 @@ def _as_existing(row: Job) -> _Existing:
     return _Existing(row.id, row.key, row.kind, row.state, is_complete, row.priority)
 
 
-def _is_replaced(
-    draft: JobDraft, row: _Existing, cache: Cache, missing: frozenset[str], fresh: set[str]
-) -> bool:
+def _is_replaced(draft: JobDraft, row: _Existing, cache: Cache, missing: frozenset[str], fresh: set[str]) -> bool:
     if draft.key in missing or (draft.kind != "ingest" and cache != "use"):
         return True
     if draft.needs_success:
@@ -136,10 +134,11 @@ def _insert(
     ids = new_ids(len(drafts))
     placed.ids.update({draft.key: job_id for draft, job_id in zip(drafts, ids, strict=True)})
     rows = [_row(draft, placed.ids[draft.key], _is_shared(draft, cache, missing), priority) for draft in drafts]
-    needs = [
-        {"job_id": placed.ids[draft.key], "need_id": placed.ids[need]} for draft in drafts for need in draft.needs
-    ]
+    needs = [{"job_id": placed.ids[draft.key], "need_id": placed.ids[need]} for draft in drafts for need in draft.needs]
     if rows:
+        # One time for all, so that claims go by id, the order of the drafts.
+        now = session.scalar(select(clock()))
+        rows = [{**row, "created_at": now} for row in rows]
         # In the order of their keys: two transactions that insert the same keys meet at the first of them.
         session.execute(insert(Job), sorted(rows, key=lambda row: str(row["key"])))
     if needs:
@@ -165,8 +164,7 @@ def _row(draft: JobDraft, job_id: str, is_shared: bool, priority: int) -> dict[s
         "state": "waiting",
         "needs_success": draft.needs_success,
         "shared": is_shared,
-        "priority": priority,
-        "created_at": clock(),
+        "turn": -priority,
     }
 
 
@@ -202,4 +200,4 @@ def _want_again(session: Session, rows: Sequence[_Existing], priority: int) -> N
     for batch in batches(running):
         session.execute(update(Job).where(Job.id.in_(batch), Job.cancel_requested).values(cancel_requested=False))
     for batch in batches(slower):
-        session.execute(update(Job).where(Job.id.in_(batch), Job.priority < priority).values(priority=priority))
+        session.execute(update(Job).where(Job.id.in_(batch), Job.turn > -priority).values(turn=-priority))

@@ -55,7 +55,7 @@ def reclaim(engine: Engine, *, is_alive: Callable[[str], bool], max_crashes: int
     return sorted(queues)
 
 
-def _recover(engine: Engine, query: Select[tuple[Job]], *, max_crashes: int, error: str) -> list[str]:
+def _recover(engine: Engine, query: Select[Job], *, max_crashes: int, error: str) -> list[str]:
     def work(session: Session) -> list[str]:
         jobs = session.scalars(query.order_by(Job.id).with_for_update(skip_locked=True)).all()
         rung: list[Iterable[str]] = [

@@ -36,7 +36,7 @@ class Job(Table):
         Index("ix_jobs_key", "key"),
         Index(
             "ix_jobs_queued",
-            text("priority DESC"),
+            "turn",
             "created_at",
             "id",
             sqlite_where=text("state = 'queued'"),
@@ -57,7 +57,8 @@ class Job(Table):
     reason: Mapped[str | None] = mapped_column(String(32))
     error: Mapped[str | None] = mapped_column(Text)
     detail: Mapped[dict[str, Any] | None]
-    priority: Mapped[int] = mapped_column(default=0)
+    turn: Mapped[int] = mapped_column(default=0)
+    """Minus the priority: what is lower goes first, so that a plain index holds the order of claims."""
     needs_success: Mapped[bool] = mapped_column(default=True)
     shared: Mapped[bool] = mapped_column(default=True)
     """The one job of its key that others are given."""
@@ -73,6 +74,11 @@ class Job(Table):
     created_at: Mapped[datetime] = mapped_column(default=clock())
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
+
+    @property
+    def priority(self) -> int:
+        """What was asked for: higher goes first."""
+        return -self.turn
 
 
 class Need(Table):

@@ -90,9 +90,9 @@ def _dependants(session: Session, needed: Sequence[str]) -> tuple[set[str], set[
     lenient: set[str] = set()
     for batch in batches(needed):
         rows = session.execute(
-            select(Job.id, Job.needs_success).join(Need, Need.job_id == Job.id).where(
-                Need.need_id.in_(batch), Job.state == "waiting"
-            )
+            select(Job.id, Job.needs_success)
+            .join(Need, Need.job_id == Job.id)
+            .where(Need.need_id.in_(batch), Job.state == "waiting")
         )
         for job_id, needs_success in rows:
             (strict if needs_success else lenient).add(job_id)
@@ -121,9 +121,7 @@ def release_ready(session: Session, job_ids: Iterable[str]) -> set[str]:
 def _is_held_up() -> ColumnElement[bool]:
     needed = aliased(Job)
     unmet = or_(and_(Job.needs_success, needed.state != "succeeded"), needed.state.not_in(ENDED))
-    return exists(
-        select(literal(1)).where(Need.job_id == Job.id, needed.id == Need.need_id, unmet).correlate(Job)
-    )
+    return exists(select(literal(1)).where(Need.job_id == Job.id, needed.id == Need.need_id, unmet).correlate(Job))
 
 
 def revive(session: Session, job_ids: Iterable[str]) -> set[str]:

@@ -1,4 +1,4 @@
-"""What a store of objects promises, in prose and as a Protocol. Where bytes lie is for `folder.py` and `s3.py` to say."""
+"""What a store of objects promises, in prose and as a Protocol. `folder.py` and `s3.py` keep it."""
 
 import re
 from collections.abc import Iterator

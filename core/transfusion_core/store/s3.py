@@ -5,6 +5,7 @@ import hashlib
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
 from typing import IO, Any
 
@@ -121,13 +122,13 @@ class S3Store:
             "Key": self._name(key),
             "ResponseContentDisposition": f'attachment; filename="{name}"',
         }
-        return self._links.generate_presigned_url("get_object", Params=params, ExpiresIn=seconds)
+        return str(self._links.generate_presigned_url("get_object", Params=params, ExpiresIn=seconds))
 
     def presign_put(self, key: str, *, seconds: int, size_bytes: int) -> str | None:
         """See Store. The size is signed: the server refuses a body of another one."""
         params = {"Bucket": self._bucket, "Key": self._name(key), "ContentLength": size_bytes}
         self._make_bucket()
-        return self._links.generate_presigned_url("put_object", Params=params, ExpiresIn=seconds)
+        return str(self._links.generate_presigned_url("put_object", Params=params, ExpiresIn=seconds))
 
     def _put(self, stored: StoredObject, body: IO[bytes] | bytes, md5: str | None) -> StoredObject:
         self._name(stored.key)
@@ -208,7 +209,7 @@ def _pieces(key: str, body: Any) -> Iterator[bytes]:
         yield from body.iter_chunks(CHUNK_BYTES)
 
 
-def _md5(file: IO[bytes]) -> str:
+def _md5(file: BufferedReader) -> str:
     """What S3 wants in Content-MD5, so that the server itself checks what arrives."""
     digest = hashlib.file_digest(file, "md5").digest()
     file.seek(0)

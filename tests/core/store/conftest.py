@@ -1,8 +1,8 @@
 from pathlib import Path
 
 import pytest
-from s3_server import KEY, SECRET, TOOL, s3_server
 
+from s3_server import KEY, SECRET, TOOL, s3_server
 from transfusion_core.settings import Settings
 from transfusion_core.store import Store, open_store
 

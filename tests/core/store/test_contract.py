@@ -1,6 +1,7 @@
 """What every store promises: one class of tests, run against a folder and a real S3 server."""
 
 import hashlib
+from functools import partial
 
 import pytest
 
@@ -13,9 +14,7 @@ DATA = b"weights" * 1000
 class TestStore:
     def test_bytes_come_back_as_they_were_put(self, store):
         stored = store.put_bytes("jobs/1/a.bin", DATA)
-        assert stored == StoredObject(
-            key="jobs/1/a.bin", size_bytes=len(DATA), sha256=hashlib.sha256(DATA).hexdigest()
-        )
+        assert stored == StoredObject(key="jobs/1/a.bin", size_bytes=len(DATA), sha256=hashlib.sha256(DATA).hexdigest())
         assert store.get_bytes(stored) == store.get_bytes("jobs/1/a.bin") == DATA
 
     def test_a_file_comes_back_as_it_was_put(self, store, tmp_path):
@@ -69,27 +68,25 @@ class TestStore:
             store.get_file(lie, tmp_path / "folder" / "target")
         assert list((tmp_path / "folder").iterdir()) == []
 
-    @pytest.mark.parametrize(
-        "key", ["", "/a", "a/", "a//b", "../a", "a/../b", ".a", "a/.b", "a b", "a\\b", "a\n", "ä", "a" * 513]
-    )
-    def test_a_key_that_is_none_is_refused_by_everything(self, store, key, tmp_path):
+    def test_a_key_that_is_none_is_refused_by_everything(self, store, tmp_path):
         (tmp_path / "file").write_bytes(b"1")
-        stored = StoredObject(key=key, size_bytes=1, sha256="0" * 64)
-        for act in (
-            lambda: store.put_bytes(key, b"1"),
-            lambda: store.put_file(key, tmp_path / "file"),
-            lambda: store.get_bytes(key),
-            lambda: store.get_bytes(stored),
-            lambda: store.get_file(stored, tmp_path / "target"),
-            lambda: store.open_stream(key),
-            lambda: store.size(key),
-            lambda: store.exists(key),
-            lambda: store.delete(key),
-            lambda: store.presign_get(key, seconds=1, filename="a"),
-            lambda: store.presign_put(key, seconds=1, size_bytes=1),
-        ):
-            with pytest.raises(InvalidRequest, match="expected a key"):
-                act()
+        for key in ("", "/a", "a/", "a//b", "../a", "a/../b", ".a", "a/.b", "a b", "a\\b", "a\n", "ä", "a" * 513):
+            stored = StoredObject(key=key, size_bytes=1, sha256="0" * 64)
+            for act in (
+                partial(store.put_bytes, key, b"1"),
+                partial(store.put_file, key, tmp_path / "file"),
+                partial(store.get_bytes, key),
+                partial(store.get_bytes, stored),
+                partial(store.get_file, stored, tmp_path / "target"),
+                partial(store.open_stream, key),
+                partial(store.size, key),
+                partial(store.exists, key),
+                partial(store.delete, key),
+                partial(store.presign_get, key, seconds=1, filename="a"),
+                partial(store.presign_put, key, seconds=1, size_bytes=1),
+            ):
+                with pytest.raises(InvalidRequest, match="expected a key"):
+                    act()
 
     def test_keys_are_listed_by_prefix_in_order(self, store):
         assert list(store.list("jobs/")) == []

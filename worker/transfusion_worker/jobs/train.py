@@ -38,9 +38,7 @@ def run(context: JobContext) -> dict[str, Any]:
     source = _source(context, job, model)
     report = _initialise(model, job, source)
     keeper = _Keeper(context, _about(job, dataset, data))
-    trained = train(
-        model, data, job.training, task=dataset.pack.task, seed=job.seed, device=device, hooks=keeper
-    )
+    trained = train(model, data, job.training, task=dataset.pack.task, seed=job.seed, device=device, hooks=keeper)
     result = TrainResult(
         metrics=trained.metrics,
         checkpoints=keeper.checkpoints,
@@ -60,12 +58,6 @@ def training_data(dataset: LoadedDataset, job: TrainJob) -> TrainingData:
     size = "all" if job.train_size == "all" else int(job.train_size)
     rows = sampling.train_subset(pack.indices("train"), cast(Any, size), seed=job.seed)
     moments = mean_std(dataset.images, rows)
-    batch_size = job.training.batch_size
-
-    def flip_mask(positions: Tensor, *, step: int, seed: int) -> Tensor:
-        epoch = sampling.epoch_of(step, n=len(rows), batch_size=batch_size)
-        return sampling.flip_mask(rows[positions], epoch=epoch, seed=seed)
-
     return TrainingData(
         images=dataset.images,
         labels=pack.labels,
@@ -75,7 +67,9 @@ def training_data(dataset: LoadedDataset, job: TrainJob) -> TrainingData:
         mean=torch.tensor(moments.mean),
         std=torch.tensor(moments.std),
         classes=tuple(pack.classes),
-        sampling=Sampling(batch_indices=sampling.batch_indices, flip_mask=flip_mask),
+        sampling=Sampling(
+            batch_indices=sampling.batch_indices, epoch_of=sampling.epoch_of, flip_mask=sampling.flip_mask
+        ),
     )
 
 

@@ -42,7 +42,7 @@ class Encoded:
     def of(cls, files: Sequence[bytes]) -> "Encoded":
         """The files joined."""
         offsets = np.concatenate([[0], np.cumsum([len(file) for file in files])]).astype(np.int64)
-        return cls(torch.frombuffer(bytearray(b"".join(files)), dtype=torch.uint8), torch.from_numpy(offsets))
+        return cls(torch.from_numpy(np.frombuffer(bytearray(b"".join(files)), np.uint8)), torch.from_numpy(offsets))
 
     def __len__(self) -> int:
         return len(self.offsets) - 1

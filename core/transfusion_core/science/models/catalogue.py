@@ -7,6 +7,7 @@ Models that cannot be built, or are no classifiers of images, are left out and n
 
 import gzip
 import json
+import math
 import signal
 import sys
 from collections import defaultdict
@@ -24,7 +25,14 @@ import transfusion_core.specs.model as spec_of_model
 from transfusion_core.errors import DataError
 from transfusion_core.science.models.build import create, gabor_conv, head_names, takes_image_size
 from transfusion_core.science.models.cbr import CBR
-from transfusion_core.science.models.layers import Probe, probe, select_layers, stage_information, stages
+from transfusion_core.science.models.layers import (
+    Probe,
+    channels_last_output,
+    probe,
+    select_layers,
+    select_stages,
+    stage_information,
+)
 from transfusion_core.specs.model import ModelEntry, Stage
 
 CLASSES = 1000
@@ -167,17 +175,20 @@ def _check_head(name: str, model: nn.Module) -> None:
 
 
 def _stages(model: nn.Module, seen: Probe, *, size: int) -> list[Stage]:
-    strides = {str(row["module"]): int(str(row.get("reduction", 0))) for row in stage_information(model)}
-    widths = {str(row["module"]): int(str(row["num_chs"])) for row in stage_information(model)}
-    found = []
-    for path in stages(model):
-        shape = seen.taps.get(path)
-        if shape is None or widths.get(path, shape[1]) not in shape[1:]:
-            continue
-        channels = widths.get(path, shape[1])
-        stride = strides.get(path) or (round(size / shape[2]) if len(shape) == 4 else 0)
-        found.append(Stage(name=path, channels=channels, stride=stride))
-    return found
+    rows = {str(row["module"]): row for row in stage_information(model)}
+    return [
+        _stage(path, seen.taps[path], told=rows.get(path, {}), last=channels_last_output(model, path), size=size)
+        for path in select_stages(model, seen)
+    ]
+
+
+def _stage(path: str, shape: tuple[int, ...], *, told: dict[str, object], last: bool, size: int) -> Stage:
+    """What timm says of the stage, or else what its output's shape says."""
+    channels_last = last or len(shape) != 4
+    channels = told.get("num_chs", shape[-1] if channels_last else shape[1])
+    positions = math.prod(shape[1:-1] if channels_last else shape[2:])
+    stride = 0 if len(shape) == 2 else told.get("reduction", max(1, round(size / positions**0.5)))
+    return Stage(name=path, channels=int(str(channels)), stride=int(str(stride)))
 
 
 @contextmanager

@@ -65,7 +65,7 @@ def stages(model: nn.Module) -> list[str]:
     if isinstance(model, Cbr):
         return list(model.stage_names)
     named = [str(info["module"]) for info in stage_information(model)]
-    return _thinned([path for path in named if _exists(model, path)])
+    return thinned([path for path in named if _exists(model, path)], STAGES_MAX)
 
 
 def stage_information(model: nn.Module) -> list[dict[str, object]]:
@@ -86,18 +86,26 @@ def layers(model: nn.Module, *, image_size: int, channels: int = 3) -> list[str]
 
 def select_layers(model: nn.Module, seen: Probe) -> list[str]:
     """The names that `layers` gives, from a forward pass already made."""
-    head = head_names(model)
-    unfit_kinds = {_kind(path) for path in seen.unfit if _is_layer(model, path)}
-    tops = set(stages(model))
-    every = [
-        path
-        for path in seen.taps
-        if path in tops or (_is_layer(model, path) and not in_modules(path, head) and _kind(path) not in unfit_kinds)
-    ]
+    every = _every_layer(model, seen)
     if len(every) <= LAYERS_MAX:
         return every
+    tops = set(stages(model))
     blocks = [path for path in seen.taps if path in tops or path.rpartition(".")[0] in tops]
-    return blocks if len(blocks) <= LAYERS_MAX else [path for path in blocks if path in tops]
+    few = blocks if len(blocks) <= LAYERS_MAX else [path for path in blocks if path in tops]
+    return few or thinned(every, LAYERS_MAX)
+
+
+def select_stages(model: nn.Module, seen: Probe) -> list[str]:
+    """The stages that can be tapped; twelve evenly spaced layers where none can (HRNet's give several tensors)."""
+    return [path for path in stages(model) if path in seen.taps] or thinned(_every_layer(model, seen), STAGES_MAX)
+
+
+def thinned(paths: list[str], most: int) -> list[str]:
+    """At most so many of `paths`, evenly spaced, the last one among them."""
+    if len(paths) <= most:
+        return paths
+    step = len(paths) / most
+    return [paths[round((index + 1) * step) - 1] for index in range(most)]
 
 
 def channels_last_output(model: nn.Module, name: str) -> bool:
@@ -116,11 +124,14 @@ def channels_last_output(model: nn.Module, name: str) -> bool:
     return not convolves and any(issubclass(kind, nn.Linear) for kind in kinds)
 
 
-def _thinned(paths: list[str]) -> list[str]:
-    if len(paths) <= STAGES_MAX:
-        return paths
-    step = len(paths) / STAGES_MAX
-    return [paths[round((index + 1) * step) - 1] for index in range(STAGES_MAX)]
+def _every_layer(model: nn.Module, seen: Probe) -> list[str]:
+    head, tops = head_names(model), set(stages(model))
+    unfit_kinds = {_kind(path) for path in seen.unfit if _is_layer(model, path)}
+
+    def compares(path: str) -> bool:
+        return _is_layer(model, path) and not in_modules(path, head) and _kind(path) not in unfit_kinds
+
+    return [path for path in seen.taps if path in tops or compares(path)]
 
 
 def _exists(model: nn.Module, path: str) -> bool:

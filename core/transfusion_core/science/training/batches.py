@@ -17,11 +17,18 @@ class BatchIndices(Protocol):
         """Positions 0..n-1 in the train subset that update `step` (from 0) takes, int64 (batch,)."""
 
 
+class EpochOf(Protocol):
+    """The pass over the data that a step belongs to."""
+
+    def __call__(self, step: int, *, n: int, batch_size: int) -> int:
+        """From 0."""
+
+
 class FlipMask(Protocol):
     """The augmentation `flip`."""
 
-    def __call__(self, positions: Tensor, *, step: int, seed: int) -> Tensor:
-        """Which images of the batch are mirrored left to right, bool (batch,)."""
+    def __call__(self, samples: Tensor, *, epoch: int, seed: int) -> Tensor:
+        """Which of the images at rows `samples` (batch,) are mirrored left to right in this epoch, bool (batch,)."""
 
 
 @dataclass(frozen=True)
@@ -29,12 +36,13 @@ class Sampling:
     """Data order and augmentation as pure functions of seed and step: the position in a training is one integer."""
 
     batch_indices: BatchIndices
+    epoch_of: EpochOf
     flip_mask: FlipMask
 
 
 @dataclass(frozen=True, eq=False)
 class TrainingData:
-    """One run's data: all images, and which of them are for what."""
+    """One run's data: all images, and which of them are for what. The rows lie on the CPU."""
 
     images: Tensor
     """uint8 (n, 3, h, w); may be memory-mapped, or on the device already."""
@@ -95,6 +103,8 @@ def check_data(data: TrainingData, task: Task) -> None:
         raise DataError(f"expected labels of shape {wanted} for a {task} task, got {tuple(data.labels.shape)}")
     if len(data.train) == 0:
         raise DataError("expected at least one image to train on, got none")
+    if not (data.std > 0).all():
+        raise DataError(f"expected pixels that differ in every channel, got standard deviations {data.std.tolist()}")
     for split in ("train", "val", "test"):
         _check_split(data, task, split)
 

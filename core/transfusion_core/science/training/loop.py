@@ -127,11 +127,12 @@ class _Loop:
     def _batch(self) -> tuple[Tensor, Tensor]:
         """The uint8 images and the labels of the coming update, on the device."""
         data, sampling, size = self.data, self.data.sampling, self.training.batch_size
-        positions = sampling.batch_indices(self.step, n=len(data.train), batch_size=size, seed=self.seed)
-        rows = data.train[positions]
+        n = len(data.train)
+        rows = data.train[sampling.batch_indices(self.step, n=n, batch_size=size, seed=self.seed)]
         images = data.images[rows.to(data.images.device)].to(self.device)
         if self.training.augmentation == "flip":
-            images = flip(images, sampling.flip_mask(positions, step=self.step, seed=self.seed))
+            epoch = sampling.epoch_of(self.step, n=n, batch_size=size)
+            images = flip(images, sampling.flip_mask(rows, epoch=epoch, seed=self.seed))
         return images, data.labels[rows.to(data.labels.device)].to(self.device)
 
     def _evaluate(self) -> None:

@@ -5,6 +5,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+
 from transfusion_core.errors import DataError
 from transfusion_core.science.data.tree import Limits, is_inside, open_tree
 

@@ -17,7 +17,7 @@ def test_torch_and_spec_name_the_same_inits() -> None:
     assert set(INITS) == set(get_args(InitKind))
 
 
-@pytest.mark.parametrize("name", ["cbr-tiny", "resnet18", "vit_tiny_patch16_224"])
+@pytest.mark.parametrize("name", ["cbr-tiny", "test_resnet", "test_vit"])
 @pytest.mark.parametrize("init", [InitSpec(kind="random"), PRETRAINED, MEAN_VAR], ids=str)
 def test_the_report_tells_of_every_tensor_once_with_its_shape(start, trained, name: str, init: InitSpec) -> None:
     state, report = start(init, source=trained(name) if init.source else None, name=name)

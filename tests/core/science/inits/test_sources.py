@@ -113,43 +113,43 @@ def test_real_mobilenet_weights_fit_with_every_name_explained() -> None:
 
 
 def mirrored(folder: Path, tag: str, *, seed: int = 5) -> dict[str, torch.Tensor]:
-    model = build_random(tag.partition(".")[0], classes=1000, image_size=224, seed=seed)
+    model = build_random(tag.partition(".")[0], classes=1000, image_size=160, seed=seed)
     safetensors.torch.save_file(model.state_dict(), folder / f"{tag}.safetensors")
     return dict(model.state_dict())
 
 
 def test_published_weights_come_from_a_mirror_folder(tmp_path: Path) -> None:
-    published = mirrored(tmp_path, "resnet18.a1_in1k")
-    assert same(timm_weights("resnet18.a1_in1k", mirror=tmp_path), published)
+    published = mirrored(tmp_path, "test_resnet.r160_in1k")
+    assert same(timm_weights("test_resnet.r160_in1k", mirror=tmp_path), published)
 
 
 def test_published_positions_are_fitted_to_the_image_size(tmp_path: Path) -> None:
-    mirrored(tmp_path, "vit_tiny_patch16_224.augreg_in21k_ft_in1k")
-    found = timm_weights("vit_tiny_patch16_224.augreg_in21k_ft_in1k", image_size=32, mirror=tmp_path)
-    assert found["pos_embed"].shape == (1, 5, 192)
+    mirrored(tmp_path, "test_vit.r160_in1k")
+    found = timm_weights("test_vit.r160_in1k", image_size=32, mirror=tmp_path)
+    assert found["pos_embed"].shape == (1, 5, 64)
 
 
 def test_what_the_mirror_lacks_or_holds_broken_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(SourceUnreachable, match=r"the mirror folder holds no resnet18\.a1_in1k\.safetensors"):
-        timm_weights("resnet18.a1_in1k", mirror=tmp_path)
-    (tmp_path / "resnet18.a1_in1k.safetensors").write_bytes(b"broken")
-    with pytest.raises(SourceUnreadable, match=r"resnet18\.a1_in1k\.safetensors"):
-        timm_weights("resnet18.a1_in1k", mirror=tmp_path)
+    with pytest.raises(SourceUnreachable, match=r"the mirror folder holds no test_resnet\.r160_in1k\.safetensors"):
+        timm_weights("test_resnet.r160_in1k", mirror=tmp_path)
+    (tmp_path / "test_resnet.r160_in1k.safetensors").write_bytes(b"broken")
+    with pytest.raises(SourceUnreadable, match=r"test_resnet\.r160_in1k\.safetensors"):
+        timm_weights("test_resnet.r160_in1k", mirror=tmp_path)
 
 
 def test_a_mirrored_file_of_another_network_is_an_error(tmp_path: Path) -> None:
-    safetensors.torch.save_file(TENSORS, tmp_path / "resnet18.a1_in1k.safetensors")
+    safetensors.torch.save_file(TENSORS, tmp_path / "test_resnet.r160_in1k.safetensors")
     with pytest.raises(SourceUnreachable, match="cannot be fetched"):
-        timm_weights("resnet18.a1_in1k", mirror=tmp_path)
+        timm_weights("test_resnet.r160_in1k", mirror=tmp_path)
 
 
 def test_without_a_network_the_error_says_what_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(
-        SourceUnreachable, match=r"the network is needed, or a mirror folder that holds resnet18\.a1_in1k"
+        SourceUnreachable, match=r"the network is needed, or a mirror folder that holds test_resnet\.r160_in1k"
     ):
-        timm_weights("resnet18.a1_in1k")
+        timm_weights("test_resnet.r160_in1k")
 
 
 def test_a_tag_of_no_architecture_is_an_error() -> None:

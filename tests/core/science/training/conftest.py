@@ -14,8 +14,12 @@ def _batch_indices(step: int, *, n: int, batch_size: int, seed: int) -> Tensor:
     return torch.randint(n, (batch_size,), generator=generator(seed, "order", str(step)))
 
 
-def _flip_mask(positions: Tensor, *, step: int, seed: int) -> Tensor:
-    return torch.rand(len(positions), generator=generator(seed, "flip", str(step))) < 0.5
+def _epoch_of(step: int, *, n: int, batch_size: int) -> int:
+    return step * batch_size // n
+
+
+def _flip_mask(samples: Tensor, *, epoch: int, seed: int) -> Tensor:
+    return torch.rand(80, generator=generator(seed, "flip", str(epoch)))[samples] < 0.5
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -51,7 +55,7 @@ def make_data() -> Callable[..., TrainingData]:
             mean=torch.full((3,), 0.5),
             std=torch.full((3,), 0.25),
             classes=tuple(f"c{i}" for i in range(classes)),
-            sampling=Sampling(_batch_indices, _flip_mask),
+            sampling=Sampling(_batch_indices, _epoch_of, _flip_mask),
         )
 
     return make

@@ -46,6 +46,7 @@ def test_good_data_pass(make_data, task: str) -> None:
         ({"images": torch.zeros(80, 1, 8, 8, dtype=torch.uint8)}, r"got torch.uint8 \(80, 1, 8, 8\)"),
         ({"labels": torch.zeros(79)}, r"labels of shape \(80,\) for a multiclass task, got \(79,\)"),
         ({"train": torch.empty(0, dtype=torch.int64)}, "at least one image to train on"),
+        ({"std": torch.tensor([0.5, 0.0, 0.5])}, r"pixels that differ in every channel, got .* \[0.5, 0.0, 0.5\]"),
         ({"val": torch.tensor([3, 80])}, r"rows 0..79 in the val split, got 3..80"),
         ({"test": torch.tensor([-1])}, r"rows 0..79 in the test split, got -1..-1"),
         ({"labels": torch.full((80,), 2)}, r"labels 0..1 in the train split, got 2..2"),

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from transfusion_core.errors import DataError, Diverged, JobCancelled, OutOfMemory
+from transfusion_core.science.data import sampling
+from transfusion_core.science.training.batches import Sampling
 from transfusion_core.science.training.hooks import Hooks, Point
 from transfusion_core.science.training.loop import train
 from transfusion_core.specs.training import TrainingSpec
@@ -272,6 +274,13 @@ def test_data_and_models_that_do_not_fit_are_refused(make_data, make_model, cpu)
         train(make_model(), make_data(), SHORT, task="multilabel", seed=0, device=cpu)
     with pytest.raises(ValueError, match=r"logits of shape \(20, 2\)"):
         train(make_model(classes=3), make_data(), SHORT, task="multiclass", seed=0, device=cpu)
+
+
+def test_the_platforms_own_sampling_fits(make_data, make_model, cpu) -> None:
+    own = Sampling(sampling.batch_indices, sampling.epoch_of, sampling.flip_mask)
+    hooks = Listener()
+    train(make_model(), replace(make_data(), sampling=own), SHORT, task="multiclass", seed=0, device=cpu, hooks=hooks)
+    assert hooks.step == 12
 
 
 def test_memory_mapped_images_train_alike(make_data, make_model, cpu, tmp_path) -> None:

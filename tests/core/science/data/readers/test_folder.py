@@ -1,6 +1,7 @@
 """Folders named after classes, with and without splits."""
 
 import pytest
+
 from transfusion_core.errors import DataError
 from transfusion_core.science.data.readers.folder import list_folder
 from transfusion_core.science.data.samples import Listing
@@ -39,7 +40,11 @@ def test_classes_without_splits_are_sorted() -> None:
 @pytest.mark.parametrize("name", ["val", "valid", "validation", "Valid"])
 def test_splits_are_known_by_their_usual_names(name: str) -> None:
     listing = _list("train/a/1.png", f"{name}/b/2.png", "test/a/3.png", "train/notes.txt")
-    assert _plain(listing) == {"train/a/1.png": ("train", 0), f"{name}/b/2.png": ("val", 1), "test/a/3.png": ("test", 0)}
+    assert _plain(listing) == {
+        "train/a/1.png": ("train", 0),
+        f"{name}/b/2.png": ("val", 1),
+        "test/a/3.png": ("test", 0),
+    }
 
 
 def test_whole_numbers_are_sorted_by_value() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from transfusion_core.errors import DataError
 from transfusion_core.science.data.readers.npz import read_npz
 

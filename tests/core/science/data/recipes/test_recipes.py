@@ -4,9 +4,9 @@ from typing import get_args
 
 import numpy as np
 import pytest
-import torch
+from scipy.ndimage import gaussian_filter
 from scipy.stats import rankdata
-from torch import nn
+
 from transfusion_core.science.data.recipes import RECIPES, chest, natural, retina
 from transfusion_core.specs.dataset import RECIPE_TASKS, RecipeName
 
@@ -59,12 +59,12 @@ def test_chest_pictures_are_grey_with_missing_labels() -> None:
     np.testing.assert_allclose(np.nanmean(drawn.labels, axis=0), chest.SHARES, atol=0.05)
 
 
-def test_every_chest_finding_shows_as_a_brighter_lung() -> None:
+def test_every_chest_finding_shows_as_a_brighter_place() -> None:
     drawn = chest.draw(1500, seed=0, size=32)
-    middle = drawn.images[:, 8:26, 6:26, 0].mean((1, 2)) - drawn.images[:, :4, :, 0].mean((1, 2))
+    films = drawn.images[..., 0].astype(float)
     for column in range(5):
-        known = ~np.isnan(drawn.labels[:, column])
-        assert _auroc(middle[known], drawn.labels[known, column] == 1) > 0.52
+        with_it, without = (films[drawn.labels[:, column] == value].mean(0) for value in (1, 0))
+        assert (with_it - without).max() > 10
 
 
 def test_natural_has_at_least_twenty_classes_all_of_them_drawn() -> None:
@@ -73,29 +73,13 @@ def test_natural_has_at_least_twenty_classes_all_of_them_drawn() -> None:
     assert set(drawn.labels.tolist()) == set(range(24))
 
 
-def test_retina_is_learned_by_a_small_cnn_in_sixty_steps() -> None:
-    torch.manual_seed(0)
-    drawn = retina.draw(1300, seed=0, size=64)
-    small = nn.functional.interpolate(
-        torch.from_numpy(drawn.images).permute(0, 3, 1, 2).float() / 255, (40, 40), mode="bilinear", antialias=True
-    )
-    images = (small - small.mean((0, 2, 3), keepdim=True)) / small.std((0, 2, 3), keepdim=True)
-    grades = torch.from_numpy(drawn.labels).long()
-    net = nn.Sequential(_block(3, 16), _block(16, 32), _block(32, 64), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 5))
-    optimizer = torch.optim.Adam(net.parameters(), 1e-3)
-    for step in range(60):
-        batch = torch.arange(step * 32, step * 32 + 32) % 1000
-        optimizer.zero_grad()
-        nn.functional.cross_entropy(net(images[batch]), grades[batch]).backward()
-        optimizer.step()
-    with torch.no_grad():
-        score = net.eval()(images[1000:]).softmax(1)[:, 2:].sum(1)
-    assert _auroc(score.numpy(), grades[1000:].numpy() >= 2) > 0.85
-
-
-def _block(inputs: int, outputs: int) -> nn.Sequential:
-    convolution = nn.Conv2d(inputs, outputs, 5, padding=2, bias=False)
-    return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.ReLU(), nn.MaxPool2d(3, 2, 1))
+def test_retina_grades_are_told_by_counting_local_spots() -> None:
+    """What a small network learns in a few dozen steps: how much of the picture differs from its surroundings."""
+    drawn = retina.draw(600, seed=0, size=64)
+    green = drawn.images[..., 1].astype(np.float32)
+    apart = gaussian_filter(green, (0, 1, 1)) - gaussian_filter(green, (0, 4, 4))
+    inside = np.hypot(*np.mgrid[-1:1:64j, -1:1:64j]) < 0.85
+    assert _auroc((np.abs(apart) > 14)[:, inside].mean(1), drawn.labels >= 2) > 0.85
 
 
 def _auroc(score: np.ndarray, positive: np.ndarray) -> float:

@@ -1,0 +1,99 @@
+"""Comparisons: those that somebody asked for by themselves, and those that experiments made."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Engine, select
+from sqlalchemy.orm import Session
+
+from transfusion_core.db.engine import transact, unit_of_work
+from transfusion_core.db.idempotency import Request, answered, remember
+from transfusion_core.db.paging import Page, cursor_after, page_rows
+from transfusion_core.db.placing import place
+from transfusion_core.db.records import Created
+from transfusion_core.db.tables import Comparison as Asked
+from transfusion_core.db.tables import Job, Need
+from transfusion_core.errors import NotFound
+from transfusion_core.specs.job import JobDraft
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """A comparison as it stands; `a` and `b` are checkpoint names, `RUN@final`."""
+
+    id: str
+    key: str
+    state: str
+    reason: str | None
+    a: str
+    b: str
+    created_at: datetime
+    result: dict[str, Any] | None
+
+
+def create(
+    engine: Engine, draft: JobDraft, a: str, b: str, *, priority: int = 10, idempotency: Request | None = None
+) -> Created:
+    """Ask for a comparison. Where the same was measured or asked before, that one answers, with `is_new` False."""
+
+    def work(session: Session) -> Created:
+        done = answered(session, idempotency)
+        if done:
+            return done
+        placed = place(session, [draft], priority=priority)
+        job_id = placed.ids[draft.key]
+        is_new = session.get(Asked, job_id) is None
+        if is_new:
+            session.add(Asked(id=job_id, a=a, b=b))
+            session.flush()
+        remember(session, idempotency, job_id)
+        return Created(job_id, sorted(placed.queues), is_new=is_new)
+
+    return transact(engine, work)
+
+
+def get(engine: Engine, comparison_id: str) -> Comparison:
+    """One comparison. Raises NotFound."""
+    with unit_of_work(engine, write=False) as session:
+        job = session.get(Job, comparison_id)
+        if job is None or job.kind != "compare":
+            raise NotFound(f"there is no comparison {comparison_id!r}")
+        return _comparisons(session, [job])[0]
+
+
+def page(engine: Engine, *, limit: int, cursor: str | None = None, state: str | None = None) -> Page[Comparison]:
+    """All comparisons, newest first."""
+    query = select(Job).where(Job.kind == "compare")
+    if state is not None:
+        query = query.where(Job.state == state)
+    with unit_of_work(engine, write=False) as session:
+        rows, more = page_rows(session, query, Job.id, limit=limit, cursor=cursor)
+        items = _comparisons(session, [job for (job,) in rows])
+        return Page(items, cursor_after(items[-1].id) if more else None)
+
+
+def _comparisons(session: Session, jobs: Sequence[Job]) -> list[Comparison]:
+    ids = [job.id for job in jobs]
+    asked = {row.id: row for row in session.scalars(select(Asked).where(Asked.id.in_(ids)))}
+    query = select(Need.job_id, Job.key, Job.id).join(Job, Job.id == Need.need_id).where(Need.job_id.in_(ids))
+    runs = {(job_id, key): run_id for job_id, key, run_id in session.execute(query)}
+    return [
+        Comparison(
+            id=job.id,
+            key=job.key,
+            state=job.state,
+            reason=job.reason,
+            a=asked[job.id].a if job.id in asked else _name(job, "a", runs),
+            b=asked[job.id].b if job.id in asked else _name(job, "b", runs),
+            created_at=job.created_at,
+            result=job.result,
+        )
+        for job in jobs
+    ]
+
+
+def _name(job: Job, side: str, runs: dict[tuple[str, str], str]) -> str:
+    reference = job.spec[side]
+    return f"{runs[job.id, reference['run']]}@{reference['checkpoint']}"

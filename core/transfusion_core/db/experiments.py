@@ -1,0 +1,229 @@
+"""Experiments: created with all their jobs in one transaction, cancelled, resumed, retried, deleted."""
+
+from collections.abc import Iterable
+
+from sqlalchemy import Engine, delete, insert, select, update
+from sqlalchemy.orm import Session
+
+from transfusion_core.db import events, standing
+from transfusion_core.db.clock import clock
+from transfusion_core.db.datasets import add_demo
+from transfusion_core.db.engine import transact, unit_of_work
+from transfusion_core.db.idempotency import Request, answered, remember
+from transfusion_core.db.ids import new_id
+from transfusion_core.db.paging import Page, cursor_after, page_rows
+from transfusion_core.db.placing import place
+from transfusion_core.db.records import Created, JobRow
+from transfusion_core.db.tables import Experiment as Row
+from transfusion_core.db.tables import ExperimentJob, Job
+from transfusion_core.db.transitions import batches, lock, move, revive
+from transfusion_core.db.wanted import deletable, renew_report, unwanted
+from transfusion_core.errors import Conflict, NotFound
+from transfusion_core.specs.expand import Expansion
+from transfusion_core.specs.experiment import Experiment
+from transfusion_core.specs.facts import ingest_draft
+
+
+def create(
+    engine: Engine,
+    expansion: Expansion,
+    *,
+    name: str,
+    parent: str | None = None,
+    verified_missing: frozenset[str] = frozenset(),
+    idempotency: Request | None = None,
+) -> Created:
+    """Write the experiment and its jobs, sharing those that exist by key, in one transaction.
+
+    `verified_missing`: keys whose bytes the store has lost; they are done again. A repeated `idempotency` request
+    answers what the first one made, with `is_new` False.
+    """
+
+    def work(session: Session) -> Created:
+        done = answered(session, idempotency)
+        if done:
+            return done
+        experiment_id, spec = new_id(), expansion.spec
+        placed = place(session, expansion.drafts, cache=spec.cache, missing=verified_missing, priority=spec.priority)
+        for dataset in expansion.new_datasets:
+            add_demo(session, dataset, placed.ids[ingest_draft(dataset).key])
+        session.add(
+            Row(
+                id=experiment_id,
+                name=name,
+                dataset=spec.dataset,
+                spec=spec.model_dump(mode="json"),
+                digest=expansion.digest,
+                parent=parent,
+            )
+        )
+        session.flush()
+        _link(session, experiment_id, expansion, placed.ids)
+        _tell(session, experiment_id, "created")
+        remember(session, idempotency, experiment_id)
+        return Created(experiment_id, sorted(placed.queues))
+
+    return transact(engine, work)
+
+
+def _link(session: Session, experiment_id: str, expansion: Expansion, ids: dict[str, str]) -> None:
+    links = [
+        {"experiment_id": experiment_id, "job_id": ids[draft.key], "ordinal": ordinal, "labels": draft.labels}
+        for ordinal, draft in enumerate(expansion.drafts)
+    ]
+    session.execute(insert(ExperimentJob), links)
+
+
+def _tell(session: Session, experiment_id: str, kind: str) -> None:
+    events.add(session, [{"experiment_id": experiment_id, "kind": kind, "data": {}}])
+
+
+def get(engine: Engine, experiment_id: str) -> Experiment:
+    """One experiment. Raises NotFound."""
+    with unit_of_work(engine, write=False) as session:
+        return standing.experiments(session, [_find(session, experiment_id)])[0]
+
+
+def _find(session: Session, experiment_id: str) -> Row:
+    row = session.get(Row, experiment_id)
+    if row is None:
+        raise NotFound(f"there is no experiment {experiment_id!r}")
+    return row
+
+
+def page(
+    engine: Engine,
+    *,
+    limit: int,
+    cursor: str | None = None,
+    state: str | None = None,
+    name: str | None = None,
+    dataset: str | None = None,
+) -> Page[Experiment]:
+    """Experiments, newest first; `dataset` is `name@n`, or a name for all its versions."""
+    query = select(Row)
+    if state is not None:
+        query = query.where(Row.id.in_(standing.ids_in_state(state)))
+    if name is not None:
+        query = query.where(Row.name == name)
+    if dataset is not None:
+        same = Row.dataset == dataset if "@" in dataset else Row.dataset.startswith(f"{dataset}@", autoescape=True)
+        query = query.where(same)
+    with unit_of_work(engine, write=False) as session:
+        rows, more = page_rows(session, query, Row.id, limit=limit, cursor=cursor)
+        items = standing.experiments(session, [row for (row,) in rows])
+        return Page(items, cursor_after(items[-1].id) if more else None)
+
+
+def jobs_of(engine: Engine, experiment_id: str) -> list[tuple[JobRow, dict[str, object]]]:
+    """An experiment's jobs in the order of its grid, each with the words that the experiment calls it by."""
+    query = (
+        select(Job, ExperimentJob.labels)
+        .join(ExperimentJob, ExperimentJob.job_id == Job.id)
+        .where(ExperimentJob.experiment_id == experiment_id)
+        .order_by(ExperimentJob.ordinal)
+    )
+    with unit_of_work(engine, write=False) as session:
+        _find(session, experiment_id)
+        return [(JobRow.of(job), labels) for job, labels in session.execute(query)]
+
+
+def report_job(engine: Engine, experiment_id: str) -> JobRow:
+    """The job that writes an experiment's report."""
+    with unit_of_work(engine, write=False) as session:
+        _find(session, experiment_id)
+        return JobRow.of(_report(session, experiment_id))
+
+
+def _report(session: Session, experiment_id: str) -> Job:
+    links = select(ExperimentJob.job_id).where(ExperimentJob.experiment_id == experiment_id)
+    return session.scalars(select(Job).where(Job.id.in_(links), Job.kind == "report")).one()
+
+
+def existing(engine: Engine, keys: Iterable[str]) -> frozenset[str]:
+    """Those of the keys whose shared job is there and was neither failed nor cancelled."""
+    with unit_of_work(engine, write=False) as session:
+        return frozenset(
+            key
+            for batch in batches(keys)
+            for key in session.scalars(
+                select(Job.key).where(Job.key.in_(batch), Job.shared, Job.state.not_in(("failed", "cancelled")))
+            )
+        )
+
+
+def cancel(engine: Engine, experiment_id: str) -> list[str]:
+    """Stop what nobody else wants: what has not begun ends now, what runs is asked to. Raises Conflict if ended."""
+
+    def work(session: Session) -> list[str]:
+        row = _held(session, experiment_id)
+        state = standing.state(session, row)
+        if state not in ("queued", "running") or row.cancelled_at is not None:
+            raise Conflict(f"experiment {experiment_id} is {'stopping' if row.cancelled_at else state} already")
+        session.execute(update(Row).where(Row.id == experiment_id).values(cancelled_at=clock()))
+        lock(session, _job_ids(session, experiment_id))
+        for batch in batches(unwanted(session, experiment_id)):
+            for from_state in ("waiting", "queued"):
+                move(session, Job.id.in_(batch), from_state=from_state, to_state="cancelled")
+            running = update(Job).where(Job.id.in_(batch), Job.state == "running")
+            session.execute(running.values(cancel_requested=True))
+        _tell(session, experiment_id, "cancelled")
+        return []
+
+    return transact(engine, work)
+
+
+def _held(session: Session, experiment_id: str) -> Row:
+    row = session.get(Row, experiment_id, with_for_update=True)
+    if row is None:
+        raise NotFound(f"there is no experiment {experiment_id!r}")
+    return row
+
+
+def _job_ids(session: Session, experiment_id: str) -> list[str]:
+    return list(session.scalars(select(ExperimentJob.job_id).where(ExperimentJob.experiment_id == experiment_id)))
+
+
+def resume(engine: Engine, experiment_id: str) -> list[str]:
+    """Go on with a cancelled experiment; the queues to ring. Raises Conflict unless it is cancelled."""
+    return _again(engine, experiment_id, "cancelled", "resumed")
+
+
+def retry(engine: Engine, experiment_id: str) -> list[str]:
+    """Try again what failed in a failed experiment; the queues to ring. Raises Conflict unless it has failed."""
+    return _again(engine, experiment_id, "failed", "retried")
+
+
+def _again(engine: Engine, experiment_id: str, expected: str, kind: str) -> list[str]:
+    def work(session: Session) -> list[str]:
+        row = _held(session, experiment_id)
+        state = standing.state(session, row)
+        if state != expected:
+            raise Conflict(f"experiment {experiment_id} is {state}; it would have to be {expected} for that")
+        session.execute(update(Row).where(Row.id == experiment_id).values(cancelled_at=None))
+        renew_report(session, _report(session, experiment_id))
+        job_ids = _job_ids(session, experiment_id)
+        running = update(Job).where(Job.id.in_(job_ids), Job.state == "running", Job.cancel_requested)
+        session.execute(running.values(cancel_requested=False))
+        _tell(session, experiment_id, kind)
+        return sorted(revive(session, _job_ids(session, experiment_id)))
+
+    return transact(engine, work)
+
+
+def remove(engine: Engine, experiment_id: str) -> None:
+    """Forget an ended experiment, and the jobs that nobody else uses. Raises Conflict while it is not ended."""
+
+    def work(session: Session) -> None:
+        row = _held(session, experiment_id)
+        state = standing.state(session, row)
+        if state in ("queued", "running"):
+            raise Conflict(f"experiment {experiment_id} is {state}; cancel it first")
+        job_ids = _job_ids(session, experiment_id)
+        lock(session, job_ids)
+        session.execute(delete(ExperimentJob).where(ExperimentJob.experiment_id == experiment_id))
+        for batch in batches(deletable(session, job_ids)):
+            session.execute(delete(Job).where(Job.id.in_(batch)))
+        session.execute(delete(Row).where(Row.id == experiment_id))
+
+    transact(engine, work)

@@ -1,0 +1,76 @@
+"""Runs: train jobs as clients see them, in the words of the experiment that asked."""
+
+from typing import Any
+
+from sqlalchemy import Engine, Select, select
+
+from transfusion_core.db.clock import rfc3339
+from transfusion_core.db.engine import unit_of_work
+from transfusion_core.db.paging import Page, cursor_after, page_rows
+from transfusion_core.db.tables import ExperimentJob, Job
+from transfusion_core.errors import NotFound
+from transfusion_core.specs.experiment import Run
+
+
+def get(engine: Engine, run_id: str) -> Run:
+    """One run. Raises NotFound."""
+    with unit_of_work(engine, write=False) as session:
+        job = session.get(Job, run_id)
+        if job is None or job.kind != "train":
+            raise NotFound(f"there is no run {run_id!r}")
+        return _run(job, job.labels)
+
+
+def page(
+    engine: Engine,
+    *,
+    limit: int,
+    cursor: str | None = None,
+    experiment: str | None = None,
+    state: str | None = None,
+    model: str | None = None,
+    init: str | None = None,
+    dataset: str | None = None,
+) -> Page[Run]:
+    """Runs, newest first, in the words of `experiment` where one is given; without manifests and weight reports."""
+    labels = Job.labels if experiment is None else ExperimentJob.labels
+    query: Select[Any] = select(Job, labels).where(Job.kind == "train")
+    if experiment is not None:
+        query = query.join(ExperimentJob, ExperimentJob.job_id == Job.id)
+        query = query.where(ExperimentJob.experiment_id == experiment)
+    if state is not None:
+        query = query.where(Job.state == state)
+    for word, wanted in (("model", model), ("init", init)):
+        if wanted is not None:
+            query = query.where(labels[word].as_string() == wanted)
+    if dataset is not None:
+        name = labels["dataset"].as_string()
+        query = query.where(name == dataset if "@" in dataset else name.startswith(f"{dataset}@", autoescape=True))
+    with unit_of_work(engine, write=False) as session:
+        rows, more = page_rows(session, query, Job.id, limit=limit, cursor=cursor)
+        items = [_short(_run(job, words)) for job, words in rows]
+        return Page(items, cursor_after(items[-1].id) if more else None)
+
+
+def _short(run: Run) -> Run:
+    return run.model_copy(update={"manifest": None, "weight_report": None})
+
+
+def _run(job: Job, labels: dict[str, Any]) -> Run:
+    result = job.result or {}
+    return Run(
+        id=job.id,
+        key=job.key,
+        **{word: labels[word] for word in ("model", "init", "source", "train_size", "seed", "dataset")},
+        state=job.state,
+        attempt=job.attempt,
+        reason=job.reason,
+        error=job.error,
+        progress=job.progress or {},
+        metrics=result.get("metrics", {}).get("test"),
+        weight_report=result.get("weight_report"),
+        manifest=result.get("manifest"),
+        checkpoints=result.get("checkpoints", []),
+        created_at=rfc3339(job.created_at),
+        finished_at=rfc3339(job.finished_at) if job.finished_at else None,
+    )

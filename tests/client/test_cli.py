@@ -1,0 +1,294 @@
+"""The command line, against a service behind a real socket."""
+
+import json
+import sys
+import types
+from collections.abc import Callable
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+import yaml
+from typer.testing import CliRunner, Result
+
+from transfusion_client import cli
+from transfusion_client.cli import app as app_module
+from transfusion_client.cli.app import build_app
+from transfusion_client.cli.data import columns_of
+from transfusion_client.retries import Clock
+from transfusion_core.errors import InvalidRequest
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run(served: str, monkeypatch: pytest.MonkeyPatch) -> Run:
+    monkeypatch.setattr(Clock, "sleep", lambda clock, seconds: None)
+
+    def invoke(*arguments: str, stdin: str | None = None) -> Result:
+        return CliRunner().invoke(build_app(), list(arguments), input=stdin, env={"TRANSFUSION_URL": served})
+
+    return invoke
+
+
+@pytest.fixture
+def file(tmp_path: Path, spec: dict[str, Any]) -> str:
+    path = tmp_path / "spec.yaml"
+    path.write_text(yaml.safe_dump(spec))
+    return str(path)
+
+
+def test_help_names_every_command_without_loading_the_server(run: Run) -> None:
+    told = run("--help").output
+    for name in ("plan", "submit", "watch", "report", "compare", "runs", "datasets", "weights", "keys", "doctor"):
+        assert name in told
+    assert {"up", "api", "worker", "migrate"} <= set(told.split())
+
+
+def test_plan_prints_runs_and_totals(run: Run, file: str, service: Any) -> None:
+    told = run("plan", file)
+    assert told.exit_code == 0
+    assert "cbr-tiny" in told.output
+    assert "images_to_train" in told.output
+    assert json.loads(run("plan", file, "-o", "json").output)["images_to_train"] == 1280
+    assert yaml.safe_load(run("plan", file, "-o", "yaml").output)["warnings"] == ["small"]
+    assert service.created == {}
+
+
+def test_a_spec_may_come_from_stdin_or_from_a_preset(run: Run, service: Any, spec: dict[str, Any]) -> None:
+    assert run("submit", "-", stdin=json.dumps(spec)).exit_code == 0
+    assert run("submit", "--preset", "quick", "--dataset", "retina@1").exit_code == 0
+    sent = [each.json for each in service.calls("POST", "/v1/experiments")]
+    assert sent == [spec, {"name": "quick", "models": ["cbr-tiny"], "dataset": "retina@1"}]
+
+
+@pytest.mark.parametrize("arguments", [("submit",), ("plan", "x.yaml", "--preset", "quick"), ("plan", "absent.yaml")])
+def test_a_spec_that_is_not_there_is_a_usage_error(run: Run, service: Any, arguments: tuple[str, ...]) -> None:
+    done = run(*arguments)
+    assert done.exit_code == 2
+    assert done.stderr.startswith("error: ")
+    assert service.sent == []
+
+
+def test_an_invalid_spec_is_told_in_a_line_per_fault(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "bad.json").write_text('{"models": ["resnet5"]}')
+    done = run("submit", str(tmp_path / "bad.json"))
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr.splitlines() == [
+        "error: The request is not valid; nothing was created.",
+        "  /dataset: Field required",
+        "  /models/0: there is no model 'resnet5' (did you mean 'resnet50'?)",
+    ]
+
+
+def test_submit_prints_the_id_and_returns_at_once(run: Run, file: str) -> None:
+    done = run("submit", file, "-o", "json")
+    assert (done.exit_code, json.loads(done.output)["id"]) == (0, "e1")
+
+
+@pytest.mark.parametrize(("state", "code"), [("succeeded", 0), ("failed", 1), ("cancelled", 1)])
+def test_the_exit_code_is_the_outcome(run: Run, file: str, service: Any, state: str, code: int) -> None:
+    service.states = ["running", state]
+    done = run("submit", file, "--wait", "-o", "json")
+    assert (done.exit_code, json.loads(done.stdout)["state"]) == (code, state)
+    assert run("watch", "e1").exit_code == code
+
+
+def test_ctrl_c_detaches(run: Run, file: str, service: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    run("submit", file)
+    service.states = ["running", "running"]
+    monkeypatch.setattr(Clock, "sleep", interrupted)
+    done = run("watch", "e1")
+    assert done.exit_code == 130
+    assert "goes on: transfusion watch e1" in done.stderr
+    assert service.calls("POST", "/v1/experiments/e1/cancel") == []
+
+
+def test_experiments_and_runs_are_listed(run: Run, file: str) -> None:
+    assert run("experiments").output.strip() == "none"
+    run("submit", file)
+    assert "first" in run("experiments").output
+    assert json.loads(run("experiments", "--state", "failed", "-o", "json").output) == []
+    assert [each["id"] for each in json.loads(run("runs", "-o", "json").output)] == ["r0", "r1", "r2"]
+    assert "cbr-tiny" in run("runs", "--experiment", "e1", "--model", "cbr-tiny", "--state", "succeeded").output
+
+
+def test_cancel_prints_the_state(run: Run, file: str) -> None:
+    run("submit", file)
+    assert "cancelled" in run("cancel", "e1").output
+    assert run("watch", "e9").exit_code == 2
+
+
+def test_a_report_is_printed_written_and_opened(
+    run: Run, file: str, service: Any, answering: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("submit", file)
+    assert run("report", "e1").exit_code == 2
+    service.report = answering["report_of"]()
+    opened: list[str] = []
+    monkeypatch.setattr(typer, "launch", opened.append)
+    done = run("report", "e1", "--to", str(tmp_path / "out" / "here"), "--open")
+    assert "Performance (Table 1)" in done.output
+    html = tmp_path / "out" / "here" / "report.html"
+    assert done.output.splitlines()[-1] == f"report: {html}"
+    assert html.read_text() == "<html>the report</html>"
+    assert json.loads(html.with_name("report.json").read_text())["experiment"] == "e1"
+    assert opened == [html.as_uri()]
+
+
+def test_a_report_opens_from_a_folder_of_its_own(
+    run: Run, file: str, service: Any, answering: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service.report = answering["report_of"]()
+    run("submit", file)
+    opened: list[str] = []
+    monkeypatch.setattr(typer, "launch", opened.append)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    done = run("report", "e1", "--open", "-o", "json")
+    assert json.loads(done.stdout)["digest"] == "d" * 64
+    assert done.stderr.startswith("report: ")
+    assert opened[0].startswith(tmp_path.as_uri())
+
+
+def test_one_section_is_printed_alone(run: Run, file: str, service: Any, answering: Any) -> None:
+    service.report = answering["report_of"]()
+    run("submit", file)
+    assert "Table 1" not in run("report", "e1", "--section", "reuse").output
+    assert json.loads(run("report", "e1", "--section", "reuse", "-o", "json").output)["table"][0]["layer"] == "stage2"
+    assert "it has performance" in run("report", "e1", "--section", "figure").stderr
+
+
+def test_compare_waits_and_prints_the_numbers(run: Run, service: Any) -> None:
+    done = run("compare", "r1@init", "r1@final", "--layers", "stage1, stage2", "--measures", "cca,cka")
+    assert done.exit_code == 0
+    assert "0.5" in done.stdout
+    assert "warning: few samples" in done.stderr
+    sent = service.calls("POST", "/v1/comparisons")[0].json
+    assert (sent["layers"], sent["measures"]) == (["stage1", "stage2"], ["cca", "cka"])
+    queued = run("compare", "r1@init", "r1@final", "--layers", "stages", "--no-wait")
+    assert (queued.exit_code, queued.stdout) == (0, "comparison c1: queued\n")
+    service.states = ["failed"]
+    assert run("compare", "r1@init", "r1@final", "-o", "json").exit_code == 1
+
+
+def test_a_dataset_is_added_waited_for_listed_and_shown(run: Run, service: Any, tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_text("image,grade\n")
+    columns = "file=image,label=grade,split=part,patient=who"
+    done = run("datasets", "add", "retina", str(tmp_path), "--kind", "csv", "--columns", columns, "--skip-unreadable")
+    assert done.exit_code == 0
+    sent = service.calls("POST", "/v1/datasets")[0].json
+    assert sent["columns"] == {"file": "image", "label": "grade", "split": "part", "patient": "who"}
+    assert (sent["kind"], sent["skip_unreadable"], sent["location"]) == ("csv", True, "upload:u1")
+    assert "retina@1" in run("datasets", "list").output
+    assert json.loads(run("datasets", "show", "retina", "-o", "json").output)["images"] == 10
+    service.states = ["failed"]
+    assert run("datasets", "add", "retina", str(tmp_path)).exit_code == 1
+    assert run("datasets", "add", "retina", str(tmp_path), "--no-wait").exit_code == 0
+
+
+def test_columns_are_read_or_refused_with_the_nearest_name() -> None:
+    assert columns_of(None) is None
+    assert columns_of("file=f, label=A+B") == {"file": "f", "label": ["A", "B"]}
+    for written in ("labels=x", "file", "file="):
+        with pytest.raises(InvalidRequest, match="--columns: expected file="):
+            columns_of(written)
+    with pytest.raises(InvalidRequest, match="did you mean 'label'"):
+        columns_of("labels=x")
+
+
+def test_weights_and_keys(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "w.pt").write_bytes(b"abc")
+    assert "w" in run("weights", "add", "w", str(tmp_path / "w.pt")).output
+    assert json.loads(run("weights", "list", "-o", "json").output)[0]["size_bytes"] == 3
+    made = json.loads(run("keys", "create", "ci", "--role", "write", "--expires-in-days", "3", "-o", "json").output)
+    assert (made["key"], made["role"]) == ("secret", "write")
+    assert "ci" in run("keys", "list").output
+    assert run("keys", "revoke", "k1").output == "revoked: k1\n"
+
+
+def test_the_key_comes_from_the_option(run: Run, service: Any) -> None:
+    service.key = "secret"
+    assert run("runs").exit_code == 2
+    assert run("runs", "--key", "secret").exit_code == 0
+
+
+def test_doctor_tells_what_works(run: Run, service: Any, answering: Any) -> None:
+    done = run("doctor", "-o", "json")
+    assert done.exit_code == 0
+    checks = {check["check"]: check for check in json.loads(done.output)}
+    assert "mode: service" in checks["service"]["found"]
+    assert checks["key"]["found"] == "experiments: none yet"
+    service.key = "secret"
+    service.upset(*[answering["problem"](503, "unavailable", "queue: no worker")] * 5, path="/readyz")
+    done = run("doctor")
+    assert done.exit_code == 2
+    assert "queue: no worker" in done.output
+    assert "An API key is needed" in done.output
+
+
+def test_a_service_that_is_not_there_is_one_line(run: Run) -> None:
+    done = run("runs", "--url", "http://127.0.0.1:9")
+    assert done.exit_code == 2
+    assert done.stderr.startswith("error: no answer from http://127.0.0.1:9: ")
+    assert len(done.stderr.splitlines()) == 1
+    assert run("runs", "--url", "nowhere").exit_code == 2
+
+
+def test_a_fault_of_the_service_is_told_with_the_request_id(run: Run, service: Any, answering: Any) -> None:
+    service.upset(answering["problem"](500, "internal", "A bug."))
+    assert run("runs").stderr == "error: A bug.\n  request id: request-1\n"
+
+
+def served_command(port: int = 8000) -> None:
+    """Serve."""
+    typer.echo(f"on {port}")
+
+
+@pytest.fixture
+def entries(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = types.ModuleType("double_of_a_server")
+    vars(module)["serve"] = served_command
+    monkeypatch.setitem(sys.modules, "double_of_a_server", module)
+    found = [
+        EntryPoint("serve", "double_of_a_server:serve", "transfusion.commands"),
+        EntryPoint("worker", "transfusion_absent.cli:worker", "transfusion.commands"),
+    ]
+    monkeypatch.setattr(app_module, "entry_points", lambda group: found)
+
+
+@pytest.mark.usefixtures("entries")
+def test_server_commands_are_loaded_when_they_are_called(run: Run) -> None:
+    assert "Server command (double_of_a_server:serve)" in run("--help").output
+    assert run("serve", "--port", "9000").output == "on 9000\n"
+    assert "--port" in run("serve", "--help").output
+    assert run("serve", "--prot", "1").exit_code == 2
+
+
+@pytest.mark.usefixtures("entries")
+def test_a_server_command_without_its_extra_says_what_to_install(run: Run) -> None:
+    done = run("worker")
+    assert done.exit_code == 2
+    assert "needs 'transfusion_absent', which is not installed: pip install 'transfusion[absent]'" in done.stderr
+
+
+def test_main_needs_the_cli_extra(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.delitem(sys.modules, "transfusion_client.cli.app")
+    monkeypatch.setitem(sys.modules, "typer", None)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 2
+    assert "pip install 'transfusion[cli]'" in capsys.readouterr().err
+
+
+def test_main_runs_the_command(
+    monkeypatch: pytest.MonkeyPatch, served: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["transfusion", "experiments", "--url", served, "-o", "json"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert (ended.value.code, capsys.readouterr().out) == (0, "[]\n")

@@ -1,0 +1,62 @@
+"""Report sections as tables."""
+
+from io import StringIO
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from transfusion_client.tables import number, print_report
+from transfusion_core.specs.report import Report
+
+
+@pytest.fixture
+def printed(answering: Any) -> Any:
+    def show(section: str | None = None) -> str:
+        paper = StringIO()
+        console = Console(file=paper, width=160)
+        print_report(Report.model_validate(answering["report_of"]()), console, section=section)
+        return paper.getvalue()
+
+    return show
+
+
+def test_performance_reads_like_table_1(printed: Any) -> None:
+    text = printed("performance")
+    assert "Performance (Table 1)" in text
+    assert "0.8125 ± 0.0125" in text
+    assert "0.9645 [t]" in text
+    assert "pretrained (natural)" in text
+    assert "one class only" in text
+    assert "grade 4" not in text
+    assert "pretrained-random" in text.split("Differences of inits")[1]
+    assert "Similarity" not in text
+
+
+def test_every_section_is_printed_with_its_numbers(printed: Any) -> None:
+    text = printed()
+    for wanted in ("Figure 2", "random-random", "0.3600", "Figure 3", "Figure 4", "stage2", "0.1250", "8,300"):
+        assert wanted in text
+    assert "777" not in text
+
+
+def test_an_unknown_section_gets_every_column_and_says_what_is_missing(printed: Any) -> None:
+    text = printed("verdict")
+    assert "question 1" in text
+    assert "Transfer does [not] help." in text
+    assert "not complete; missing: r2" in text
+
+
+def test_columns_without_values_are_left_out(printed: Any) -> None:
+    assert "null (iid)" not in printed("similarity")
+    assert "null (iid)" in printed("reuse")
+
+
+def test_numbers_are_short() -> None:
+    assert [number(value) for value in (None, 0.12345, 99.0, 8300.4, -150.0)] == [
+        "",
+        "0.1235",
+        "99.0000",
+        "8,300",
+        "-150",
+    ]

@@ -1,0 +1,94 @@
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import Engine, inspect, select, text
+
+from servers import free_port
+from transfusion_core.db.clock import clock
+from transfusion_core.db.engine import connect, migrate, migration_config, ping, unit_of_work
+from transfusion_core.db.tables import Table
+from transfusion_core.errors import InvalidRequest, Unavailable
+
+
+def test_the_migrations_make_the_schema_that_the_tables_describe(engine: Engine):
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, Table.metadata) == []
+
+
+def test_a_downgrade_takes_everything_away_and_an_upgrade_brings_it_back(database_url: str):
+    engine = connect(database_url)
+    migrate(engine)
+    with engine.begin() as connection:
+        command.downgrade(migration_config(connection), "base")
+        assert inspect(connection).get_table_names() == ["alembic_version"]
+    migrate(engine)
+    ping(engine)
+    with engine.connect() as connection:
+        assert set(Table.metadata.tables) < set(inspect(connection).get_table_names())
+    engine.dispose()
+
+
+def test_several_may_migrate_at_once(database_url: str):
+    engines = [connect(database_url) for _ in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(migrate, engines))
+    for engine in engines:
+        ping(engine)
+        engine.dispose()
+
+
+def test_a_database_that_does_not_answer_is_unavailable():
+    engine = connect(f"postgresql+psycopg://nobody@127.0.0.1:{free_port()}/nothing")
+    with pytest.raises(Unavailable, match="does not answer"):
+        ping(engine)
+
+
+def test_a_database_in_memory_is_refused():
+    with pytest.raises(ValueError, match="expected a SQLite file"):
+        connect("sqlite://")
+
+
+def test_sqlite_is_set_up_for_safety(tmp_path: Path):
+    engine = connect(f"sqlite:///{tmp_path}/a.db")
+    with engine.connect() as connection:
+        answers = [
+            connection.execute(text(f"PRAGMA {name}")).scalar()
+            for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
+        ]
+    engine.dispose()
+    assert answers == ["wal", 2, 1, 30_000]
+
+
+def write_and_break(engine: Engine) -> None:
+    with unit_of_work(engine) as session:
+        row = "('a', '{}', '2026-01-01T00:00:00.000Z')"
+        session.execute(text(f"INSERT INTO weights (name, object, created_at) VALUES {row}"))
+        raise RuntimeError
+
+
+def test_what_raises_is_rolled_back(engine: Engine):
+    with pytest.raises(RuntimeError):
+        write_and_break(engine)
+    with unit_of_work(engine, write=False) as session:
+        assert session.scalar(text("SELECT count(*) FROM weights")) == 0
+
+
+def test_the_clock_is_aware_utc_and_adds_seconds(engine: Engine):
+    with unit_of_work(engine, write=False) as session:
+        now, later, earlier = session.execute(select(clock(), clock(90.5), clock(-10.0))).one()
+    assert now.utcoffset().total_seconds() == 0
+    assert (later - now).total_seconds() == pytest.approx(90.5, abs=0.01)
+    assert (now - earlier).total_seconds() == pytest.approx(10, abs=0.01)
+
+
+@pytest.mark.parametrize("name", ["a\x00b", "a\ud800b"])
+def test_text_that_the_database_cannot_keep_is_an_invalid_request(engine: Engine, name: str):
+    if engine.dialect.name == "sqlite" and "\x00" in name:
+        pytest.skip("SQLite keeps NUL")
+    with pytest.raises(InvalidRequest), unit_of_work(engine) as session:
+        session.execute(text("SELECT :name"), {"name": name})

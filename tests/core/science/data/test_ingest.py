@@ -1,0 +1,198 @@
+"""From a spec and files to a pack, small and real, with every way in which data cannot be used."""
+
+import shutil
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from transfusion_core.errors import DataError
+from transfusion_core.science.data.images import decode
+from transfusion_core.science.data.ingest import Ingested, IngestFaults, ingest
+from transfusion_core.science.data.pack import Encoded, Pack
+from transfusion_core.specs.dataset import DatasetSpec
+
+
+def _spec(**fields: Any) -> DatasetSpec:
+    return DatasetSpec.model_validate({"name": "d", "kind": "csv", "location": "file:///x", **fields}).resolved()
+
+
+def _ingest(source: Path, **fields: Any) -> Ingested:
+    return ingest(_spec(**fields), source=source, out=source.parent / "pack")
+
+
+def _recipe(**recipe: Any) -> DatasetSpec:
+    return _spec(kind="recipe", location=None, recipe={"name": "demo-retina", "images": 60, "size": 16, **recipe})
+
+
+def test_a_manifest_becomes_a_pack(manifest_folder: Path) -> None:
+    calls: list[tuple[int, int]] = []
+    out = manifest_folder.parent / "out"
+    found = ingest(_spec(), source=manifest_folder, out=out, progress=lambda *done: calls.append(done))
+    pack = Pack.read(out)
+    assert found.images == len(pack) == 40
+    assert found.splits == {"train": 26, "val": 6, "test": 8}
+    assert found.resolutions == {"8x8": 40}
+    assert found.class_counts["test"] == {"0": 4, "1": 4}
+    assert calls[-1] == (40, 40)
+    assert isinstance(pack.images, Encoded)
+    for row, name in enumerate(pack.names):
+        assert pack.images.file(row) == (manifest_folder / name).read_bytes()
+        assert int(pack.labels[row]) == int(Path(name).stem) % 2
+
+
+def test_folder_zip_and_manifest_path_give_one_digest(manifest_folder: Path) -> None:
+    archive = shutil.make_archive(str(manifest_folder.parent / "set"), "zip", manifest_folder)
+    mixed = manifest_folder.parent / "mixed"
+    mixed.mkdir()
+    shutil.copy(manifest_folder / "labels.csv", mixed)
+    shutil.copy(archive, mixed / "images.zip")
+    sources = [manifest_folder, manifest_folder / "labels.csv", Path(archive), mixed]
+    results = [_ingest(source) for source in sources]
+    assert len({found.digest for found in results}) == 1
+
+
+def test_the_digest_ignores_row_order_and_names_but_not_what_counts(manifest_folder: Path) -> None:
+    table = manifest_folder / "labels.csv"
+    header, *rows = table.read_text().splitlines()
+    first = _ingest(manifest_folder)
+    table.write_text("\n".join([header, *rows[::-1]]))
+    assert _ingest(manifest_folder).digest == first.digest
+    digests = {
+        first.digest,
+        _ingest(manifest_folder, split_seed=1).digest,
+        _ingest(manifest_folder, columns={"patient": "patient"}).digest,
+        _ingest(manifest_folder, task="ordinal").digest,
+    }
+    (manifest_folder / "0.png").rename(manifest_folder / "renamed.png")
+    table.write_text("\n".join([header, *rows]).replace("\n0.png", "\nrenamed.png"))
+    assert _ingest(manifest_folder).digest == first.digest
+    table.write_text(table.read_text().replace("renamed.png,0", "renamed.png,1"))
+    assert _ingest(manifest_folder).digest not in digests
+    assert len(digests) == 4
+
+
+def test_patients_stay_together_and_are_not_stored(manifest_folder: Path) -> None:
+    _ingest(manifest_folder, columns={"patient": "patient"})
+    pack = Pack.read(manifest_folder.parent / "pack")
+    owners = [f"{int(Path(name).stem) // 4}-{int(Path(name).stem) % 2}" for name in pack.names]
+    assert len(set(zip(owners, pack.split.tolist(), strict=True))) == len(set(owners))
+    assert b"p3-1" not in (manifest_folder.parent / "pack").read_bytes()
+
+
+def test_faults_are_all_listed_with_file_and_row(manifest_folder: Path, png) -> None:
+    (manifest_folder / "3.png").write_bytes(b"")
+    (manifest_folder / "4.png").write_bytes(b"text called png")
+    whole = png(9, form="JPEG", size=(64, 64))
+    (manifest_folder / "5.png").write_bytes(whole[: len(whole) // 2])
+    (manifest_folder / "6.png").unlink()
+    with pytest.raises(IngestFaults, match="4 of 40 files or rows cannot be used") as caught:
+        _ingest(manifest_folder)
+    assert sorted((fault.file, fault.row) for fault in caught.value.files) == [
+        ("3.png", 4),
+        ("4.png", 5),
+        ("5.png", 6),
+        ("6.png", 7),
+    ]
+    assert "row 4, 3.png: the file is empty" in str(caught.value)
+    assert isinstance(caught.value, DataError)
+    assert not (manifest_folder.parent / "pack").exists()
+    found = _ingest(manifest_folder, skip_unreadable=True)
+    assert found.images == 36
+    assert len(found.faults) == 4
+
+
+def test_class_folders_become_a_pack_and_name_their_broken_files(class_folder: Path) -> None:
+    assert _ingest(class_folder, kind="folder").classes == ["cat", "dog"]
+    (class_folder / "cat" / "0.png").write_bytes(b"x")
+    with pytest.raises(IngestFaults, match=r"cat/0\.png: not an image"):
+        _ingest(class_folder, kind="folder")
+
+
+def test_multilabel_counts_positives_and_keeps_missing_labels(manifest_folder: Path) -> None:
+    rows = [f"{number}.png,{number % 2},{'' if number < 5 else (number // 2) % 2}" for number in range(40)]
+    (manifest_folder / "labels.csv").write_text("\n".join(["file,x,y", *rows]))
+    found = _ingest(manifest_folder, task="multilabel", columns={"label": ["x", "y"]})
+    labels = Pack.read(manifest_folder.parent / "pack").labels
+    assert labels.dtype == torch.float32
+    assert int(labels[:, 1].isnan().sum()) == 5
+    assert sum(counts["x"] for counts in found.class_counts.values()) == 20
+
+
+def test_grey_images_make_a_pack_of_one_channel(class_folder: Path, png) -> None:
+    for number, path in enumerate(sorted(class_folder.rglob("*.png"))):
+        path.write_bytes(png(number, grey=True))
+    assert _ingest(class_folder, kind="folder").channels == 1
+
+
+def test_a_recipe_is_drawn_and_its_digest_depends_on_its_seed(tmp_path: Path) -> None:
+    first, again, other = (ingest(_recipe(seed=seed), source=None, out=tmp_path / "pack") for seed in (0, 0, 1))
+    assert first == again
+    assert first.digest != other.digest
+    assert first.task == "ordinal"
+    assert Pack.read(tmp_path / "pack").images_at(16).shape == (60, 3, 16, 16)
+
+
+def test_one_class_only_is_refused(manifest_folder: Path) -> None:
+    table = manifest_folder / "labels.csv"
+    table.write_text(table.read_text().replace(",0,", ",1,"))
+    with pytest.raises(DataError, match="split 'train' has images of one class only"):
+        _ingest(manifest_folder)
+
+
+def test_no_images_are_refused(manifest_folder: Path) -> None:
+    (manifest_folder / "labels.csv").write_text("file,label\n")
+    with pytest.raises(DataError, match="no images"):
+        _ingest(manifest_folder)
+
+
+def test_an_unresolved_spec_or_a_missing_source_is_our_own_mistake(tmp_path: Path) -> None:
+    bare = DatasetSpec.model_validate({"name": "d", "kind": "csv", "location": "file:///x"})
+    with pytest.raises(ValueError, match="resolved"):
+        ingest(bare, source=tmp_path, out=tmp_path / "pack")
+    with pytest.raises(ValueError, match="needs a source"):
+        ingest(_spec(), source=None, out=tmp_path / "pack")
+
+
+def test_real_idrid_goes_through(real_data: Callable[[str], Path], tmp_path: Path) -> None:
+    columns = {"file": "file", "label": "dr_grade", "split": "split"}
+    found = ingest(_spec(task="ordinal", columns=columns), source=real_data("idrid"), out=tmp_path / "pack")
+    assert found.images == 516
+    assert found.splits == {"train": 351, "val": 62, "test": 103}
+    assert found.resolutions == {"640x640": 516}
+    assert found.class_counts["test"] == {"0": 34, "1": 5, "2": 32, "3": 19, "4": 13}
+
+
+def test_real_retinamnist_goes_through(real_data: Callable[[str], Path], tmp_path: Path) -> None:
+    source = real_data("retinamnist.npz")
+    found = ingest(_spec(kind="npz", task="ordinal"), source=source, out=tmp_path / "pack")
+    assert found.splits == {"train": 1080, "val": 120, "test": 400}
+    np.testing.assert_array_equal(Pack.read(tmp_path / "pack").images[0].numpy(), np.load(source)["train_images"][0])
+
+
+def test_real_chest_films_go_through_as_grey(real_data: Callable[[str], Path], tmp_path: Path) -> None:
+    found = ingest(_spec(kind="folder"), source=real_data("nih1000/nih1000_64.zip"), out=tmp_path / "pack")
+    assert found.splits == {"train": 600, "val": 200, "test": 200}
+    assert found.classes == ["0_normal", "1_abnormal"]
+    assert found.channels == 1
+
+
+def test_real_tiny_imagenet_draws_its_test_out_of_train(real_data: Callable[[str], Path], tmp_path: Path) -> None:
+    """Ten of its 200 classes: all of them take longer than a test may."""
+    with (
+        zipfile.ZipFile(real_data("natural/tiny_imagenet_20k.zip")) as archive,
+        zipfile.ZipFile(tmp_path / "ten.zip", "w") as ten,
+    ):
+        files = [name for name in archive.namelist() if name.count("/") > 1]
+        kept = set(sorted({name.split("/")[1] for name in files})[:10])
+        for name in (name for name in files if name.split("/")[1] in kept):
+            ten.writestr(name, archive.read(name))
+    found = ingest(_spec(kind="folder"), source=tmp_path / "ten.zip", out=tmp_path / "pack")
+    assert found.splits == {"train": 800, "val": 100, "test": 200}
+    pack = Pack.read(tmp_path / "pack")
+    assert isinstance(pack.images, Encoded)
+    assert decode(pack.images.file(0)).size == (64, 64)

@@ -1,0 +1,39 @@
+from pathlib import Path
+
+import pytest
+from worker_bench import Bench
+
+from transfusion_core.db.engine import connect, migrate
+from transfusion_core.settings import Settings
+
+
+@pytest.fixture
+def bench(tmp_path: Path):
+    settings = Settings(
+        mode="embedded",
+        database_url=f"sqlite:///{tmp_path}/database.db",
+        broker_url="memory://localhost",
+        store_url=f"file://{tmp_path}/store",
+        cache_dir=tmp_path / "cache",
+        poll_seconds=0.05,
+        lease_seconds=6,
+        beat_seconds=0.3,
+        grace_seconds=5,
+        slots=2,
+        threads_per_job=1,
+        device="cpu",
+    )
+    engine = connect(settings.database_url)
+    migrate(engine)
+    yield Bench(engine, settings, tmp_path)
+    engine.dispose()
+
+
+@pytest.fixture
+def working(bench: Bench):
+    """A worker at work; what it left behind is asked about afterwards."""
+    worker = bench.worker()
+    worker.start()
+    yield worker
+    worker.stop(0)
+    assert not list((bench.settings.cache_dir / "scratch").glob("*/*")), "scratch folders stay behind"

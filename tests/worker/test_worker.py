@@ -1,0 +1,217 @@
+"""A worker in this process: what becomes of jobs, whatever they do and whatever the broker does."""
+
+import os
+import signal
+import time
+
+import pytest
+from worker_bench import is_running, until
+from sqlalchemy import text
+
+from transfusion_core.db import jobs
+from transfusion_core.queue import celery_app, ring
+from transfusion_worker import supervisor
+
+
+def test_a_job_is_done_and_what_it_said_is_kept(bench, working):
+    first = bench.add("echo", word="hello")
+    done = bench.ended(first)
+    assert done.state == "succeeded", done.error
+    assert done.result["spec"] == {"word": "hello"}
+    assert done.result["threads"] == 1
+    assert done.result["leads_its_group"]
+    assert [point.value for point in jobs.points(bench.engine, first)] == [0.5, None]
+    assert jobs.log(bench.engine, first) == ["a line"]
+    assert done.result["stored"]["key"].startswith(f"jobs/{first}/1/")
+    assert not os.path.exists(done.result["scratch"])
+
+    second = bench.add("echo", needs=(first,))
+    assert bench.ended(second).result["needs"] == [done.result]
+
+
+def test_a_child_knows_neither_database_nor_broker(bench, working):
+    done = bench.ended(bench.add("echo"))
+    assert done.result["secrets"] == []
+    assert done.result["database_url"] != bench.settings.database_url
+
+
+@pytest.mark.parametrize(
+    ("how", "reason", "error"),
+    [
+        ("data", "data", "bad data"),
+        ("bug", "bug", "ZeroDivisionError: oh"),
+        ("memory", "out_of_memory", "MemoryError: too much"),
+        ("cuda", "out_of_memory", "OutOfMemoryError: too much"),
+        ("cancelled", "bug", "nobody asked it to stop"),
+    ],
+)
+def test_what_a_job_raises_is_a_reason(bench, working, how, reason, error):
+    failed = bench.ended(bench.add("fail", how=how))
+    assert (failed.state, failed.reason) == ("failed", reason)
+    assert error in failed.error
+    assert ("traceback" in (failed.detail or {})) == (how == "bug")
+
+
+@pytest.mark.parametrize("how", ["disk", "missing"])
+def test_trouble_with_disk_or_store_is_tried_again_before_it_fails(bench, how):
+    worker = bench.worker(max_crashes=2)
+    worker.start()
+    failed = bench.ended(bench.add("fail", how=how))
+    worker.stop()
+    assert (failed.state, failed.reason, failed.attempt) == ("failed", "infrastructure", 2)
+
+
+def test_a_job_of_a_kind_that_is_unknown_is_a_bug(bench, working):
+    assert bench.ended(bench.add("juggle")).reason == "bug"
+
+
+def test_a_killed_child_is_replaced_and_the_job_done_once(bench, working):
+    job = bench.add_wait()
+    os.kill(bench.pid(0), signal.SIGKILL)
+    bench.pid(1)
+    bench.go()
+    done = bench.ended(job)
+    assert (done.state, done.attempt, done.crashes) == ("succeeded", 2, 1)
+    assert done.result == {"attempt": 2}
+
+
+def test_a_job_that_always_kills_its_child_fails_while_others_flow(bench):
+    worker = bench.worker(max_crashes=2, slots=1)
+    deadly = bench.add("die")
+    others = [bench.add("echo") for _ in range(3)]
+    worker.start()
+    assert [bench.ended(other).state for other in others] == ["succeeded"] * 3
+    failed = bench.ended(deadly)
+    worker.stop()
+    assert (failed.state, failed.reason, failed.crashes) == ("failed", "infrastructure", 2)
+    assert "SIGKILL" in failed.error
+    assert "last words" in jobs.log(bench.engine, deadly)
+
+
+def test_a_child_that_leaves_without_a_word_is_a_crash(bench):
+    worker = bench.worker(max_crashes=1)
+    worker.start()
+    failed = bench.ended(bench.add("leave"))
+    worker.stop()
+    assert failed.reason == "infrastructure"
+    assert "exit code 7" in failed.error
+
+
+def test_a_job_stops_when_it_is_cancelled(bench, working):
+    job = bench.add_wait()
+    pid = bench.pid()
+    bench.change(job, cancel_requested=True)
+    assert bench.ended(job, seconds=10).state == "cancelled"
+    until(lambda: not is_running(pid))
+
+
+def test_a_job_that_does_not_listen_is_killed_after_the_grace(bench):
+    worker = bench.worker(grace_seconds=0.5)
+    worker.start()
+    job = bench.add_wait("deaf")
+    pid = bench.pid()
+    bench.change(job, cancel_requested=True)
+    assert bench.ended(job, seconds=10).state == "cancelled"
+    assert not is_running(pid)
+    worker.stop()
+
+
+def test_a_worker_that_was_declared_dead_kills_its_child_and_writes_nothing(bench, working):
+    job = bench.add_wait(queue="cpu")
+    pid = bench.pid()
+    bench.change(job, attempt=7, worker="elsewhere:1:1")
+    until(lambda: not is_running(pid))
+    bench.go()
+    now = bench.job(job)
+    assert (now.state, now.attempt, now.result) == ("running", 7, None)
+    until(lambda: not working._at_work())
+
+
+def test_a_child_is_stopped_when_beats_fail_until_the_lease_would_end(bench):
+    worker = bench.worker(lease_seconds=1.5, max_crashes=9)
+    worker.start()
+    job = bench.add_wait("deaf")
+    pid = bench.pid()
+    with bench.engine.begin() as connection:
+        connection.execute(text("ALTER TABLE jobs RENAME TO jobs_away"))
+    until(lambda: not is_running(pid), seconds=10)
+    with bench.engine.begin() as connection:
+        connection.execute(text("ALTER TABLE jobs_away RENAME TO jobs"))
+    assert bench.pid(1) != pid  # the sweep brought it back
+    assert bench.job(job).attempt >= 2
+    worker.stop(0)
+
+
+def test_a_child_that_says_nothing_for_long_is_a_crash_with_its_stacks_in_the_log(bench, monkeypatch):
+    monkeypatch.setitem(supervisor.HANG_SECONDS, "train", 1.0)
+    worker = bench.worker(max_crashes=1)
+    worker.start()
+    job = bench.add_wait("train")
+    failed = bench.ended(job)
+    worker.stop()
+    assert "no sign of life" in failed.error
+    assert any("worker_kinds.py" in line for line in jobs.log(bench.engine, job))
+
+
+def test_the_doorbell_wakes_a_worker_that_polls_rarely(bench):
+    worker = bench.worker(poll_seconds=1000)
+    worker.start()
+    until(lambda: worker._bell.is_ready())
+    app = celery_app(bench.settings.broker_url)
+    started = time.monotonic()
+    for _ in range(2):  # one after the other: the first look at start may have been late
+        job = bench.add("echo", queue="gpu")
+        ring(app, ["gpu"], job)
+        assert bench.ended(job).state == "succeeded"
+    assert time.monotonic() - started < 30
+    worker.stop()
+
+
+def test_one_ring_wakes_every_slot(bench):
+    worker = bench.worker(poll_seconds=1000)
+    worker.start()
+    until(lambda: worker._bell.is_ready())
+    both = [bench.add_wait(), bench.add_wait()]
+    ring(celery_app(bench.settings.broker_url), ["cpu"])
+    bench.pid(1)
+    bench.go()
+    assert [bench.ended(job).state for job in both] == ["succeeded"] * 2
+    worker.stop()
+
+
+def test_with_the_broker_dead_the_poll_finds_the_work(bench):
+    worker = bench.worker(broker_url="redis://127.0.0.1:9/0")
+    worker.start()
+    assert bench.ended(bench.add("echo")).state == "succeeded"
+    worker.stop()
+
+
+def test_a_worker_does_the_jobs_of_its_queues_alone(bench):
+    worker = bench.worker(("cpu",))
+    other, own = bench.add("echo", queue="gpu"), bench.add("echo", queue="cpu")
+    worker.start()
+    assert bench.ended(own).state == "succeeded"
+    worker.stop()
+    assert bench.job(other).state == "queued"
+
+
+def test_a_stopped_worker_gives_its_jobs_back_uncounted(bench):
+    worker = bench.worker()
+    worker.start()
+    jobs_ = [bench.add_wait(), bench.add_wait("deaf")]
+    pids = [bench.pid(0), bench.pid(1)]
+    worker.stop(1)
+    assert [(bench.job(job).state, bench.job(job).crashes) for job in jobs_] == [("queued", 0)] * 2
+    assert not any(map(is_running, pids))
+
+
+def test_a_worker_starts_before_there_is_a_database(bench, caplog):
+    with bench.engine.begin() as connection:
+        connection.execute(text("ALTER TABLE jobs RENAME TO jobs_away"))
+    worker = bench.worker()
+    worker.start()
+    until(lambda: "the database does not answer" in caplog.text)
+    with bench.engine.begin() as connection:
+        connection.execute(text("ALTER TABLE jobs_away RENAME TO jobs"))
+    assert bench.ended(bench.add("echo")).state == "succeeded"
+    worker.stop()

@@ -1,0 +1,95 @@
+"""Job functions for tests of the worker: each does one thing to its supervisor."""
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from transfusion_core.errors import DataError, JobCancelled, ObjectMissing
+from transfusion_core.specs.dataset import StoredObject
+from transfusion_worker.context import CurvePoint, JobContext
+
+
+def echo(context: JobContext) -> dict[str, Any]:
+    context.progress("work", step=1, steps=2)
+    context.points([CurvePoint(1, "loss", "train", 0.5), CurvePoint(2, "loss", "train", float("nan"))])
+    context.log("a line")
+    path = context.scratch / "out.json"
+    path.write_text("{}")
+    stored = context.put(path, "out.json")
+    assert context.fetch(stored).read_text() == "{}"
+    return {
+        "spec": context.spec,
+        "needs": [need.result for need in context.needs],
+        "stored": stored.model_dump(),
+        "threads": torch.get_num_threads(),
+        "scratch": str(context.scratch),
+        "secrets": [name for name in os.environ if name in ("TRANSFUSION_DATABASE_URL", "TRANSFUSION_BROKER_URL")],
+        "database_url": context.settings.database_url,
+        "leads_its_group": os.getpgrp() == os.getpid(),
+    }
+
+
+def wait(context: JobContext) -> dict[str, Any]:
+    """Write the pid where the test looks, and work until asked to stop or the file `go` is there."""
+    _tell_pid(context)
+    while not os.path.exists(context.spec["go"]):
+        if context.should_stop():
+            raise JobCancelled
+        time.sleep(0.02)
+    return {"attempt": context.attempt}
+
+
+def deaf(context: JobContext) -> dict[str, Any]:
+    """Never stops by itself."""
+    _tell_pid(context)
+    while True:
+        time.sleep(0.02)
+
+
+def die(context: JobContext) -> dict[str, Any]:
+    print("last words", file=sys.stderr, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError
+
+
+def leave(context: JobContext) -> dict[str, Any]:
+    os._exit(7)
+
+
+def fail(context: JobContext) -> dict[str, Any]:
+    raise {
+        "data": DataError("bad data"),
+        "bug": ZeroDivisionError("oh"),
+        "memory": MemoryError("too much"),
+        "cuda": torch.OutOfMemoryError("too much"),
+        "disk": OSError(28, "No space left on device"),
+        "cancelled": JobCancelled("by itself"),
+        "missing": ObjectMissing("gone"),
+    }[context.spec["how"]]
+
+
+def gone(context: JobContext) -> dict[str, Any]:
+    context.fetch(StoredObject(key="nowhere", size_bytes=1, sha256="0" * 64))
+    raise AssertionError
+
+
+def _tell_pid(context: JobContext) -> None:
+    with open(context.spec["pids"], "a") as file:
+        file.write(f"{os.getpid()}\n")
+
+
+KINDS: dict[str, Callable[[JobContext], dict[str, Any]]] = {
+    "echo": echo,
+    "wait": wait,
+    "deaf": deaf,
+    "die": die,
+    "leave": leave,
+    "fail": fail,
+    "gone": gone,
+    "train": deaf,
+}

@@ -8,7 +8,8 @@ from rich.table import Table
 from transfusion_core.specs.report import Report, ReportSection, Row
 
 Column = tuple[str, Callable[[Row], str]]
-AVERAGE_LABEL = "macro"
+HEADLINES = frozenset({">=2", "macro", None})
+"""Labels that stand for a whole run: referable disease for grades, the average over labels for the rest."""
 
 
 def print_report(report: Report, console: Console, *, section: str | None = None) -> None:
@@ -137,9 +138,9 @@ def _performance(rows: Sequence[Row]) -> list[TitledRows]:
 
 
 def _headlines(rows: Sequence[Row]) -> set[str | None]:
-    """The labels that stand for a whole run: the average, and those that have a published value beside them."""
+    """The labels that stand for a whole run, and those that have a published value beside them; else all."""
     labels = {row.label for row in rows}
-    wanted = {row.label for row in rows if row.published is not None} | ({AVERAGE_LABEL, None} & labels)
+    wanted = {row.label for row in rows if row.published is not None} | (HEADLINES & labels)
     return wanted or labels
 
 

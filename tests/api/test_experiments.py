@@ -137,9 +137,10 @@ def test_a_cancelled_experiment_stays_cancelled_and_can_be_resumed(
     assert client.post(f"{path}/cancel").json()["state"] == "cancelled"
     again = client.post(f"{path}/cancel")
     assert (again.status_code, again.json()["code"]) == (409, "conflict")
-    assert work() == 0
-    assert client.post(f"{path}/resume").json()["state"] == "queued"
-    assert work() == 6
+    assert work() == 1  # the dataset's own ingest, which outlives who named it
+    assert client.get(path).json()["state"] == "cancelled"
+    assert client.post(f"{path}/resume").json()["state"] in ("queued", "running")
+    assert work() == 5
     assert client.get(path).json()["state"] == "succeeded"
     assert client.post(f"{path}/cancel").status_code == 409
 

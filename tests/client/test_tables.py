@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from transfusion_client.tables import number, print_report
-from transfusion_core.specs.report import Report
+from transfusion_client.tables import number, print_report, tables_of
+from transfusion_core.specs.report import Report, Row
 
 
 @pytest.fixture
@@ -60,3 +60,11 @@ def test_numbers_are_short() -> None:
         "8,300",
         "-150",
     ]
+
+
+def test_referable_grades_are_a_headline_and_without_any_headline_every_label_is_shown() -> None:
+    rows = [Row(model="m", init="random", label=label, metric="auroc", value=0.5) for label in (">=1", ">=2", "macro")]
+    (_, _, arms), _ = tables_of("performance", rows)
+    assert [row.label for row in arms] == [">=2", "macro"]
+    (_, _, arms), _ = tables_of("performance", rows[:1])
+    assert [row.label for row in arms] == [">=1"]

@@ -25,7 +25,7 @@ class Bell:
 
     def __init__(self, app: Celery, look: Callable[[], None], *, queues: Sequence[str], threads: int) -> None:
         self._app, self._queues, self._threads = app, list(queues), threads
-        self._app.task(name=TASK, ignore_result=True)(_task(look))
+        self._app.task(name=TASK, shared=False, ignore_result=True)(_task(look))
         self._stopping, self._ready = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._listen, name="bell", daemon=True)
 

@@ -52,6 +52,7 @@ class Child:
         self.pid: int = self._process.pid
         """Process id, which is its group's id too."""
         self._stop_asked, self._closed = False, False
+        self._exit_code: int | None = None
         with suppress(OSError):  # it may be dead already, which its sentinel tells
             self._wire.send(assignment.message())
 
@@ -97,14 +98,13 @@ class Child:
         wait([self._process.sentinel])
         with _processes:
             self._process.join()
-            self._closed = True
+            self._exit_code, self._closed = self._process.exitcode, True
             self._process.close()
         self._wire.close()
 
     def death(self) -> str:
-        """How the process ended, for a person."""
-        with _processes:
-            code = self._process.exitcode
+        """How the process ended, for a person; after `close`."""
+        code = self._exit_code
         if code is not None and code < 0:
             return f"the job's process was killed by {signal.Signals(-code).name}"
         return f"the job's process ended with exit code {code} and said nothing"

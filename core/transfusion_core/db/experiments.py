@@ -15,7 +15,7 @@ from transfusion_core.db.paging import Page, cursor_after, page_rows
 from transfusion_core.db.placing import place
 from transfusion_core.db.records import Created, JobRow
 from transfusion_core.db.tables import Experiment as Row
-from transfusion_core.db.tables import ExperimentJob, Job
+from transfusion_core.db.tables import ExperimentJob, Job, Need
 from transfusion_core.db.transitions import batches, lock, move, revive
 from transfusion_core.db.wanted import deletable, renew_report, unwanted
 from transfusion_core.errors import Conflict, NotFound
@@ -202,9 +202,6 @@ def _again(engine: Engine, experiment_id: str, expected: str, kind: str) -> list
             raise Conflict(f"experiment {experiment_id} is {state}; it would have to be {expected} for that")
         session.execute(update(Row).where(Row.id == experiment_id).values(cancelled_at=None))
         renew_report(session, _report(session, experiment_id))
-        job_ids = _job_ids(session, experiment_id)
-        running = update(Job).where(Job.id.in_(job_ids), Job.state == "running", Job.cancel_requested)
-        session.execute(running.values(cancel_requested=False))
         _tell(session, experiment_id, kind)
         return sorted(revive(session, _job_ids(session, experiment_id)))
 
@@ -222,7 +219,10 @@ def remove(engine: Engine, experiment_id: str) -> None:
         job_ids = _job_ids(session, experiment_id)
         lock(session, job_ids)
         session.execute(delete(ExperimentJob).where(ExperimentJob.experiment_id == experiment_id))
-        for batch in batches(deletable(session, job_ids)):
+        freed = deletable(session, job_ids)
+        for batch in batches(freed):
+            session.execute(delete(Need).where(Need.job_id.in_(batch)))
+        for batch in batches(freed):
             session.execute(delete(Job).where(Job.id.in_(batch)))
         session.execute(delete(Row).where(Row.id == experiment_id))
 

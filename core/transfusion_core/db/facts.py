@@ -70,7 +70,8 @@ def _dataset(session: Session, name: str) -> DatasetFacts | None:
         spec=spec,
         ingest=JobDraft(kind="ingest", spec=job.spec, key=job.key),
         registered=True,
-        splits=row.result["splits"] if row.result else foretold_splits(spec),
+        # The foretold ones first: keys must be the same before and after a drawn dataset is ingested.
+        splits=foretold_splits(spec) or (row.result["splits"] if row.result else None),
     )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from transfusion_core.reporting import charts
 from transfusion_core.reporting.published import table_1
-from transfusion_core.reporting.statistics import EQUIVALENCE_MARGIN, summarise, tost
+from transfusion_core.reporting.statistics import EQUIVALENCE_MARGIN, UNIT, summarise, tost
 from transfusion_core.reporting.study import Arm, Cell, Study
 from transfusion_core.specs.report import ReportSection, Row
 from transfusion_core.specs.training import LabelMetrics
@@ -50,7 +50,7 @@ def _arm_rows(study: Study, arm: Arm, label: str) -> Iterator[Row]:
     for name in names:
         for metric in METRICS:
             values, reasons = _values(cells, name, metric)
-            found = summarise(values)
+            found = summarise(values, bounds=UNIT)
             known = table_1(arm.model, arm.init) if (name, metric, study.task) == (label, "auroc", "ordinal") else None
             yield Row(
                 **arm.words,

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from transfusion_core.reporting import charts
 from transfusion_core.reporting.published import figure_2
-from transfusion_core.reporting.statistics import summarise
+from transfusion_core.reporting.statistics import UNIT, summarise
 from transfusion_core.reporting.study import Pair, Study
 from transfusion_core.specs.comparison import PairResult
 from transfusion_core.specs.report import ReportSection, Row
@@ -94,7 +94,7 @@ def _refusal(pairs: list[Pair], measure: str) -> str:
 
 
 def _row(values: list[Measured], **words: Any) -> Row:
-    found = summarise([value.value for value in values])
+    found = summarise([value.value for value in values], bounds=UNIT)
     nulls = [value.null_iid for value in values if value.null_iid is not None]
     return Row(
         **words,

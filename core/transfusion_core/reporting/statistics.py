@@ -8,6 +8,8 @@ import numpy as np
 from scipy.special import stdtr, stdtrit
 
 CONFIDENCE = 0.95
+UNIT = (0.0, 1.0)
+"""Bounds of AUROC, AUPRC and every similarity."""
 EQUIVALENCE_MARGIN = 0.01
 """Two AUROCs are called comparable if their difference is shown to be smaller than this (TOST)."""
 
@@ -22,8 +24,11 @@ class Summary:
     interval: list[float] | None
 
 
-def summarise(values: Sequence[float]) -> Summary | None:
-    """Mean, sd and 95% t interval of at least one value; None for none."""
+def summarise(values: Sequence[float], *, bounds: tuple[float, float] | None = None) -> Summary | None:
+    """Mean, sd and 95% t interval of at least one value; None for none.
+
+    `bounds` are what the quantity cannot leave: the interval of a handful of AUROCs is cut there.
+    """
     if not values:
         return None
     numbers = np.asarray(values, dtype=np.float64)
@@ -32,7 +37,8 @@ def summarise(values: Sequence[float]) -> Summary | None:
         return Summary(mean, None, 1, None)
     sd = float(numbers.std(ddof=1))
     half = float(stdtrit(len(numbers) - 1, 0.5 + CONFIDENCE / 2)) * sd / math.sqrt(len(numbers))
-    return Summary(mean, sd, len(numbers), [mean - half, mean + half])
+    low, high = bounds or (-math.inf, math.inf)
+    return Summary(mean, sd, len(numbers), [max(low, mean - half), min(high, mean + half)])
 
 
 def tost(differences: Sequence[float], margin: float = EQUIVALENCE_MARGIN) -> float | None:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from transfusion_core.reporting.statistics import summarise, tost
+from transfusion_core.reporting.statistics import UNIT, summarise, tost
 
 
 def test_the_interval_is_that_of_the_t_distribution() -> None:
@@ -14,6 +14,12 @@ def test_the_interval_is_that_of_the_t_distribution() -> None:
     assert found is not None
     expected = stats.t.interval(0.95, 2, loc=0.8166666666, scale=stats.sem([0.81, 0.84, 0.80]))
     assert found.interval == pytest.approx(list(expected))
+
+
+def test_an_interval_stays_within_what_the_quantity_can_be() -> None:
+    found = summarise([0.7, 0.98], bounds=UNIT)
+    assert found is not None
+    assert found.interval == [0.0, 1.0]
 
 
 def test_one_value_has_no_spread_and_none_has_nothing() -> None:

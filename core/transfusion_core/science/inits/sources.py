@@ -5,7 +5,7 @@ a limited child process without network.
 """
 
 import pickle
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +57,7 @@ def map_keys(source: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor
     names = list(source)
     own = list(model.state_dict())
     cut = 0
-    while prefix := _shared_prefix((name[cut:] for name in names), own):
+    while prefix := _shared_prefix([name[cut:] for name in names], own):
         cut += len(prefix)
     return {name[cut:]: tensor for name, tensor in source.items()}
 
@@ -104,10 +104,10 @@ def _checked(origin: str, name: str, value: object) -> Tensor:
     return value.detach()
 
 
-def _shared_prefix(names: Iterable[str], own: list[str]) -> str | None:
-    theirs = list(names)
+def _shared_prefix(names: Sequence[str], own: Sequence[str]) -> str | None:
     for prefix in PREFIXES:
-        if all(name.startswith(prefix) for name in theirs) and not any(name.startswith(prefix) for name in own):
+        shared = bool(names) and all(name.startswith(prefix) for name in names)
+        if shared and not any(name.startswith(prefix) for name in own):
             return prefix
     return None
 

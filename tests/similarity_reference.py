@@ -57,9 +57,7 @@ def unbiased_hsic(x: Matrix, y: Matrix) -> float:
     np.fill_diagonal(k, 0)
     np.fill_diagonal(l_, 0)
     mixed = (k @ l_).sum()
-    return float(
-        (np.trace(k @ l_) + k.sum() * l_.sum() / ((n - 1) * (n - 2)) - 2 / (n - 2) * mixed) / (n * (n - 3))
-    )
+    return float((np.trace(k @ l_) + k.sum() * l_.sum() / ((n - 1) * (n - 2)) - 2 / (n - 2) * mixed) / (n * (n - 3)))
 
 
 def debiased_cka(x: Matrix, y: Matrix) -> float:
@@ -84,7 +82,5 @@ def r_squared(target: Matrix, source: Matrix) -> float:
 
 def noise_baseline(n: int, p: int, q: int, *, draws: int) -> float:
     generator = np.random.default_rng(0)
-    means = [
-        cca(generator.standard_normal((n, p)), generator.standard_normal((n, q))).mean() for _ in range(draws)
-    ]
+    means = [cca(generator.standard_normal((n, p)), generator.standard_normal((n, q))).mean() for _ in range(draws)]
     return float(np.mean(means))

@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from transfusion_api.problems import problem
 
-LOCAL_NAMES = frozenset({"127.0.0.1", "localhost", "[::1]"})
+LOCAL_NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -60,9 +60,15 @@ class Border:
 
 def _is_local(request: Request) -> bool:
     """From a loopback address and to a loopback name: a foreign page that rebinds its name to 127.0.0.1 is refused."""
-    host = urlsplit(f"//{request.headers.get('host', '')}")
-    name = f"[{host.hostname}]" if ":" in (host.hostname or "") else host.hostname
+    name = _host_name(request.headers.get("host", ""))
     return name in LOCAL_NAMES and request.client is not None and _is_loopback(request.client.host)
+
+
+def _host_name(host: str) -> str | None:
+    try:
+        return urlsplit(f"//{host}").hostname
+    except ValueError:  # brackets that are not closed
+        return None
 
 
 def _is_loopback(address: str) -> bool:
@@ -74,7 +80,7 @@ def _is_loopback(address: str) -> bool:
 
 def _same_origin(headers: Headers) -> bool:
     origin = headers.get("origin")
-    return origin is None or urlsplit(origin).netloc == headers.get("host")
+    return origin is None or origin.partition("://")[2] == headers.get("host")
 
 
 class _Headed:

@@ -1,10 +1,10 @@
 """Errors as RFC 9457 problem documents: all faults at once, a stable code, the request's id."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
-import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError, ResponseValidationError
 from fastapi.responses import JSONResponse, Response
@@ -14,6 +14,7 @@ from transfusion_core.errors import InvalidRequest, NotAuthenticated, Transfusio
 from transfusion_core.specs.base import Record
 from transfusion_core.specs.fault import Fault, pointer
 
+_log = logging.getLogger(__name__)
 MEDIA_TYPE = "application/problem+json"
 MAX_FAULTS = 200
 """More faults than this say nothing new."""
@@ -73,7 +74,8 @@ def of_error(request: Request, error: Exception) -> Response:
     if isinstance(error, NotAuthenticated):
         headers["WWW-Authenticate"] = "Bearer"
     if error.status >= 500:
-        structlog.get_logger().error("request failed", code=error.code, path=request.url.path, exc_info=error)
+        trace = None if isinstance(error, Unavailable) else error
+        _log.error("%s %s: %s", request.method, request.url.path, error.detail, exc_info=trace)
     return problem(request, error.status, error.code, error.detail, faults=error.faults, headers=headers)
 
 
@@ -94,7 +96,8 @@ def of_http(request: Request, error: Exception) -> Response:
 
 def of_bug(request: Request, error: Exception) -> Response:
     """Our own mistakes: the log has the trace, the answer only the request's id."""
-    structlog.get_logger().error("unhandled error", path=request.url.path, exc_info=error)
+    request_id = request.scope.get("transfusion.request_id")
+    _log.error("%s %s: request %s", request.method, request.url.path, request_id, exc_info=error)
     return problem(request, 500, "internal", "Something went wrong in the service; its log knows this request id.")
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from platforms import DATA, TINY, Platform, embedded
 
+from platforms import DATA, TINY, Platform, embedded
 from transfusion_client import Client
 
 pytestmark = [

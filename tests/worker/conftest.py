@@ -1,10 +1,10 @@
 from pathlib import Path
 
 import pytest
-from worker_bench import Bench
 
 from transfusion_core.db.engine import connect, migrate
 from transfusion_core.settings import Settings
+from worker_bench import Bench
 
 
 @pytest.fixture

@@ -5,12 +5,12 @@ import signal
 import time
 
 import pytest
-from worker_bench import is_running, until
 from sqlalchemy import text
 
 from transfusion_core.db import jobs
 from transfusion_core.queue import celery_app, ring
 from transfusion_worker import supervisor
+from worker_bench import is_running, until
 
 
 def test_a_job_is_done_and_what_it_said_is_kept(bench, working):

@@ -11,11 +11,12 @@ from celery.worker import state as state_of_process
 from transfusion_core.queue import TASK
 
 RESTART_SECONDS = 2.0
-STOP_SECONDS = 5.0
-"""A consumer in the middle of a call to a dead broker is left behind after this; it is a daemon thread."""
+STOP_SECONDS = 1.0
+"""Who stops the bell waits this long; a consumer in the middle of a call to its broker ends by itself a little later."""
 
-# Celery keeps the wish to stop once per process: one worker at a time may live in one.
 state: Any = state_of_process
+_the_listener = threading.Lock()
+"""Celery keeps the wish to stop once per process, so one bell at a time listens in one, and clears it at its end."""
 
 _log = logging.getLogger(__name__)
 
@@ -27,11 +28,11 @@ class Bell:
         self._app, self._queues, self._threads = app, list(queues), threads
         self._app.task(name=TASK, shared=False, ignore_result=True)(_task(look))
         self._stopping, self._ready = threading.Event(), threading.Event()
+        self._listening = False
         self._thread = threading.Thread(target=self._listen, name="bell", daemon=True)
 
     def start(self) -> None:
         """Listen, as soon as there is a broker."""
-        state.should_stop = None
         self._thread.start()
 
     def is_ready(self) -> bool:
@@ -41,18 +42,19 @@ class Bell:
     def stop(self) -> None:
         """Listen no more."""
         self._stopping.set()
-        state.should_stop = 0  # Celery's own way: its consumer looks at it between messages and between attempts
+        if self._listening:
+            state.should_stop = 0  # Celery's consumer looks at it between messages and between attempts to connect
         self._thread.join(STOP_SECONDS)
-        if not self._thread.is_alive():
-            state.should_stop = None
 
     def _listen(self) -> None:
-        while not self._stopping.is_set():
-            controller = self._controller()
-            controller.start()  # until the end, or an error that Celery itself gives up on, which it logs
-            if self._stopping.wait(RESTART_SECONDS):
-                return
-            _log.warning("the doorbell's consumer ended and is started again")
+        with _the_listener:
+            self._listening = True
+            while not self._stopping.is_set():
+                self._controller().start()  # until the end, or an error that Celery itself gives up on, which it logs
+                if not self._stopping.wait(RESTART_SECONDS):
+                    _log.warning("the doorbell's consumer ended and is started again")
+            self._listening = False
+            state.should_stop = None
 
     def _controller(self) -> Any:
         return self._app.WorkController(

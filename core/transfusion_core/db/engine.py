@@ -20,6 +20,8 @@ from transfusion_core.errors import InvalidRequest, Unavailable
 
 _BUSY_TIMEOUT_SECONDS = 30
 """How long a SQLite writer waits for another."""
+_POOL: dict[str, Any] = {"pool_size": 10, "max_overflow": 40, "pool_timeout": 10}
+"""Connections: kept, more at need, and how many seconds a caller waits for one."""
 _POSTGRES_OPTIONS = "-c lock_timeout=20s -c statement_timeout=60s -c idle_in_transaction_session_timeout=60s"
 _MIGRATION_LOCK = 7_233_801
 """PostgreSQL advisory lock: one migration at a time."""
@@ -39,7 +41,9 @@ def connect(url: str) -> Engine:
     if parsed.get_backend_name() == "sqlite":
         if parsed.database in (None, "", ":memory:"):
             raise ValueError(f"expected a SQLite file, sqlite:///FILE; got {url!r}")
-        engine = create_engine(parsed, json_serializer=serializer, connect_args={"timeout": _BUSY_TIMEOUT_SECONDS})
+        engine = create_engine(
+            parsed, json_serializer=serializer, **_POOL, connect_args={"timeout": _BUSY_TIMEOUT_SECONDS}
+        )
         event.listen(engine, "connect", _set_up_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return engine
@@ -47,10 +51,8 @@ def connect(url: str) -> Engine:
         parsed,
         json_serializer=serializer,
         pool_pre_ping=True,
-        pool_size=10,
-        max_overflow=30,
-        pool_timeout=10,
         pool_recycle=1800,
+        **_POOL,
         connect_args={"connect_timeout": 5, "options": _POSTGRES_OPTIONS},
     )
 

@@ -186,7 +186,7 @@ def queue_depth(engine: Engine) -> dict[str, int]:
     """Queued jobs by queue."""
     query = select(Job.queue, func.count()).where(Job.state == "queued").group_by(Job.queue)
     with unit_of_work(engine, write=False) as session:
-        return dict(map(tuple, session.execute(query)))
+        return {row[0]: row[1] for row in session.execute(query)}
 
 
 def counts_by_state_kind(engine: Engine) -> dict[tuple[str, str], int]:

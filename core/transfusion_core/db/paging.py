@@ -45,7 +45,7 @@ def cursor_after(last_id: str) -> str:
 
 def _last_id(cursor: str) -> str:
     try:
-        return base64.urlsafe_b64decode(cursor.encode() + b"=" * (-len(cursor) % 4)).decode("ascii")
-    except (binascii.Error, UnicodeError) as error:
+        return base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars="-_", validate=True).decode("ascii")
+    except (binascii.Error, ValueError) as error:
         fault = Fault(pointer="/cursor", message="expected a cursor from an earlier page", value=cursor[:200])
         raise InvalidRequest("This cursor is not one of ours.", faults=[fault]) from error

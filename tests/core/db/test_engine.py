@@ -1,16 +1,20 @@
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Engine, inspect, select, text
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.orm import Session
 
 from servers import free_port
 from transfusion_core.db.clock import clock
-from transfusion_core.db.engine import connect, migrate, migration_config, ping, unit_of_work
-from transfusion_core.db.tables import Table
+from transfusion_core.db.engine import connect, migrate, migration_config, ping, transact, unit_of_work
+from transfusion_core.db.tables import Table, Weights
 from transfusion_core.errors import InvalidRequest, Unavailable
 
 
@@ -92,3 +96,47 @@ def test_text_that_the_database_cannot_keep_is_an_invalid_request(engine: Engine
         pytest.skip("SQLite keeps NUL")
     with pytest.raises(InvalidRequest), unit_of_work(engine) as session:
         session.execute(text("SELECT :name"), {"name": name})
+
+
+def test_an_exhausted_pool_is_unavailable(tmp_path: Path):
+    engine = connect(f"sqlite:///{tmp_path}/a.db")
+    with pytest.raises(Unavailable, match="no connection"), unit_of_work(engine):
+        raise PoolTimeout("no connection is free")
+    engine.dispose()
+
+
+def insert_weights(session: Session, name: str) -> None:
+    session.add(Weights(name=name, object={}))
+    session.flush()
+
+
+def test_work_that_another_transaction_came_between_is_done_again(engine: Engine):
+    names = iter(["taken", "taken", "free"])
+    transact(engine, lambda session: insert_weights(session, "taken"))
+    transact(engine, lambda session: insert_weights(session, next(names)))
+    with unit_of_work(engine, write=False) as session:
+        assert session.scalars(select(Weights.name).order_by(Weights.name)).all() == ["free", "taken"]
+    with pytest.raises(IntegrityError):
+        transact(engine, lambda session: insert_weights(session, "taken"))
+
+
+@pytest.mark.parametrize("database", ["postgres"])
+def test_a_deadlock_is_resolved_by_doing_one_of_the_two_again(engine: Engine):
+    for name in "ab":
+        transact(engine, lambda session, name=name: insert_weights(session, name))
+    barrier, tries = Barrier(2), []
+
+    def lock_both(names: str) -> None:
+        def work(session: Session) -> None:
+            tries.append(names)
+            for name in names:
+                session.get(Weights, name, with_for_update=True, populate_existing=True)
+                if name == names[0] and len(tries) <= 2:
+                    barrier.wait(timeout=10)
+
+        transact(engine, work)
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lock_both, ["ab", "ba"]))
+    assert sorted(tries[:2]) == ["ab", "ba"]
+    assert len(tries) >= 3

@@ -340,3 +340,29 @@ def test_what_exists_is_what_was_neither_failed_nor_cancelled(engine, world, dra
     assert experiments.existing(engine, keys) == frozenset(keys)
     drain("ingest")
     assert experiments.existing(engine, keys) == {keys[-1]}
+
+
+def test_a_cancel_against_finishing_workers_leaves_nothing_undecided(engine, world, drain):
+    for _ in range(4):
+        experiment_id = make(engine, world, cache="off", seeds=2)
+        with ThreadPoolExecutor(3) as pool:
+            working = [pool.submit(drain), pool.submit(drain)]
+            try:
+                pool.submit(experiments.cancel, engine, experiment_id).result()
+            except Conflict:
+                assert experiments.get(engine, experiment_id).state == "succeeded"
+            for work in working:
+                work.result()
+        assert not {"waiting", "queued", "running"} & set(states(engine, experiment_id))
+        assert experiments.get(engine, experiment_id).state in ("cancelled", "succeeded")
+
+
+def test_overlapping_grids_at_once_share_what_they_have_in_common(engine, world):
+    grids = [world.expansion(seeds=seeds, inits=inits) for seeds in (1, 2, 3) for inits in (ARMS, ARMS[::-1])]
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(lambda grid: experiments.create(engine, grid, name="g"), grids))
+    keys = {draft.key for grid in grids for draft in grid.drafts}
+    assert count(engine, Job) == len(keys)
+
+
+ARMS = ["random", PRETRAINED]

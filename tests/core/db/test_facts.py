@@ -29,7 +29,7 @@ BODIES = JSON | st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(body=BODIES)
 def test_any_body_at_all_has_facts(engine: Engine, body: Any):
     assert "demo-chest@1" in facts_for(engine, body).dataset_names

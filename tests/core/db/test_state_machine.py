@@ -106,5 +106,5 @@ class Workers(RuleBasedStateMachine):
             assert any(state not in ENDED for state in needs[job_id])
 
 
-Workers.TestCase.settings = settings(max_examples=12, stateful_step_count=20, deadline=None)
+Workers.TestCase.settings = settings(max_examples=8, stateful_step_count=16, deadline=None)
 TestWorkers = Workers.TestCase

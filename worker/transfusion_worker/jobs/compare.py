@@ -81,7 +81,7 @@ def _measure(
         layers_a=layers_a,
         layers_b=layers_b,
         results=[PairResult.model_validate(asdict(result)) for result in found],
-        weights=_movement(sides),
+        weights=_movement(models[0], sides),
         filters=_filters(models[0], sides),
     )
 
@@ -124,11 +124,12 @@ def _same_network(sides: tuple[LoadedCheckpoint, LoadedCheckpoint]) -> bool:
     return shapes[0] == shapes[1]
 
 
-def _movement(sides: tuple[LoadedCheckpoint, LoadedCheckpoint]) -> list[WeightMovement]:
-    """From the weights of `a` to those of `b`; empty where they are not of one network."""
+def _movement(model: nn.Module, sides: tuple[LoadedCheckpoint, LoadedCheckpoint]) -> list[WeightMovement]:
+    """From the weights of `a` to those of `b`, input to output; empty where they are not of one network."""
     if not _same_network(sides):
         return []
-    moved = weight_movement(sides[0].weights, sides[1].weights)
+    before, after = ({name: side.weights[name] for name in model.state_dict()} for side in sides)
+    moved = weight_movement(before, after)
     return [
         WeightMovement(
             layer=_name(one.layer, one.tensor), relative_l2=one.relative_l2, cosine=one.cosine, reason=one.reason

@@ -17,9 +17,8 @@ from transfusion_core.science.models.build import (
     ("name", "size", "channels"),
     [
         ("cbr-tiny", 28, 1),
-        ("resnet18", 32, 1),
-        ("vit_tiny_patch16_224", 32, 3),
-        ("swin_tiny_patch4_window7_224", 64, 3),
+        ("test_resnet", 32, 1),
+        ("test_vit", 32, 3),
         ("mobilenetv2_100", 32, 3),
     ],
 )

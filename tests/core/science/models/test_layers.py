@@ -19,7 +19,7 @@ from transfusion_core.science.models.layers import (
 NETWORKS = [
     ("cbr-large-t", 32),
     ("resnet18", 32),
-    ("vit_tiny_patch16_224", 32),
+    ("test_vit", 32),
     ("swin_tiny_patch4_window7_224", 56),
     ("convnext_atto", 32),
     ("mobilenetv2_100", 32),

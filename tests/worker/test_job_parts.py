@@ -1,0 +1,199 @@
+"""What job functions refuse: locations that are not allowed, layers and checkpoints that do not exist."""
+
+import threading
+
+import boto3
+import pytest
+import torch
+
+from s3_server import KEY, SECRET, TOOL, s3_server
+from transfusion_core.errors import DataError, Unavailable
+from transfusion_core.settings import Settings
+from transfusion_core.specs.init import SourceRef
+from transfusion_core.specs.job import CheckpointRef, CompareJob
+from transfusion_core.store import open_store
+from transfusion_worker.assignment import Assignment, Need, open_settings
+from transfusion_worker.context import CurvePoint, JobContext
+from transfusion_worker.jobs import compare, train
+from transfusion_worker.jobs.checkpoints import About, keep, load
+from transfusion_worker.jobs.location import resolve
+from transfusion_worker.jobs.report import _job as job_for_report
+
+
+@pytest.fixture
+def make(tmp_path):
+    """A context on a folder store, and what it told."""
+    (tmp_path / "scratch").mkdir()
+
+    def make_one(*, needs=(), spec=None, **changes) -> JobContext:
+        settings = Settings(store_url=f"file://{tmp_path}/store", cache_dir=tmp_path / "cache", **changes)
+        assignment = Assignment(
+            job_id="1",
+            attempt=1,
+            kind="train",
+            spec=spec or {},
+            needs=list(needs),
+            settings=open_settings(settings),
+            scratch=str(tmp_path / "scratch"),
+            device="cpu",
+            threads=1,
+        )
+        told = []
+        context = JobContext(
+            assignment, settings=settings, store=open_store(settings), tell=told.append, stop=threading.Event()
+        )
+        context.told = told
+        return context
+
+    return make_one
+
+
+def test_a_file_of_this_machine_is_read_in_embedded_mode_alone(make, tmp_path):
+    (tmp_path / "some data.npz").touch()
+    location = f"file://{tmp_path}/some%20data.npz"
+    assert resolve(location, make(mode="embedded")) == tmp_path / "some data.npz"
+    with pytest.raises(DataError, match="embedded mode"):
+        resolve(location, make(mode="service"))
+    with pytest.raises(DataError, match="no such file"):
+        resolve("file:///nowhere/at/all", make(mode="embedded"))
+
+
+def test_an_upload_is_copied_from_the_store(make):
+    context = make()
+    context.store.put_bytes("uploads/7", b"zip")
+    assert resolve("upload:7", context).read_bytes() == b"zip"
+    with pytest.raises(DataError, match="no such upload"):
+        resolve("upload:8", make())
+
+
+def test_a_bucket_is_read_only_below_an_allowed_location(make):
+    for location in ("s3://data/a.npz", "s3://database/a.npz", "s3://data/public-not/a.npz"):
+        with pytest.raises(DataError, match="below an allowed one"):
+            resolve(location, make(allowed_locations=["s3://data/public"]))
+
+
+@pytest.fixture
+def credentials(monkeypatch):
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+
+
+def test_a_bucket_that_is_away_is_tried_again_later(make, credentials):
+    context = make(allowed_locations=["s3://data"], s3_endpoint_url="http://127.0.0.1:9")
+    with pytest.raises(Unavailable, match="does not answer"):
+        resolve("s3://data/a.npz", context)
+
+
+@pytest.mark.skipif(not TOOL.exists(), reason=f"no S3 server to start: {TOOL} is missing")
+def test_objects_and_folders_come_from_an_allowed_bucket(make, credentials, tmp_path):
+    with s3_server(tmp_path / "s3") as endpoint:
+        client = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1")
+        client.create_bucket(Bucket="data")
+        for key in ("set/a/1.png", "set/b/2.png", "set.npz"):
+            client.put_object(Bucket="data", Key=key, Body=key.encode())
+        context = make(allowed_locations=["s3://data/"], s3_endpoint_url=endpoint)
+        assert resolve("s3://data/set.npz", context).read_bytes() == b"set.npz"
+        folder = resolve("s3://data/set/", context)
+        assert sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*.png")) == ["a/1.png", "b/2.png"]
+        with pytest.raises(DataError, match="no such object"):
+            resolve("s3://data/nothing.npz", context)
+
+
+ABOUT = About(model="cbr-tiny", classes=2, image_size=32, step=0, dataset="d", mean=[0.5] * 3, std=[0.2] * 3)
+
+
+def run_need(checkpoint) -> Need:
+    result = {
+        "metrics": {},
+        "checkpoints": [checkpoint.model_dump()],
+        "series": [],
+        "weight_report": {"key": "k", "size_bytes": 1, "sha256": "0" * 64},
+        "manifest": {},
+        "steps": 1,
+        "images_per_second": 1.0,
+        "parameters": 1,
+    }
+    return Need(id="2", key="a" * 64, kind="train", state="succeeded", spec={}, result=result)
+
+
+def test_a_checkpoint_is_found_by_name_and_by_step_and_only_then(make):
+    weights = {"w": torch.ones(2, 2)}
+    need = run_need(keep(make(), weights, ABOUT, "final"))
+    context = make(needs=[need])
+    for name in ("final", "0"):
+        loaded = load(context, CheckpointRef(run="a" * 64, checkpoint=name))
+        assert loaded.about == ABOUT
+        assert torch.equal(loaded.weights["w"], weights["w"])
+    with pytest.raises(DataError, match="expected a checkpoint among final, got 'init'"):
+        load(context, CheckpointRef(run="a" * 64, checkpoint="init"))
+    with pytest.raises(DataError, match="expected a result of the job"):
+        load(make(), CheckpointRef(run="a" * 64, checkpoint="final"))
+
+
+def test_a_file_that_no_run_wrote_is_no_checkpoint():
+    with pytest.raises(DataError, match="written by a run"):
+        About.read({"model": '"cbr-tiny"'})
+    with pytest.raises(DataError, match="written by a run"):
+        About.read({"model": "not json"})
+
+
+def comparison(**changes) -> CompareJob:
+    ref = {"run": "a" * 64, "checkpoint": "final"}
+    base = {"a": ref, "b": ref, "dataset": "b" * 64, "image_size": 32, "layers": "stages", "pairs": "diagonal"}
+    more = {"measures": ["cka"], "images": None, "seed": 0, "positions_per_image": 4, "variance": 0.99}
+    return CompareJob.model_validate(base | more | changes)
+
+
+def test_a_layer_that_does_not_exist_is_named_with_the_nearest():
+    from transfusion_core.science.models.build import build_random
+
+    model = build_random("cbr-tiny", classes=2, image_size=32, seed=0)
+    with pytest.raises(DataError, match=r"no layer 'stage1\.konv'.*stage1\.conv"):
+        compare._layers(model, ABOUT, comparison(layers=["stage1.konv"]))
+    assert compare._layers(model, ABOUT, comparison(layers=["stage1.conv"])) == ["stage1.conv"]
+
+
+def test_pairs_are_all_or_one_to_one():
+    assert len(compare._pairs(["a", "b"], ["c", "d", "e"], comparison(pairs="all"))) == 6
+    with pytest.raises(DataError, match="got 2 and 3"):
+        compare._pairs(["a", "b"], ["c", "d", "e"], comparison())
+
+
+def test_weights_come_from_the_store_by_their_digest(make, tmp_path):
+    from hashlib import sha256
+
+    from safetensors.torch import save
+
+    data = save({"w": torch.ones(3)})
+    digest = sha256(data).hexdigest()
+    context = make()
+    context.store.put_bytes(f"weights/{digest}", data)
+    source = train._read_source(context, SourceRef(weights=digest), 32)
+    assert torch.equal(source.tensors["w"], torch.ones(3))
+    assert source.digest == digest
+    with pytest.raises(DataError, match="no weights with sha256"):
+        train._read_source(context, SourceRef(weights="0" * 64), 32)
+    with pytest.raises(DataError, match="got none of them"):
+        train._read_source(context, SourceRef(), 32)
+
+
+def test_progress_is_told_now_and_then_and_points_are_numbers(make):
+    context = make()
+    for step in range(1000):
+        context.progress("train", step=step, steps=1000)
+    context.progress("train", step=1000, steps=1000)
+    assert 2 <= len(context.told) < 100
+    context.points([CurvePoint(1, "loss", "train", float("inf"))])
+    assert context.told[-1]["points"][0]["value"] is None
+
+
+def test_a_report_is_told_of_jobs_that_did_not_succeed(make):
+    planned = {"kind": "train", "key": "k", "labels": {}}
+    failed = Need(id="3", key="k", kind="train", state="failed", spec={}, result={"old": 1}, reason="data")
+    assert job_for_report(make(), planned, failed) == planned | {
+        "id": "3",
+        "state": "failed",
+        "reason": "data",
+        "result": None,
+    }
+    assert job_for_report(make(), planned, None)["state"] == "cancelled"

@@ -1,0 +1,131 @@
+"""Every kind of job as the worker does it: one small experiment, from recipes to its report."""
+
+import json
+
+import pytest
+
+from transfusion_core.db import experiments, jobs
+from transfusion_core.db.engine import connect, migrate
+from transfusion_core.db.facts import facts_for
+from transfusion_core.settings import Settings
+from transfusion_core.specs.comparison import ComparisonResult
+from transfusion_core.specs.dataset import IngestResult, StoredObject
+from transfusion_core.specs.expand import expand
+from transfusion_core.specs.experiment import ExperimentSpec
+from transfusion_core.specs.init import WeightReport
+from transfusion_core.specs.report import Report
+from transfusion_core.specs.training import TrainResult
+from transfusion_core.store import open_store
+from transfusion_worker.worker import Worker
+from worker_bench import Bench, until
+
+BODY = {
+    "dataset": "demo-retina",
+    "models": ["cbr-tiny"],
+    "sources": {"natural": {"pretrain": {"dataset": "demo-natural", "training": {"steps": 2, "eval_every": 2}}}},
+    "inits": ["random", {"kind": "mean_var", "source": "natural"}],
+    "seeds": 1,
+    "train_sizes": [40],
+    "image_size": 24,
+    "training": {"steps": 4, "eval_every": 2, "batch_size": 8, "checkpoints": 1},
+    "similarity": {"measures": ["svcca", "cka"], "images": 30},
+}
+
+
+@pytest.fixture(scope="module")
+def studied(tmp_path_factory):
+    """An experiment, done by the real job functions."""
+    folder = tmp_path_factory.mktemp("studied")
+    settings = Settings(
+        mode="embedded",
+        database_url=f"sqlite:///{folder}/database.db",
+        broker_url="memory://localhost",
+        store_url=f"file://{folder}/store",
+        cache_dir=folder / "cache",
+        poll_seconds=0.05,
+        device="cpu",
+    )
+    engine = connect(settings.database_url)
+    migrate(engine)
+    spec = ExperimentSpec.model_validate({"name": "small", **BODY})
+    expansion = expand(spec, facts_for(engine, BODY))
+    created = experiments.create(engine, expansion, name="small")
+    worker = Worker(settings, ["cpu", "gpu"])
+    worker.start()
+    ended = ("succeeded", "failed", "cancelled")
+    until(lambda: all(job.state in ended for job, _ in experiments.jobs_of(engine, created.id)), seconds=200)
+    worker.stop()
+    yield Study(Bench(engine, settings, folder), [job for job, _ in experiments.jobs_of(engine, created.id)])
+    engine.dispose()
+
+
+class Study:
+    def __init__(self, bench: Bench, rows: list[jobs.JobRow]) -> None:
+        self.bench, self.rows = bench, rows
+        self.store = open_store(bench.settings)
+
+    def of_kind(self, kind: str) -> list[jobs.JobRow]:
+        return [row for row in self.rows if row.kind == kind]
+
+    def read(self, stored: dict) -> bytes:
+        return self.store.get_bytes(StoredObject.model_validate(stored))
+
+
+def test_every_job_succeeds(studied):
+    assert {row.error for row in studied.rows} == {None}
+    assert {row.state for row in studied.rows} == {"succeeded"}
+    assert [len(studied.of_kind(kind)) for kind in ("ingest", "train", "compare", "report")] == [2, 3, 3, 1]
+
+
+def test_an_ingest_leaves_a_pack(studied):
+    for row in studied.of_kind("ingest"):
+        found = IngestResult.model_validate(row.result)
+        assert sum(found.splits.values()) == found.images == 2000
+        assert studied.store.size(found.pack.key) == found.pack.size_bytes
+
+
+def test_a_run_leaves_checkpoints_curves_and_a_manifest(studied):
+    for row in studied.of_kind("train"):
+        result = TrainResult.model_validate(row.result)
+        assert [c.name for c in result.checkpoints][:: len(result.checkpoints) - 1] == ["init", "final"]
+        for checkpoint in result.checkpoints:
+            studied.read({"key": checkpoint.key, "size_bytes": checkpoint.bytes, "sha256": checkpoint.sha256})
+        told = {(p.name, p.split, p.step): p.value for p in jobs.points(studied.bench.engine, row.id)}
+        kept = {(s.name, s.split, x): y for s in result.series for x, y in zip(s.steps, s.values, strict=True)}
+        assert told == kept
+        assert result.manifest["environment"]["torch"]
+        assert result.manifest["seeds"] == {"seed": row.spec["seed"]}
+
+
+def test_a_run_that_starts_from_another_says_what_it_took(studied):
+    (run,) = [row for row in studied.of_kind("train") if row.spec["source"]]
+    (source,) = [row for row in studied.of_kind("train") if row.key == run.spec["source"]["run"]]
+    report = WeightReport.model_validate_json(studied.read(run.result["weight_report"]))
+    final = TrainResult.model_validate(source.result).checkpoints[-1]
+    assert report.source_digest == run.result["manifest"]["source_digest"] == final.sha256
+    assert run.result["manifest"]["weights"]["drawn"] > 0
+
+
+def test_a_comparison_lies_in_the_store_and_its_row_points_there(studied):
+    for row in studied.of_kind("compare"):
+        result = ComparisonResult.model_validate_json(studied.read(row.result["report"]))
+        assert result.probe_set.images == 30
+        assert result.probe_set.model_dump() == row.result["probe_set"]
+        assert len(result.results) == 2 * len(result.layers_a)
+        assert all(pair.value is not None for pair in result.results)
+        assert len(result.filters) > 1
+        assert result.weights[0].layer == "stage1.conv"
+
+
+def test_all_comparisons_use_the_same_probe_images(studied):
+    assert len({row.result["probe_set"]["digest"] for row in studied.of_kind("compare")}) == 1
+
+
+def test_the_report_is_whole(studied):
+    (row,) = studied.of_kind("report")
+    report = Report.model_validate(json.loads(studied.read(row.result["report"])))
+    assert row.result["digest"] == report.digest
+    assert list(report.sections)
+    # one seed has no pair of networks of one arm, which is said and leaves the answer incomplete or not
+    assert row.result["complete"] == all(section.complete for section in report.sections.values())
+    assert report.sections["performance"].complete

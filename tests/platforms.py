@@ -46,7 +46,7 @@ class Platform:
     def kill(self) -> None:
         """kill -9 of the whole service: it gets no chance to say goodbye."""
         self.process.kill()
-        self.process.wait()
+        stop(self.process)
 
 
 @contextmanager

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Any
 
 from specs_examples import experiment, facts
-
 from transfusion_core.specs.expand import Expansion, expand
 from transfusion_core.specs.experiment import ExperimentSpec
 

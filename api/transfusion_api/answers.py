@@ -5,6 +5,7 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 from fastapi import Path, Query
 from pydantic import Field
 
+from transfusion_core import __version__
 from transfusion_core.specs.base import Name, Record, Spec
 from transfusion_core.specs.dataset import Location
 from transfusion_core.specs.job import State
@@ -118,3 +119,5 @@ class Health(Record):
     """Whether a part of the service answers."""
 
     status: Literal["ok"] = "ok"
+    mode: Literal["embedded", "service"]
+    version: str = __version__

@@ -1,4 +1,4 @@
-"""`transfusion up`: the whole platform in one process on this machine. SQLite, a folder, and a real Celery worker inside.
+"""`transfusion up`: the platform in one process on this machine: SQLite, a folder, and a real Celery worker inside.
 
 The worker is found by its entry point: this package does not import it.
 """

@@ -29,7 +29,7 @@ def main() -> int:
         experiment = client.experiments.create(spec)
         experiment.wait(progress=True)
         report = experiment.report()
-        (FOLDER / "report.json").write_text(report.model_dump_json(indent=1, exclude_none=True))
+        (FOLDER / "report.json").write_text(report.model_dump_json(indent=1))
         (FOLDER / "report.html").write_text(client.experiments.report_html(experiment.id))
     print_report(report, console)
     console.print(f"{experiment.state} in {time.monotonic() - started:.0f} s: {experiment.counts}")

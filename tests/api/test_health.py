@@ -7,6 +7,7 @@ from fastapi.testclient import TestClient
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import text
 
+from transfusion_core import __version__
 from transfusion_core.settings import Settings
 
 
@@ -18,8 +19,9 @@ def samples(client: TestClient) -> dict[tuple[str, ...], float]:
 
 
 def test_a_fresh_service_lives_and_is_ready(client: TestClient) -> None:
-    assert client.get("/healthz").json() == {"status": "ok"}
-    assert client.get("/readyz").json() == {"status": "ok"}
+    alive = {"status": "ok", "mode": "embedded", "version": __version__}
+    assert client.get("/healthz").json() == alive
+    assert client.get("/readyz").json() == alive
 
 
 def test_numbers_are_those_of_the_database(

@@ -30,7 +30,7 @@ def first(platform: Platform) -> dict[str, Any]:
     with Client(platform.url) as client:
         experiment = client.experiments.create(TINY).wait(progress=False, timeout_seconds=240)
         assert experiment.state == "succeeded", experiment.counts
-        return experiment.report().model_dump(mode="json", exclude_none=True)
+        return experiment.report().model_dump(mode="json")
 
 
 def test_every_section_comes_out_whole(first: dict[str, Any]) -> None:

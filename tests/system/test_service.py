@@ -108,7 +108,7 @@ def test_a_killed_worker_is_replaced_and_every_run_is_done_once(service: Service
         until(lambda: training_child(client, made.id, first.pid), "a training", 120)
         children = job_children(first.pid)
         os.kill(first.pid, signal.SIGKILL)
-        first.wait()
+        stop(first)
         second = service.start_worker()
         try:
             ended = made.wait(timeout_seconds=240)

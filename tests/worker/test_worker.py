@@ -156,7 +156,7 @@ def test_a_child_that_says_nothing_for_long_is_a_crash_with_its_stacks_in_the_lo
 def test_the_doorbell_wakes_a_worker_that_polls_rarely(bench):
     worker = bench.worker(poll_seconds=1000)
     worker.start()
-    until(lambda: worker._bell.is_ready())
+    until(worker._bell.is_ready)
     app = celery_app(bench.settings.broker_url)
     started = time.monotonic()
     for _ in range(2):  # one after the other: the first look at start may have been late
@@ -170,7 +170,7 @@ def test_the_doorbell_wakes_a_worker_that_polls_rarely(bench):
 def test_one_ring_wakes_every_slot(bench):
     worker = bench.worker(poll_seconds=1000)
     worker.start()
-    until(lambda: worker._bell.is_ready())
+    until(worker._bell.is_ready)
     both = [bench.add_wait(), bench.add_wait()]
     ring(celery_app(bench.settings.broker_url), ["cpu"])
     bench.pid(1)

@@ -12,7 +12,7 @@ from transfusion_core.queue import TASK
 
 RESTART_SECONDS = 2.0
 STOP_SECONDS = 1.0
-"""Who stops the bell waits this long; a consumer in the middle of a call to its broker ends by itself a little later."""
+"""Who stops the bell waits this long; a consumer that waits for its broker ends by itself a little later."""
 
 state: Any = state_of_process
 _the_listener = threading.Lock()

@@ -22,9 +22,9 @@ PROBE_KEY = "ready"
 
 
 @router.get("/healthz")
-def get_health() -> Health:
+def get_health(service: Serving) -> Health:
     """The process answers."""
-    return Health()
+    return Health(mode=service.settings.mode)
 
 
 @router.get("/readyz", responses=documented())
@@ -35,7 +35,7 @@ def get_readiness(service: Serving) -> Health:
     waited = jobs.oldest_queued_seconds(service.engine) or 0.0
     if waited > STUCK_SECONDS and not _anything_runs(service):
         raise Unavailable(f"queue: a job has waited for {waited:.0f} s and none runs; is a worker running?")
-    return Health()
+    return Health(mode=service.settings.mode)
 
 
 def _anything_runs(service: Service) -> bool:

@@ -57,7 +57,7 @@ def _print(report: "Report", section: str | None, output: Output) -> None:
 def _write(client: "Client", experiment_id: str, report: "Report", folder: Path) -> Path:
     """The written HTML file."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "report.json").write_text(report.model_dump_json(indent=1, exclude_none=True), encoding="utf-8")
+    (folder / "report.json").write_text(report.model_dump_json(indent=1), encoding="utf-8")
     html = (folder / "report.html").resolve()
     html.write_text(client.experiments.report_html(experiment_id), encoding="utf-8")
     return html

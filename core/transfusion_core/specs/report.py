@@ -1,39 +1,45 @@
 """Reports: what an experiment answers. The schema is published at /v1/schemas/report."""
 
-from typing import Any
+from typing import Annotated, Any, TypeVar
+
+from pydantic import Field
 
 from transfusion_core.specs.base import Record
 
 SCHEMA_VERSION = 1
 
+T = TypeVar("T")
+Where = Annotated[T | None, Field(exclude_if=lambda value: value is None)]
+"""A key that is there where it applies."""
+
 
 class Row(Record):
-    """One number of a report, with everything needed to read it. Keys that do not apply are absent."""
+    """One number of a report, with all that it takes to read it. Keys that do not apply are absent; `value` never is."""
 
-    model: str | None = None
-    init: str | None = None
-    source: str | None = None
-    train_size: int | str | None = None
-    seed: int | None = None
-    label: str | None = None
-    metric: str | None = None
-    layer: str | None = None
-    layer_b: str | None = None
-    pair: str | None = None
-    measure: str | None = None
-    step: int | None = None
-    stage: int | None = None
+    model: Where[str] = None
+    init: Where[str] = None
+    source: Where[str] = None
+    train_size: Where[int | str] = None
+    seed: Where[int] = None
+    label: Where[str] = None
+    metric: Where[str] = None
+    layer: Where[str] = None
+    layer_b: Where[str] = None
+    pair: Where[str] = None
+    measure: Where[str] = None
+    step: Where[int] = None
+    stage: Where[int] = None
     value: float | None = None
-    sd: float | None = None
-    n: int | None = None
+    sd: Where[float] = None
+    n: Where[int] = None
     """How many values (seeds, pairs of networks) `value` is the mean of."""
-    interval: list[float] | None = None
-    null_iid: float | None = None
-    p_value: float | None = None
-    published: float | None = None
-    mark: str | None = None
+    interval: Where[list[float]] = None
+    null_iid: Where[float] = None
+    p_value: Where[float] = None
+    published: Where[float] = None
+    mark: Where[str] = None
     """How sure the published value is: p, t, d or u (science.md)."""
-    reason: str | None = None
+    reason: Where[str] = None
     """Why `value` is null."""
 
 

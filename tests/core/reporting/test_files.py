@@ -6,8 +6,8 @@ import subprocess
 import sys
 
 import pytest
-from studies import expansion, jobs
 
+from studies import expansion, jobs
 from transfusion_core.reporting.build import build
 from transfusion_core.reporting.html import draw, render
 from transfusion_core.reporting.long_table import to_csv

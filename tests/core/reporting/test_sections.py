@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from studies import expansion, jobs
 
+from studies import expansion, jobs
 from transfusion_core.reporting.build import SECTIONS, build
 from transfusion_core.specs.experiment import Section
 from transfusion_core.specs.report import Report, Row
@@ -100,7 +100,7 @@ def test_missing_cells_are_named_and_what_there_is_is_shown() -> None:
 
 
 def test_a_study_of_which_nothing_is_left_says_so_and_still_draws() -> None:
-    made = report(failed=lambda labels: bool(labels))
+    made = report(failed=bool)
     assert not any(section.complete for section in made.sections.values())
     assert all(row.reason for row in made.sections["performance"].table)
     assert {row.reason for row in made.sections["convergence"].table} == {

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from specs_examples import experiment, facts
 
+from specs_examples import experiment, facts
 from transfusion_core.specs.check import check
 from transfusion_core.specs.fault import Fault
 

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 from pydantic import ValidationError
-from specs_examples import experiment, facts
 
+from specs_examples import experiment, facts
 from transfusion_core.specs.check import check
 from transfusion_core.specs.comparison import ComparisonSpec
 from transfusion_core.specs.expand import Expansion, comparison_draft, expand, plan

@@ -27,6 +27,8 @@ from transfusion_worker.jobs.checkpoints import About, keep, load
 from transfusion_worker.jobs.dataset import LoadedDataset, load_dataset
 from transfusion_worker.jobs.environment import device_of, environment
 
+ZIP_MAGIC = b"PK"
+
 
 def run(context: JobContext) -> dict[str, Any]:
     """A TrainResult."""
@@ -122,13 +124,16 @@ def _read_source(context: JobContext, ref: SourceRef, image_size: int) -> _Sourc
 
 
 def _weights(context: JobContext, sha256: str) -> dict[str, Tensor]:
-    """A registered weight file: the service takes safetensors alone, so nothing in it can run."""
+    """A registered weight file. Which kind it is is told by its bytes: what torch saves is a zip archive."""
     key = f"weights/{sha256}"
     size_bytes = context.store.size(key)
     if size_bytes is None:
         raise DataError(f"there are no weights with sha256 {sha256} in the store")
-    path = context.scratch / "source.safetensors"
-    path.symlink_to(context.fetch(StoredObject(key=key, size_bytes=size_bytes, sha256=sha256)))
+    fetched = context.fetch(StoredObject(key=key, size_bytes=size_bytes, sha256=sha256))
+    with fetched.open("rb") as file:
+        suffix = ".pth" if file.read(len(ZIP_MAGIC)) == ZIP_MAGIC else ".safetensors"
+    path = (context.scratch / "source").with_suffix(suffix)
+    path.symlink_to(fetched)
     return load_weights(path)
 
 

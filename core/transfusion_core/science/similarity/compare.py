@@ -77,9 +77,7 @@ def compare(
     chunks: Sequence[Tensor] = torch.split(images, batch_size) if isinstance(images, Tensor) else images
     gathered = {pair: _Gathered() for pair in pairs}
     draw = partial(to_samples, positions_per_image=positions_per_image, seed=seed)
-    with _Reader(
-        model_a, model_b, pairs, channels_last_a=channels_last_a, channels_last_b=channels_last_b
-    ) as reader:
+    with _Reader(model_a, model_b, pairs, channels_last_a=channels_last_a, channels_last_b=channels_last_b) as reader:
         first_image = 0
         for done, chunk in enumerate(chunks, start=1):
             for batch in torch.split(chunk, batch_size):
@@ -133,9 +131,7 @@ class _Reader:
         for model, taps, channels_last in zip(self._models, self._taps, self._channels_last, strict=True):
             _run(model, batch)
             taken = taps.take()
-            outputs.append(
-                {name: channels_first(t) if name in channels_last else t for name, t in taken.items()}
-            )
+            outputs.append({name: channels_first(t) if name in channels_last else t for name, t in taken.items()})
         return outputs[0], outputs[-1]
 
 
@@ -168,9 +164,7 @@ class _Gathered:
         if self._moments is None:
             raise ValueError("there are no images to compare the layers on")
         try:
-            measured = (
-                Measured(None, self._broken) if self._broken else MEASURES[measure](self._moments, variance)
-            )
+            measured = Measured(None, self._broken) if self._broken else MEASURES[measure](self._moments, variance)
         except TooFewSamples as error:
             measured = Measured(None, str(error))
         return PairResult(

@@ -49,7 +49,5 @@ def sampling_warnings(n: int, p: int, q: int) -> list[str]:
         )
     forced = min(p, q, max(0, p + q - (n - 1)))
     if forced:
-        warnings.append(
-            f"at n = {n} at least {forced} of {min(p, q)} canonical correlations are 1 by arithmetic alone"
-        )
+        warnings.append(f"at n = {n} at least {forced} of {min(p, q)} canonical correlations are 1 by arithmetic alone")
     return warnings

@@ -51,9 +51,7 @@ class Moments:
         self.p, self.q, self.n = p, q, 0
         self.mean_x = torch.zeros(p, dtype=torch.float64, device=device)
         self.mean_y = torch.zeros(q, dtype=torch.float64, device=device)
-        nothing = Scatter.of(
-            self.mean_x[None, :], self.mean_y[None, :]
-        )  # one sample at the mean scatters nowhere
+        nothing = Scatter.of(self.mean_x[None, :], self.mean_y[None, :])  # one sample at the mean scatters nowhere
         self.sxx, self.sxy, self.syy = nothing.xx, nothing.xy, nothing.yy
         self.lengths = Lengths.of(self.mean_x[None, :], self.mean_y[None, :])
         self.resolution_x = self.resolution_y = torch.finfo(torch.float64).eps
@@ -67,9 +65,7 @@ class Moments:
         """
         x, y = _as_tensor(x), _as_tensor(y)
         self._check(x, y)
-        for rows_x, rows_y in zip(
-            torch.split(x, ROWS_AT_A_TIME), torch.split(y, ROWS_AT_A_TIME), strict=True
-        ):
+        for rows_x, rows_y in zip(torch.split(x, ROWS_AT_A_TIME), torch.split(y, ROWS_AT_A_TIME), strict=True):
             self._update_block(rows_x.to(self.mean_x), rows_y.to(self.mean_y))
         self.resolution_x = max(self.resolution_x, _resolution(x))
         self.resolution_y = max(self.resolution_y, _resolution(y))
@@ -77,9 +73,7 @@ class Moments:
     def merge(self, other: "Moments") -> Self:
         """Add the samples of `other`, left as it was, and return self; ValueError on other p or q."""
         if (self.p, self.q) != (other.p, other.q):
-            raise ValueError(
-                f"cannot merge moments of ({other.p}, {other.q}) into ({self.p}, {self.q}) neurons"
-            )
+            raise ValueError(f"cannot merge moments of ({other.p}, {other.q}) into ({self.p}, {self.q}) neurons")
         theirs = other.to(self.mean_x.device)
         # An empty accumulator has no mean to be near to: taking over theirs avoids a shift by the whole mean.
         if self.n == 0:
@@ -104,9 +98,7 @@ class Moments:
         moments = cls(len(tensors["mean_x"]), len(tensors["mean_y"]), device=tensors["mean_x"].device)
         for name in ("mean_x", "mean_y", "sxx", "sxy", "syy"):
             setattr(moments, name, tensors[name].clone())
-        moments.lengths = Lengths(
-            **{name: tensors[f"lengths.{name}"].clone() for name in vars(moments.lengths)}
-        )
+        moments.lengths = Lengths(**{name: tensors[f"lengths.{name}"].clone() for name in vars(moments.lengths)})
         moments.n = int(tensors["n"])
         moments.resolution_x, moments.resolution_y = tensors["resolution"].tolist()
         return moments

@@ -22,9 +22,7 @@ def channels_first(activations: Tensor) -> Tensor:
     return activations.permute(0, 3, 1, 2)
 
 
-def to_samples(
-    a: Tensor, b: Tensor, *, positions_per_image: int, seed: int, first_image: int = 0
-) -> SamplePair:
+def to_samples(a: Tensor, b: Tensor, *, positions_per_image: int, seed: int, first_image: int = 0) -> SamplePair:
     """Make sample matrices of two activations of the same n images, whose first is image `first_image` of
     the set.
 

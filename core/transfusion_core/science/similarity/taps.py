@@ -78,7 +78,5 @@ def _find(model: nn.Module, layer: str) -> nn.Module:
     modules: dict[str, nn.Module] = dict(model.named_modules(remove_duplicate=False))
     if layer not in modules:
         near = get_close_matches(layer, list(modules), n=3)
-        raise UnknownLayer(
-            f"{type(model).__name__} has no layer {layer!r}; near to it: {', '.join(near) or 'nothing'}"
-        )
+        raise UnknownLayer(f"{type(model).__name__} has no layer {layer!r}; near to it: {', '.join(near) or 'nothing'}")
     return modules[layer]

@@ -1,4 +1,4 @@
-"""Every environment variable once, typed, with its unit. Prefix TRANSFUSION_; S3 credentials are AWS's own variables."""
+"""Every environment variable once, typed, with its unit. Prefix TRANSFUSION_; S3 credentials are those of AWS."""
 
 from pathlib import Path
 from typing import Literal

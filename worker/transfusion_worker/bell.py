@@ -49,6 +49,7 @@ class Bell:
     def _listen(self) -> None:
         with _the_listener:
             self._listening = True
+            self._app.set_default()  # Celery's pool threads look for the task in the process's default app
             while not self._stopping.is_set():
                 self._controller().start()  # until the end, or an error that Celery itself gives up on, which it logs
                 if not self._stopping.wait(RESTART_SECONDS):

@@ -14,7 +14,7 @@ Where = Annotated[T | None, Field(exclude_if=lambda value: value is None)]
 
 
 class Row(Record):
-    """One number of a report, with all that it takes to read it. Keys that do not apply are absent; `value` never is."""
+    """One number of a report, with what it takes to read it. Keys that do not apply are absent; `value` never is."""
 
     model: Where[str] = None
     init: Where[str] = None

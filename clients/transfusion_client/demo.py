@@ -16,13 +16,14 @@ from transfusion_client import Client
 from transfusion_client.tables import print_report
 
 FOLDER = Path("demo")
+PRINTED_WIDTH = 130
 STOP_TIMEOUT_SECONDS = 30.0
 
 
 def main() -> int:
     """Run the demo; the last line printed is the report's path. 0 if every job succeeded."""
     started = time.monotonic()
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else PRINTED_WIDTH)
     shutil.rmtree(FOLDER / "data", ignore_errors=True)
     with platform(FOLDER / "data") as url, Client(url) as client:
         spec = {**client.presets.get("quick"), "dataset": "demo-retina"}
@@ -32,7 +33,7 @@ def main() -> int:
         (FOLDER / "report.json").write_text(report.model_dump_json(indent=1))
         (FOLDER / "report.html").write_text(client.experiments.report_html(experiment.id))
     print_report(report, console)
-    console.print(f"{experiment.state} in {time.monotonic() - started:.0f} s: {experiment.counts}")
+    print(f"{experiment.state} in {time.monotonic() - started:.0f} s: {experiment.counts}")
     print(f"report: {(FOLDER / 'report.html').resolve()}")
     return 0 if experiment.state == "succeeded" else 1
 

@@ -90,7 +90,15 @@ def _claimed(session: Session, job_id: str) -> ClaimedJob:
         crashes=job.crashes,
         queue=job.queue,
         needs=[
-            NeededJob(id=need.id, key=need.key, kind=need.kind, state=need.state, spec=need.spec, result=need.result)
+            NeededJob(
+                id=need.id,
+                key=need.key,
+                kind=need.kind,
+                state=need.state,
+                reason=need.reason,
+                spec=need.spec,
+                result=need.result,
+            )
             for need in needs
         ],
     )

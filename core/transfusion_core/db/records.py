@@ -48,6 +48,7 @@ class NeededJob:
     key: str
     kind: str
     state: str
+    reason: str | None
     spec: dict[str, Any]
     result: dict[str, Any] | None
 

@@ -1,5 +1,6 @@
 """Figure 5: test AUROC against step, and the steps that each arm takes to a threshold."""
 
+import math
 from collections.abc import Iterator
 
 from transfusion_core.reporting import charts
@@ -59,7 +60,7 @@ def _steps_rows(study: Study, arm: Arm) -> Iterator[Row]:
         return
     steps = [(cell.seed, steps_to(cell, level)) for cell in cells]
     reached = [float(step) for _, step in steps if step is not None]
-    found = summarise(reached) if len(reached) == len(cells) else None
+    found = summarise(reached, bounds=(0, math.inf)) if len(reached) == len(cells) else None
     yield Row(
         **arm.words,
         **metric,

@@ -25,7 +25,6 @@ from transfusion_core.settings import Settings
 from transfusion_core.specs.job import QUEUES
 
 READY_TIMEOUT_SECONDS = 60.0
-STOP_TIMEOUT_SECONDS = 10.0
 
 
 class EmbeddedWorker(Protocol):

@@ -24,7 +24,7 @@ class Settings(BaseSettings):
     """`file:///dir` or `s3://bucket/prefix`."""
     s3_endpoint_url: str | None = None
     s3_public_endpoint_url: str | None = None
-    """Where presigned links point, if the service's own endpoint cannot be reached from outside."""
+    """Where presigned links point. Without it, bytes of a store with an endpoint of its own go through the API."""
     s3_region: str = "us-east-1"
     admin_key: SecretStr | None = None
     """Admin API key; one is made at the first start unless given."""

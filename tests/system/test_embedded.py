@@ -88,6 +88,24 @@ def test_two_checkpoints_are_compared_on_request(platform: Platform, first: dict
         assert all(0 <= result.value <= 1 for result in found.results if result.value is not None)
 
 
+def test_training_from_random_learns_to_grade_the_demo_retinas(platform: Platform) -> None:
+    spec = {
+        "name": "learns",
+        "dataset": "demo-retina",
+        "models": ["cbr-tiny"],
+        "seeds": 1,
+        "training": {"steps": 40, "eval_every": 40, "checkpoints": 0},
+        "sections": ["performance"],
+    }
+    with Client(platform.url) as client:
+        experiment = client.experiments.create(spec).wait(progress=False, timeout_seconds=240)
+        rows = experiment.report().sections["performance"].table
+    assert experiment.spec["image_size"] == 64
+    (auroc,) = [row.value for row in rows if (row.label, row.metric) == (">=2", "auroc")]
+    assert auroc is not None
+    assert auroc > 0.9
+
+
 def test_a_bad_spec_is_refused_whole_and_nothing_is_created(platform: Platform) -> None:
     with Client(platform.url) as client:
         before = [experiment.id for experiment in client.experiments.list()]

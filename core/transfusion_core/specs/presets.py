@@ -19,11 +19,11 @@ PRESETS: dict[str, dict[str, Any]] = {
     "quick": {
         "name": "quick",
         "models": ["cbr-tiny", "cbr-small", "resnet18"],
-        "sources": {"natural": {"pretrain": {"dataset": "demo-natural", "training": {"steps": 30, "eval_every": 30}}}},
+        "sources": {"natural": {"pretrain": {"dataset": "demo-natural", "training": {"steps": 20, "eval_every": 20}}}},
         "inits": _on_natural(_ALL_INITS),
         "seeds": 2,
         "image_size": 36,  # the smallest at which ResNet's last stage has more than one position
-        "training": {"steps": 20, "eval_every": 10, "checkpoints": 1},
+        "training": {"steps": 16, "eval_every": 8, "checkpoints": 1},
         "similarity": {"measures": ["cca", "svcca", "cka"], "images": 256},
     },
     "transfusion-table-1": {

@@ -25,6 +25,7 @@ def _open_s3(settings: Settings, *, bucket: str, prefix: str) -> Store:
     from transfusion_core.store.s3 import S3Store, s3_client  # boto3 takes a third of a second to import
 
     client = s3_client(settings.s3_endpoint_url, region=settings.s3_region)
-    public = settings.s3_public_endpoint_url
-    links = s3_client(public, region=settings.s3_region) if public else None
+    public, is_aws = settings.s3_public_endpoint_url, settings.s3_endpoint_url is None
+    # An endpoint of our own may be for us alone: links are given out only where users are known to reach it.
+    links = s3_client(public, region=settings.s3_region) if public else client if is_aws else None
     return S3Store(client, bucket=bucket, prefix=prefix, links=links)

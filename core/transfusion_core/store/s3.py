@@ -48,7 +48,7 @@ class S3Store:
     """Objects of one bucket below a prefix. Links are signed by `links`, a client for the address that users reach."""
 
     def __init__(self, client: Any, *, bucket: str, prefix: str = "", links: Any = None) -> None:
-        self._client, self._links = client, links or client
+        self._client, self._links = client, links
         self._bucket, self._prefix = bucket, f"{prefix.strip('/')}/" if prefix.strip("/") else ""
         self._bucket_is_there = False
 
@@ -116,6 +116,8 @@ class S3Store:
 
     def presign_get(self, key: str, *, seconds: int, filename: str) -> str | None:
         """See Store."""
+        if self._links is None:
+            return None
         name = re.sub(r"[^A-Za-z0-9._-]", "_", filename)
         params = {
             "Bucket": self._bucket,
@@ -126,6 +128,8 @@ class S3Store:
 
     def presign_put(self, key: str, *, seconds: int, size_bytes: int) -> str | None:
         """See Store. The size is signed: the server refuses a body of another one."""
+        if self._links is None:
+            return None
         params = {"Bucket": self._bucket, "Key": self._name(key), "ContentLength": size_bytes}
         self._make_bucket()
         return str(self._links.generate_presigned_url("put_object", Params=params, ExpiresIn=seconds))

@@ -71,10 +71,15 @@ def test_a_server_that_is_away_does_not_answer(credentials, monkeypatch, tmp_pat
         lambda: store.size("a"),
         lambda: list(store.list("")),
         lambda: store.delete("a"),
-        lambda: store.presign_put("a", seconds=1, size_bytes=1),
     ):
         with pytest.raises(Unavailable, match="does not answer"):
             act()
+
+
+def test_no_links_are_given_out_to_an_endpoint_that_users_may_not_reach(credentials):
+    store = open_store(Settings(store_url="s3://bucket", s3_endpoint_url="http://127.0.0.1:9"))
+    assert store.presign_get("a", seconds=1, filename="a") is None
+    assert store.presign_put("a", seconds=1, size_bytes=1) is None
 
 
 def test_wrong_credentials_are_refused(s3_settings, monkeypatch):

@@ -25,7 +25,7 @@ check: setup ## Formatting, lint, types, import contracts, OpenAPI and migration
 	$(BIN)/mypy core/transfusion_core api/transfusion_api worker/transfusion_worker clients/transfusion_client
 	$(BIN)/lint-imports
 	$(BIN)/python -m transfusion_api.openapi --check
-	$(BIN)/python -m pytest tests/core/db/test_migrations.py
+	$(BIN)/python -m pytest tests/core/db/test_engine.py -k migrations
 
 test: setup ## Run the whole suite
 	bash .ci/servers

@@ -48,7 +48,7 @@ def connect(url: str) -> Engine:
         event.listen(engine, "begin", _begin_sqlite)
         return engine
     return create_engine(
-        parsed,
+        parsed.update_query_dict({"client_encoding": "utf8"}),  # a server of another one would answer in bytes
         json_serializer=serializer,
         pool_pre_ping=True,
         pool_recycle=1800,

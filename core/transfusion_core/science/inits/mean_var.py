@@ -14,7 +14,7 @@ from transfusion_core.science.inits.matching import Match, match
 from transfusion_core.science.inits.pretrained import copied
 from transfusion_core.science.inits.random import as_built
 from transfusion_core.science.models.build import in_modules
-from transfusion_core.science.models.seeds import generator
+from transfusion_core.science.seeds import generator
 from transfusion_core.specs.init import InitSpec, TensorReport
 
 RESET_VALUES = {"weight": 1.0, "bias": 0.0, "running_mean": 0.0, "running_var": 1.0, "num_batches_tracked": 0.0}

@@ -9,7 +9,7 @@ from torch import nn
 
 from transfusion_core.errors import DataError
 from transfusion_core.science.models.cbr import CBR, Cbr
-from transfusion_core.science.models.seeds import derived_seed
+from transfusion_core.science.seeds import derive
 from transfusion_core.specs.model import catalogue
 
 
@@ -42,7 +42,7 @@ def build_random(name: str, *, classes: int, channels: int = 3, image_size: int,
     Two calls with the same arguments give equal weights.
     """
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(derived_seed(seed, "init"))
+        torch.default_generator.manual_seed(derive(seed, "init"))
         return build(name, classes=classes, channels=channels, image_size=image_size)
 
 

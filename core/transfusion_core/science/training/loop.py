@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from transfusion_core.errors import Diverged, JobCancelled
+from transfusion_core.science.seeds import seed_dropout
 from transfusion_core.science.training.batches import TrainingData, check_data, flip, normalise, to_device
 from transfusion_core.science.training.curves import Curves, TrainLoss
 from transfusion_core.science.training.evaluation import check_logits, evaluate
@@ -22,7 +23,6 @@ from transfusion_core.science.training.losses import loss
 from transfusion_core.science.training.memory import memory_errors
 from transfusion_core.science.training.optimizers import build_optimizer
 from transfusion_core.science.training.schedule import checkpoint_name, checkpoint_steps, evaluation_steps
-from transfusion_core.science.training.seeds import seed_dropout
 from transfusion_core.specs.dataset import Split, Task
 from transfusion_core.specs.training import Metrics, Series, TrainingSpec
 

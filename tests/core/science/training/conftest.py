@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from transfusion_core.science.seeds import generator
 from transfusion_core.science.training.batches import Sampling, TrainingData
-from transfusion_core.science.training.seeds import generator
 
 
 def _batch_indices(step: int, *, n: int, batch_size: int, seed: int) -> Tensor:

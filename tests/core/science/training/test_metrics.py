@@ -2,8 +2,8 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
+from transfusion_core.science.seeds import generator
 from transfusion_core.science.training.metrics import evaluate_scores, log_odds
-from transfusion_core.science.training.seeds import generator
 
 NAN = float("nan")
 

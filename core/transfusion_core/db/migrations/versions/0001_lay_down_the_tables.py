@@ -10,6 +10,53 @@ down_revision = None
 
 
 def upgrade() -> None:
+    _api_keys()
+    _events()
+    _experiments()
+    _idempotent_answers()
+    _jobs()
+    _uploads()
+    _weights()
+    _comparisons()
+    _datasets()
+    _experiment_jobs()
+    _log_lines()
+    _needs()
+    _points()
+
+
+def downgrade() -> None:
+    op.drop_table("points")
+    op.drop_index(op.f("ix_needs_need_id"), table_name="needs")
+    op.drop_table("needs")
+    op.drop_index(op.f("ix_log_lines_job_id"), table_name="log_lines")
+    op.drop_table("log_lines")
+    op.drop_index(op.f("ix_experiment_jobs_job_id"), table_name="experiment_jobs")
+    op.drop_table("experiment_jobs")
+    op.drop_index(op.f("ix_datasets_job_id"), table_name="datasets")
+    op.drop_table("datasets")
+    op.drop_table("comparisons")
+    op.drop_table("weights")
+    op.drop_table("uploads")
+    op.drop_index(
+        "uq_jobs_shared_key", table_name="jobs", sqlite_where=sa.text("shared"), postgresql_where=sa.text("shared")
+    )
+    op.drop_index("ix_jobs_queued", table_name="jobs")
+    op.drop_index("ix_jobs_state_kind", table_name="jobs")
+    op.drop_index("ix_jobs_kind_id", table_name="jobs")
+    op.drop_index("ix_jobs_key", table_name="jobs")
+    op.drop_table("jobs")
+    op.drop_table("idempotent_answers")
+    op.drop_index(op.f("ix_experiments_name"), table_name="experiments")
+    op.drop_index(op.f("ix_experiments_dataset"), table_name="experiments")
+    op.drop_table("experiments")
+    op.drop_index(op.f("ix_events_job_id"), table_name="events")
+    op.drop_index(op.f("ix_events_experiment_id"), table_name="events")
+    op.drop_table("events")
+    op.drop_table("api_keys")
+
+
+def _api_keys() -> None:
     op.create_table(
         "api_keys",
         sa.Column("id", sa.String(length=26), nullable=False),
@@ -21,6 +68,9 @@ def upgrade() -> None:
         sa.Column("revoked_at", UtcDateTime(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_api_keys")),
     )
+
+
+def _events() -> None:
     op.create_table(
         "events",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
@@ -34,6 +84,9 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_events_experiment_id"), "events", ["experiment_id"], unique=False)
     op.create_index(op.f("ix_events_job_id"), "events", ["job_id"], unique=False)
+
+
+def _experiments() -> None:
     op.create_table(
         "experiments",
         sa.Column("id", sa.String(length=26), nullable=False),
@@ -48,6 +101,9 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_experiments_dataset"), "experiments", ["dataset"], unique=False)
     op.create_index(op.f("ix_experiments_name"), "experiments", ["name"], unique=False)
+
+
+def _idempotent_answers() -> None:
     op.create_table(
         "idempotent_answers",
         sa.Column("key", sa.String(length=255), nullable=False),
@@ -57,6 +113,9 @@ def upgrade() -> None:
         sa.Column("created_at", UtcDateTime(), nullable=False),
         sa.PrimaryKeyConstraint("key", "route", name=op.f("pk_idempotent_answers")),
     )
+
+
+def _jobs() -> None:
     op.create_table(
         "jobs",
         sa.Column("id", sa.String(length=26), nullable=False),
@@ -103,6 +162,9 @@ def upgrade() -> None:
         sqlite_where=sa.text("shared"),
         postgresql_where=sa.text("shared"),
     )
+
+
+def _uploads() -> None:
     op.create_table(
         "uploads",
         sa.Column("id", sa.String(length=26), nullable=False),
@@ -114,6 +176,9 @@ def upgrade() -> None:
         sa.Column("created_at", UtcDateTime(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_uploads")),
     )
+
+
+def _weights() -> None:
     op.create_table(
         "weights",
         sa.Column("name", sa.String(length=128), nullable=False),
@@ -121,6 +186,9 @@ def upgrade() -> None:
         sa.Column("created_at", UtcDateTime(), nullable=False),
         sa.PrimaryKeyConstraint("name", name=op.f("pk_weights")),
     )
+
+
+def _comparisons() -> None:
     op.create_table(
         "comparisons",
         sa.Column("id", sa.String(length=26), nullable=False),
@@ -130,6 +198,9 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["id"], ["jobs.id"], name=op.f("fk_comparisons_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_comparisons")),
     )
+
+
+def _datasets() -> None:
     op.create_table(
         "datasets",
         sa.Column("id", sa.String(length=26), nullable=False),
@@ -144,6 +215,9 @@ def upgrade() -> None:
         sa.UniqueConstraint("name", "version", name=op.f("uq_datasets_name_version")),
     )
     op.create_index(op.f("ix_datasets_job_id"), "datasets", ["job_id"], unique=False)
+
+
+def _experiment_jobs() -> None:
     op.create_table(
         "experiment_jobs",
         sa.Column("experiment_id", sa.String(length=26), nullable=False),
@@ -157,6 +231,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("experiment_id", "job_id", name=op.f("pk_experiment_jobs")),
     )
     op.create_index(op.f("ix_experiment_jobs_job_id"), "experiment_jobs", ["job_id"], unique=False)
+
+
+def _log_lines() -> None:
     op.create_table(
         "log_lines",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
@@ -168,6 +245,9 @@ def upgrade() -> None:
         sqlite_autoincrement=True,
     )
     op.create_index(op.f("ix_log_lines_job_id"), "log_lines", ["job_id"], unique=False)
+
+
+def _needs() -> None:
     op.create_table(
         "needs",
         sa.Column("job_id", sa.String(length=26), nullable=False),
@@ -177,6 +257,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("job_id", "need_id", name=op.f("pk_needs")),
     )
     op.create_index(op.f("ix_needs_need_id"), "needs", ["need_id"], unique=False)
+
+
+def _points() -> None:
     op.create_table(
         "points",
         sa.Column("job_id", sa.String(length=26), nullable=False),
@@ -188,34 +271,3 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], name=op.f("fk_points_job_id"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("job_id", "attempt", "name", "split", "step", name=op.f("pk_points")),
     )
-
-
-def downgrade() -> None:
-    op.drop_table("points")
-    op.drop_index(op.f("ix_needs_need_id"), table_name="needs")
-    op.drop_table("needs")
-    op.drop_index(op.f("ix_log_lines_job_id"), table_name="log_lines")
-    op.drop_table("log_lines")
-    op.drop_index(op.f("ix_experiment_jobs_job_id"), table_name="experiment_jobs")
-    op.drop_table("experiment_jobs")
-    op.drop_index(op.f("ix_datasets_job_id"), table_name="datasets")
-    op.drop_table("datasets")
-    op.drop_table("comparisons")
-    op.drop_table("weights")
-    op.drop_table("uploads")
-    op.drop_index(
-        "uq_jobs_shared_key", table_name="jobs", sqlite_where=sa.text("shared"), postgresql_where=sa.text("shared")
-    )
-    op.drop_index("ix_jobs_queued", table_name="jobs")
-    op.drop_index("ix_jobs_state_kind", table_name="jobs")
-    op.drop_index("ix_jobs_kind_id", table_name="jobs")
-    op.drop_index("ix_jobs_key", table_name="jobs")
-    op.drop_table("jobs")
-    op.drop_table("idempotent_answers")
-    op.drop_index(op.f("ix_experiments_name"), table_name="experiments")
-    op.drop_index(op.f("ix_experiments_dataset"), table_name="experiments")
-    op.drop_table("experiments")
-    op.drop_index(op.f("ix_events_job_id"), table_name="events")
-    op.drop_index(op.f("ix_events_experiment_id"), table_name="events")
-    op.drop_table("events")
-    op.drop_table("api_keys")

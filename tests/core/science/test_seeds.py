@@ -1,6 +1,6 @@
 import torch
 
-from transfusion_core.science.training.seeds import derive, generator, seed_dropout
+from transfusion_core.science.seeds import derive, generator, seed_dropout
 
 
 def test_a_derived_seed_is_the_recorded_one_for_ever() -> None:

@@ -1,14 +1,17 @@
 """Whole platforms in real processes, for the system and fault tests. Each ends what it started, by process id."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 from transfusion_client import Client
@@ -135,3 +138,36 @@ def _command(pid: int) -> str:
         return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
     except OSError:
         return ""
+
+
+def report_by_curl(platform: Platform, spec: dict[str, Any]) -> dict[str, Any]:
+    """The report of a spec by plain HTTP requests, as curl would make them: post, look until it is there, fetch."""
+    made = _request(f"{platform.url}/v1/experiments", spec)
+    address = f"{platform.url}/v1/experiments/{made['id']}"
+    until(lambda: _request(address)["state"] == "succeeded", "the experiment", 240)
+    return _request(f"{address}/report")
+
+
+def _request(url: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        found: dict[str, Any] = json.load(answer)
+        return found
+
+
+def report_by_cli(platform: Platform, spec: dict[str, Any]) -> dict[str, Any]:
+    """The report of a spec by the command line: submit and wait, then write the report into a folder."""
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "spec.json"
+        file.write_text(json.dumps(spec))
+        _cli(platform, "submit", str(file), "--wait")
+        newest = json.loads(_cli(platform, "experiments", "-o", "json"))[0]
+        _cli(platform, "report", newest["id"], "--to", folder)
+        found: dict[str, Any] = json.loads((Path(folder) / "report.json").read_text())
+        return found
+
+
+def _cli(platform: Platform, *arguments: str) -> str:
+    command = [str(TRANSFUSION), *arguments, "--url", platform.url]
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=300).stdout

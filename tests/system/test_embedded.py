@@ -1,16 +1,13 @@
 """The whole platform in one process: from a spec to the report by curl, client and command line."""
 
-import json
-import subprocess
 import tempfile
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from platforms import TINY, TRANSFUSION, Platform, embedded
+from platforms import TINY, Platform, embedded, report_by_cli, report_by_curl
 from transfusion_client import Client
 from transfusion_core.errors import InvalidRequest
 
@@ -42,15 +39,7 @@ def test_every_section_comes_out_whole(first: dict[str, Any]) -> None:
 
 
 def test_curl_client_and_command_line_give_the_same_report(platform: Platform, first: dict[str, Any]) -> None:
-    created = _curl(f"{platform.url}/v1/experiments", TINY)
-    by_curl = _curl(f"{platform.url}/v1/experiments/{created['id']}/report")
-    with tempfile.TemporaryDirectory() as folder:
-        spec = Path(folder) / "spec.json"
-        spec.write_text(json.dumps(TINY))
-        _cli(platform, "submit", str(spec), "--wait")
-        listed = json.loads(_cli(platform, "experiments", "-o", "json"))
-        _cli(platform, "report", listed[0]["id"], "--to", folder)
-        by_cli = json.loads((Path(folder) / "report.json").read_text())
+    by_curl, by_cli = report_by_curl(platform, TINY), report_by_cli(platform, TINY)
     assert first["digest"] == by_curl["digest"] == by_cli["digest"]
     for name, section in first["sections"].items():
         assert by_curl["sections"][name]["table"] == by_cli["sections"][name]["table"] == section["table"]
@@ -122,17 +111,3 @@ def test_a_cancelled_experiment_stops_and_says_so(platform: Platform) -> None:
         experiment.cancel()
         assert experiment.wait(progress=False, timeout_seconds=60).state == "cancelled"
         assert {run.state for run in experiment.runs()} == {"cancelled"}
-
-
-def _curl(url: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-    """What curl would do, without the client."""
-    data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=60) as answer:
-        found: dict[str, Any] = json.load(answer)
-        return found
-
-
-def _cli(platform: Platform, *arguments: str) -> str:
-    command = [str(TRANSFUSION), *arguments, "--url", platform.url]
-    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=300).stdout

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from platforms import DATA, TINY, Platform, embedded
+from platforms import DATA, TINY, Platform, embedded, report_by_cli, report_by_curl
 from transfusion_client import Client
 
 pytestmark = [
@@ -37,15 +37,16 @@ def platform() -> Iterator[Platform]:
 
 
 @pytest.mark.parametrize("name", SETS)
-def test_real_images_go_from_files_to_a_whole_report(platform: Platform, name: str) -> None:
+def test_real_images_give_the_same_whole_report_by_client_curl_and_command_line(platform: Platform, name: str) -> None:
     with Client(platform.url) as client:
         dataset = client.datasets.wait(client.datasets.add(name, SETS[name]).name, timeout_seconds=120)
         assert dataset.state == "succeeded", dataset.faults
-        experiment = client.experiments.create({**TINY, "dataset": dataset.name}).wait(
-            progress=False, timeout_seconds=240
-        )
+        spec = {**TINY, "dataset": dataset.name}
+        experiment = client.experiments.create(spec).wait(progress=False, timeout_seconds=240)
         assert experiment.state == "succeeded", experiment.counts
-        assert all(section.complete for section in experiment.report().sections.values())
+        report = experiment.report()
+        assert all(section.complete for section in report.sections.values())
+    assert report_by_curl(platform, spec)["digest"] == report_by_cli(platform, spec)["digest"] == report.digest
 
 
 def test_training_on_real_retinas_beats_logistic_regression_on_their_pixels(platform: Platform) -> None:

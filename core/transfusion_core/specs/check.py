@@ -244,21 +244,25 @@ def _samples(parts: Readable, facts: Facts) -> Iterator[Fault]:
     splits = facts.datasets[parts.dataset].splits if parts.dataset in facts.datasets else None
     images = probe_images(parts.similarity, splits)
     for entry in parts.models.values():
-        for stage in entry.stages:
-            per_image = samples_per_image(entry, stage, parts.image_size, parts.similarity)
-            enough = stage.channels // per_image + 1
-            if images >= enough:
-                continue
-            possible = splits is None or enough <= splits["test"]
-            yield Fault(
-                pointer="/similarity/images" if possible else "/similarity/measures",
-                message=f"{' and '.join(chosen)} of {entry.name} {stage.name} ({stage.channels} channels) need more "
-                f"samples than channels; {images} images x {per_image} positions = {images * per_image}",
-                value=images if possible else list(parts.similarity.measures),
-                allowed=[f">= {enough}"] if possible else ["svcca", "cka"],
-                nearest=str(enough) if possible else "svcca",
-            )
-            break
+        needs = {stage.name: _images_for(entry, stage, parts.image_size, parts.similarity) for stage in entry.stages}
+        stage = max(entry.stages, key=lambda stage: needs[stage.name], default=None)
+        if stage is None or images >= (enough := needs[stage.name]):
+            continue
+        per_image = samples_per_image(entry, stage, parts.image_size, parts.similarity)
+        possible = splits is None or enough <= splits["test"]
+        yield Fault(
+            pointer="/similarity/images" if possible else "/similarity/measures",
+            message=f"{' and '.join(chosen)} of {entry.name} {stage.name} ({stage.channels} channels) need more "
+            f"samples than channels; {images} images x {per_image} positions = {images * per_image}",
+            value=images if possible else list(parts.similarity.measures),
+            allowed=[f">= {enough}"] if possible else ["svcca", "cka"],
+            nearest=str(enough) if possible else "svcca",
+        )
+
+
+def _images_for(entry: ModelEntry, stage: Stage, image_size: int, similarity: SimilaritySpec) -> int:
+    """The fewest images that give more samples than the stage has channels."""
+    return stage.channels // samples_per_image(entry, stage, image_size, similarity) + 1
 
 
 def samples_per_image(entry: ModelEntry, stage: Stage, image_size: int, similarity: SimilaritySpec) -> int:

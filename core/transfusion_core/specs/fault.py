@@ -10,6 +10,9 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
+BOUNDS = {"ge": ">=", "le": "<=", "gt": ">", "lt": "<"}
+"""How pydantic names the bound that a number broke, and how it is written."""
+
 
 class Fault(BaseModel):
     """One thing wrong with a request: where, what came, and what would have been taken."""
@@ -69,6 +72,10 @@ def _fault(details: ErrorDetails, model: type[BaseModel]) -> Fault:
     elif details["type"] == "literal_error":
         allowed = _literals_at(model, location)
         close = nearest(value, map(str, allowed))
+    else:
+        for name, sign in BOUNDS.items():
+            if name in context:
+                allowed, close = [f"{sign} {context[name]}"], str(context[name]) if "=" in sign else close
     return Fault(pointer=pointer(location), message=message, value=_plain(value), allowed=allowed, nearest=close)
 
 

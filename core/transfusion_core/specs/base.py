@@ -10,6 +10,9 @@ Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]{0
 Key = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 """A content address: sha256 in hexadecimal."""
 
+STORED = "stored"
+"""Validation context of what was checked when it was written."""
+
 
 class Spec(BaseModel):
     """Something a user writes. Unknown fields are refused; it does not change once made."""
@@ -18,8 +21,8 @@ class Spec(BaseModel):
 
     @classmethod
     def read(cls, stored: Any) -> Self:
-        """Read a stored spec leniently: fields of a newer version are ignored."""
-        return cls.model_validate(stored, extra="ignore")
+        """Read a stored spec leniently: fields of a newer version are ignored, names are not looked up again."""
+        return cls.model_validate(stored, extra="ignore", context=STORED)
 
 
 class Record(BaseModel):

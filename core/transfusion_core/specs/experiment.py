@@ -7,12 +7,13 @@ from pydantic import (
     BeforeValidator,
     Field,
     StringConstraints,
+    ValidationInfo,
     WithJsonSchema,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
 
-from transfusion_core.specs.base import Name, Record, Spec
+from transfusion_core.specs.base import STORED, Name, Record, Spec
 from transfusion_core.specs.comparison import CheckpointName, SimilaritySpec
 from transfusion_core.specs.fault import not_among
 from transfusion_core.specs.init import InitSpec
@@ -24,8 +25,8 @@ DatasetRef = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9
 """`name@version`, or `name` for the newest version."""
 
 
-def _known_model(name: str) -> str:
-    if name not in catalogue():
+def _known_model(name: str, info: ValidationInfo) -> str:
+    if info.context != STORED and name not in catalogue():
         raise not_among(name, sorted(catalogue()), "model")
     return name
 

@@ -155,3 +155,10 @@ def test_specs_do_not_change_once_made() -> None:
     spec = ExperimentSpec.model_validate(experiment())
     with pytest.raises(ValidationError, match="frozen"):
         spec.name = "other"  # type: ignore[misc]
+
+
+def test_a_stored_spec_is_read_although_its_model_has_left_the_catalogue() -> None:
+    stored = experiment(models=["of-an-older-version"])
+    assert ExperimentSpec.read(stored).models == ["of-an-older-version"]
+    with pytest.raises(ValidationError, match="there is no model"):
+        ExperimentSpec.model_validate(stored)

@@ -3,12 +3,11 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
-from transfusion_core.science.similarity.directions import Directions
 from transfusion_core.science.similarity.guard import require_more_samples_than_neurons
 from transfusion_core.science.similarity.moments import Moments
+from transfusion_core.science.similarity.pair import Pair
 
 
 class Kept(NamedTuple):
@@ -38,7 +37,7 @@ class CanonicalCorrelations:
         return float(self.values.square().mean()) if len(self.values) else None
 
 
-def cca(moments: Moments) -> CanonicalCorrelations:
+def cca(moments: Moments | Pair) -> CanonicalCorrelations:
     """Correlate two layers: singular values of Sxx^(-1/2) Sxy Syy^(-1/2); the mean is over min(p, q) of them.
 
     Hotelling 1936; for layers Raghu et al. 2017 (1706.05806). Invariant to any invertible affine map of
@@ -48,30 +47,19 @@ def cca(moments: Moments) -> CanonicalCorrelations:
     Dead, constant, duplicated and dependent neurons leave fewer than p or q directions; those that exist are
     in `kept` and the mean is over the smaller count. Raises `TooFewSamples` when n <= max(p, q).
     """
-    require_more_samples_than_neurons(moments.n, moments.p, moments.q)
-    return correlations(moments, moments.side_x.standardised, moments.side_y.standardised)
+    pair = moments.pair
+    require_more_samples_than_neurons(pair.n, pair.p, pair.q)
+    kept = Kept(pair.x.standardised.count, pair.y.standardised.count)
+    return nothing_kept(pair, kept) if min(kept) == 0 else plain_mean(pair.canonical.values, kept)
 
 
-def correlations(moments: Moments, of_x: Directions, of_y: Directions) -> CanonicalCorrelations:
-    """Correlate the kept directions of both layers, with their plain mean."""
-    kept = Kept(of_x.count, of_y.count)
-    if min(kept) == 0:
-        return nothing_kept(moments, kept)
-    values = unit_interval(torch.linalg.svdvals(coherence(moments, of_x, of_y)))
+def plain_mean(values: Tensor, kept: Kept) -> CanonicalCorrelations:
+    """Answer with the unweighted mean of the correlations."""
+    values = values.cpu()
     return CanonicalCorrelations(values, float(values.mean()), kept)
 
 
-def coherence(moments: Moments, of_x: Directions, of_y: Directions) -> Tensor:
-    """Return the inner products of the two orthonormal sets of directions, (kept x, kept y)."""
-    return of_x.whitening.T @ moments.sxy @ of_y.whitening
-
-
-def unit_interval(values: Tensor) -> Tensor:
-    """Bring correlations to the CPU without the rounding that would lift one above 1."""
-    return values.clamp(0, 1).cpu()
-
-
-def nothing_kept(moments: Moments, kept: Kept) -> CanonicalCorrelations:
+def nothing_kept(pair: Pair, kept: Kept) -> CanonicalCorrelations:
     """Answer for layers of which one has no direction: no values, no mean, and why."""
-    reason = moments.constant_reason or f"no direction rises above rounding over the {moments.n} samples"
-    return CanonicalCorrelations(torch.empty(0, dtype=torch.float64), None, kept, reason)
+    reason = pair.constant_reason or f"no direction rises above rounding over the {pair.n} samples"
+    return CanonicalCorrelations(pair.x.mean.new_empty(0).cpu(), None, kept, reason)

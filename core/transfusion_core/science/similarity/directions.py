@@ -1,22 +1,22 @@
-"""One layer's directions: which of them exist at all, and what maps samples to unit, uncorrelated
-coordinates.
+"""One layer's directions: which of them exist at all, and what maps samples to unit, uncorrelated coordinates.
 
 Every cut in this file is about rounding, apart from the share of variance that SVCCA asks for.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 _EPSILON = torch.finfo(torch.float64).eps
+_TINY = torch.finfo(torch.float64).tiny
 
 
 @dataclass(frozen=True, eq=False)
 class Directions:
-    """k kept directions of a layer of p neurons, sorted by falling variance; both tensors (p, k), float64.
+    """k kept directions of a layer of p neurons; both tensors (p, k), float64.
 
     `whitening`: the columns of X @ whitening are orthonormal. `loadings`: the inner products of neurons with
     those columns, X^T (X @ whitening).
@@ -31,16 +31,27 @@ class Directions:
         return self.whitening.shape[1]
 
 
+class Spectrum(NamedTuple):
+    """A layer's principal directions at unit total variance: `values` (p,) falling, `vectors` (p, p), and which of
+    them rise above rounding, bool (p,).
+    """
+
+    values: Tensor
+    vectors: Tensor
+    real: Tensor
+
+
 @dataclass(frozen=True, eq=False)
 class Side:
-    """One layer: `scatter` (p, p) = X^T X of n centred samples, `mean` (p,), `resolution` = epsilon of the
-    input dtype.
+    """One layer: `scatter` (p, p) = X^T X of n centred samples, `mean` (p,), `resolution` = epsilon of the input
+    dtype, `kk` = sum of the fourth powers of the samples' lengths.
     """
 
     n: int
     scatter: Tensor
     mean: Tensor
     resolution: float
+    kk: Tensor
 
     @cached_property
     def squares(self) -> Tensor:
@@ -48,14 +59,25 @@ class Side:
         return self.scatter.diagonal()
 
     @cached_property
+    def trace(self) -> Tensor:
+        """Return the centred sum of squares of the layer."""
+        return self.squares.sum()
+
+    @cached_property
     def alive(self) -> Tensor:
         """Tell the neurons that vary by more than the rounding of their own mean, bool (p,)."""
         return self.squares > self.n * (self.resolution * self.mean).square()
 
-    @property
+    @cached_property
     def constant(self) -> bool:
         """True when no neuron varies over the samples."""
         return not bool(self.alive.any())
+
+    @cached_property
+    def norm(self) -> Tensor:
+        """Return norm_F(Sxx) at unit trace."""
+        norm: Tensor = torch.linalg.norm(self.scatter / self.trace)
+        return norm
 
     @cached_property
     def rounding(self) -> Tensor:
@@ -68,10 +90,8 @@ class Side:
 
     @cached_property
     def unit_scale(self) -> Tensor:
-        """Return what divides each neuron to unit sum of squares, (p,); 0 for a dead neuron, which removes
-        it.
-        """
-        return torch.where(self.alive, self.squares.clamp_min(torch.finfo(torch.float64).tiny).rsqrt(), 0.0)
+        """Return what divides each neuron to unit sum of squares, (p,); 0 for a dead neuron, which removes it."""
+        return torch.where(self.alive, self.squares.clamp_min(_TINY).rsqrt(), 0.0)
 
     @cached_property
     def standardised(self) -> Directions:
@@ -79,35 +99,64 @@ class Side:
 
         CCA does not depend on the scale of a neuron, so a badly scaled one must not look like a missing one.
         """
-        return self._directions(self.unit_scale, _all_of)
+        found = self._by_cholesky()
+        if found is not None:
+            return found
+        spectrum = self._spectrum(self.unit_scale)
+        return self._directions(self.unit_scale, spectrum, spectrum.real)
+
+    @cached_property
+    def common_scale(self) -> Tensor:
+        """Return what divides the layer to unit total variance, (p,); 0 for a dead neuron."""
+        return torch.where(self.alive, self.trace.clamp_min(_TINY).rsqrt(), 0.0)
+
+    @cached_property
+    def principal(self) -> Spectrum:
+        """Decompose the layer as it is, apart from one common scale."""
+        return self._spectrum(self.common_scale)
 
     def leading(self, variance: float) -> Directions:
-        """Keep the fewest leading principal directions that hold the share `variance` (0, 1] of the raw
-        variance.
-        """
+        """Keep the fewest leading principal directions that hold the share `variance` (0, 1] of the raw variance."""
         if not 0 < variance <= 1:
             raise ValueError(f"the share of variance to keep lies in (0, 1], got {variance}")
-        common = self.squares.sum().clamp_min(torch.finfo(torch.float64).tiny).rsqrt()
-        scale = torch.where(self.alive, common, 0.0)
-        return self._directions(scale, lambda eigenvalues: _leading_share(eigenvalues, variance))
+        kept = self.principal.real & _leading_share(self.principal.values, variance)
+        return self._directions(self.common_scale, self.principal, kept)
 
-    def _directions(self, scale: Tensor, choose: Callable[[Tensor], Tensor]) -> Directions:
-        """Decompose X diag(scale): eigenvalues above rounding, of those the ones that `choose` marks."""
+    def _by_cholesky(self) -> Directions | None:
+        """Whiten by the inverse Cholesky factor L of the correlations, where that proves that no direction is missing.
+
+        The smallest eigenvalue is at least 1 / norm_F(L^-1)^2, so a bound above rounding is a proof, at a fraction
+        of an eigendecomposition's time. None where there is no proof, which says nothing of the rank.
+        """
+        width = len(self.squares)
+        if not bool(self.alive.all()) or self.n - 1 < width:
+            return None
+        factor, failed = torch.linalg.cholesky_ex(self.unit_scale[:, None] * self.scatter * self.unit_scale)
+        if bool(failed):
+            return None
+        inverse = torch.linalg.solve_triangular(factor, torch.eye(width).to(factor), upper=False)
+        largest_rounding = (self.unit_scale.square() * self.rounding).max()
+        # The correlations have trace p, which bounds their largest eigenvalue.
+        floor = torch.clamp_min(largest_rounding, 10 * width * _EPSILON * width)
+        if not bool(1 / inverse.square().sum() > floor):
+            return None
+        return Directions(self.unit_scale[:, None] * inverse.T, factor / self.unit_scale[:, None])
+
+    def _spectrum(self, scale: Tensor) -> Spectrum:
+        """Decompose X diag(scale)."""
         scaled = scale[:, None] * self.scatter * scale
-        eigenvalues, vectors = (each.flip(-1) for each in torch.linalg.eigh(scaled))  # falling
+        values, vectors = (each.flip(-1) for each in torch.linalg.eigh(scaled))  # falling
         rounding = vectors.square().T @ (scale.square() * self.rounding)
         # Forming p x p moments in float64 and decomposing them moves eigenvalues by a few p epsilon of the
         # largest.
-        floor = rounding.clamp_min(10 * len(scale) * _EPSILON * float(eigenvalues[0].clamp_min(0)))
-        kept = (eigenvalues > floor) & choose(eigenvalues.clamp_min(0))
-        kept &= torch.arange(len(scale), device=kept.device) < self.n - 1  # centred samples span no more
-        roots, basis = eigenvalues[kept].sqrt(), vectors[:, kept]
-        unscale = torch.where(scale > 0, 1 / scale.clamp_min(torch.finfo(torch.float64).tiny), 0.0)
+        floor = rounding.clamp_min(10 * len(scale) * _EPSILON * float(values[0].clamp_min(0)))
+        centred = torch.arange(len(scale), device=values.device) < self.n - 1  # centred samples span no more
+        return Spectrum(values.clamp_min(0), vectors, (values > floor) & centred)
+
+    def _directions(self, scale: Tensor, spectrum: Spectrum, kept: Tensor) -> Directions:
+        roots, basis = spectrum.values[kept].sqrt(), spectrum.vectors[:, kept]
+        unscale = torch.where(scale > 0, 1 / scale.clamp_min(_TINY), 0.0)
         return Directions(scale[:, None] * basis / roots, unscale[:, None] * basis * roots)
-
-
-def _all_of(eigenvalues: Tensor) -> Tensor:
-    return torch.ones_like(eigenvalues, dtype=torch.bool)
 
 
 def _leading_share(eigenvalues: Tensor, variance: float) -> Tensor:

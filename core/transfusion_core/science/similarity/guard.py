@@ -20,6 +20,11 @@ class TooFewSamples(ValueError):
 class NonFiniteActivations(ValueError):
     """An activation is infinite or not a number, so no moment of the layer exists."""
 
+    def __init__(self, layer: str, fault: str) -> None:
+        """Keep which `layer` it is, and its `fault`."""
+        self.layer, self.fault = layer, fault
+        super().__init__(f"{layer} {fault}")
+
 
 def require_more_samples_than_neurons(n: int, p: int, q: int) -> None:
     """Raise `TooFewSamples` unless n > max(p, q)."""

@@ -8,7 +8,7 @@ from transfusion_core.science.similarity.baseline import iid_baseline, iid_cka, 
 from transfusion_core.science.similarity.cca import CanonicalCorrelations, cca
 from transfusion_core.science.similarity.cka import cka_reason, linear_cka
 from transfusion_core.science.similarity.guard import sampling_warnings
-from transfusion_core.science.similarity.moments import Moments
+from transfusion_core.science.similarity.pair import Pair
 from transfusion_core.science.similarity.procrustes import procrustes
 from transfusion_core.science.similarity.pwcca import pwcca
 from transfusion_core.science.similarity.regression import linear_regression
@@ -31,54 +31,54 @@ class Measured:
     warnings: list[str] = field(default_factory=list)
 
 
-# Takes the moments of a pair and the share of variance that SVCCA keeps. Raises `TooFewSamples` where the
+# Takes a pair of layers and the share of variance that SVCCA keeps. Raises `TooFewSamples` where the
 # measure does.
-Measure: TypeAlias = Callable[[Moments, float], Measured]
+Measure: TypeAlias = Callable[[Pair, float], Measured]
 
 
-def _cca(moments: Moments, variance: float) -> Measured:
-    return _correlated(moments, cca(moments))
+def _cca(pair: Pair, variance: float) -> Measured:
+    return _correlated(pair, cca(pair))
 
 
-def _svcca(moments: Moments, variance: float) -> Measured:
-    return _correlated(moments, svcca(moments, variance))
+def _svcca(pair: Pair, variance: float) -> Measured:
+    return _correlated(pair, svcca(pair, variance))
 
 
-def _pwcca(moments: Moments, variance: float) -> Measured:
-    return _correlated(moments, pwcca(moments))
+def _pwcca(pair: Pair, variance: float) -> Measured:
+    return _correlated(pair, pwcca(pair))
 
 
-def _cka(moments: Moments, variance: float) -> Measured:
-    null = iid_cka(moments.n, moments.p, moments.q) if moments.n > 1 else None
-    warnings = sampling_warnings(moments.n, moments.p, moments.q)
-    return Measured(linear_cka(moments), cka_reason(moments), null_iid=null, warnings=warnings)
+def _cka(pair: Pair, variance: float) -> Measured:
+    null = iid_cka(pair.n, pair.p, pair.q) if pair.n > 1 else None
+    warnings = sampling_warnings(pair.n, pair.p, pair.q)
+    return Measured(linear_cka(pair), cka_reason(pair), null_iid=null, warnings=warnings)
 
 
-def _cka_debiased(moments: Moments, variance: float) -> Measured:
-    return Measured(linear_cka(moments, debiased=True), cka_reason(moments, debiased=True), null_iid=0.0)
+def _cka_debiased(pair: Pair, variance: float) -> Measured:
+    return Measured(linear_cka(pair, debiased=True), cka_reason(pair, debiased=True), null_iid=0.0)
 
 
-def _procrustes(moments: Moments, variance: float) -> Measured:
-    warnings = sampling_warnings(moments.n, moments.p, moments.q)
-    return Measured(procrustes(moments), moments.constant_reason, warnings=warnings)
+def _procrustes(pair: Pair, variance: float) -> Measured:
+    warnings = sampling_warnings(pair.n, pair.p, pair.q)
+    return Measured(procrustes(pair), pair.constant_reason, warnings=warnings)
 
 
-def _regression(moments: Moments, variance: float) -> Measured:
+def _regression(pair: Pair, variance: float) -> Measured:
     """Take the first layer explained by the second, R^2_LR of Kornblith et al. 2019; swap the pair for the
     other.
     """
-    result = linear_regression(moments)
-    null = iid_regression(moments.n, result.kept.y) if moments.n > 1 else None
-    warnings = sampling_warnings(moments.n, *result.kept)
+    result = linear_regression(pair)
+    null = iid_regression(pair.n, result.kept.y) if pair.n > 1 else None
+    warnings = sampling_warnings(pair.n, *result.kept)
     return Measured(result.x_from_y, result.reason, result.kept.x, result.kept.y, null, warnings)
 
 
-def _correlated(moments: Moments, result: CanonicalCorrelations) -> Measured:
+def _correlated(pair: Pair, result: CanonicalCorrelations) -> Measured:
     """Judge correlations at the dimensions that took part: at full rank those of the layers themselves."""
     kept = result.kept
     if result.mean is None:
         return Measured(None, result.reason, kept.x, kept.y)
-    null, warnings = iid_baseline(moments.n, kept.x, kept.y), sampling_warnings(moments.n, kept.x, kept.y)
+    null, warnings = iid_baseline(pair.n, kept.x, kept.y), sampling_warnings(pair.n, kept.x, kept.y)
     return Measured(result.mean, None, kept.x, kept.y, null, warnings)
 
 

@@ -1,11 +1,10 @@
 """Orthogonal Procrustes distance between two layers (Schoenemann 1966; Ding, Denain, Steinhardt 2021)."""
 
-import torch
-
 from transfusion_core.science.similarity.moments import Moments
+from transfusion_core.science.similarity.pair import Pair, singular_values
 
 
-def procrustes(moments: Moments) -> float | None:
+def procrustes(moments: Moments | Pair) -> float | None:
     """Measure what is left of ||X - Y R||_F^2 after the best rotation R, both layers at unit Frobenius norm.
 
     Ding et al. 2021 (2108.01661): 2 - 2 nuclear_norm(Sxy) / (norm_F(X) norm_F(Y)). A distance in [0, 2], 0
@@ -14,8 +13,7 @@ def procrustes(moments: Moments) -> float | None:
     the narrower layer counts as padded with dead neurons. None when a layer does not vary
     (`moments.constant_reason`).
     """
-    if moments.constant_reason is not None:
+    pair = moments.pair
+    if pair.constant_reason is not None:
         return None
-    norms = moments.sxx.trace().sqrt() * moments.syy.trace().sqrt()
-    overlap = float(torch.linalg.svdvals(moments.sxy / norms).sum())
-    return 2 - 2 * min(1.0, overlap)
+    return 2 - 2 * min(1.0, float(singular_values(pair.cross).sum()))

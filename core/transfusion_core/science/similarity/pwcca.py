@@ -1,21 +1,14 @@
 """Projection weighted canonical correlation analysis (Morcos, Raghu, Bengio 2018)."""
 
-import torch
 from torch import Tensor
 
-from transfusion_core.science.similarity.cca import (
-    CanonicalCorrelations,
-    Kept,
-    coherence,
-    nothing_kept,
-    unit_interval,
-)
-from transfusion_core.science.similarity.directions import Directions
+from transfusion_core.science.similarity.cca import CanonicalCorrelations, Kept, nothing_kept
 from transfusion_core.science.similarity.guard import require_more_samples_than_neurons
 from transfusion_core.science.similarity.moments import Moments
+from transfusion_core.science.similarity.pair import Pair
 
 
-def pwcca(moments: Moments) -> CanonicalCorrelations:
+def pwcca(moments: Moments | Pair) -> CanonicalCorrelations:
     """Correlate two layers, each canonical correlation weighted by how much of the reference layer it
     accounts for.
 
@@ -24,22 +17,22 @@ def pwcca(moments: Moments) -> CanonicalCorrelations:
     reference is the layer with fewer kept directions, the first one when they are equal, so the measure is
     not symmetric there. Invariant to any invertible affine map of the other layer; of the reference layer
     only to shifts, one common scale, and the order and sign of neurons: the weights are sums over its
-    neurons.
+    neurons. Where several correlations are equal their variates, and so their weights, are not unique, and
+    neither is the value.
 
     Raises `TooFewSamples` when n <= max(p, q).
     """
-    require_more_samples_than_neurons(moments.n, moments.p, moments.q)
-    of_x, of_y = moments.side_x.standardised, moments.side_y.standardised
-    kept = Kept(of_x.count, of_y.count)
+    pair = moments.pair
+    require_more_samples_than_neurons(pair.n, pair.p, pair.q)
+    kept = Kept(pair.x.standardised.count, pair.y.standardised.count)
     if min(kept) == 0:
-        return nothing_kept(moments, kept)
-    between = coherence(moments, of_x, of_y)
-    reference, between = (of_x, between) if kept.x <= kept.y else (of_y, between.T)
-    variates, values, _ = torch.linalg.svd(between, full_matrices=False)
-    values, weights = unit_interval(values), projection_weights(reference, variates).cpu()
+        return nothing_kept(pair, kept)
+    values, weights = pair.canonical.values.cpu(), projection_weights(pair).cpu()
     return CanonicalCorrelations(values, float(weights @ values / weights.sum()), kept)
 
 
-def projection_weights(reference: Directions, variates: Tensor) -> Tensor:
-    """Return alpha_i = sum_j |<h_i, x_j>| (k,) for the variates (k, k) in the reference's own directions."""
-    return (reference.loadings @ variates).abs().sum(0)
+def projection_weights(pair: Pair) -> Tensor:
+    """Return alpha_i = sum_j |<h_i, x_j>| (m,) of the canonical variates over the reference layer's neurons."""
+    found, of_x, of_y = pair.canonical, pair.x.standardised, pair.y.standardised
+    on_neurons = of_x.loadings @ found.x if of_x.count <= of_y.count else of_y.loadings @ found.y
+    return on_neurons.abs().sum(0)

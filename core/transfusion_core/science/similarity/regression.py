@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 
-import torch
+from torch import Tensor
 
 from transfusion_core.science.similarity.cca import Kept
 from transfusion_core.science.similarity.directions import Side
 from transfusion_core.science.similarity.moments import Moments
+from transfusion_core.science.similarity.pair import Pair
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Regression:
     reason: str | None = None
 
 
-def linear_regression(moments: Moments) -> Regression:
+def linear_regression(moments: Moments | Pair) -> Regression:
     """Regress each layer on the other by least squares with an intercept, and return both R^2.
 
     Kornblith et al. 2019 (1905.00414), R^2_LR = norm_F(Syy^(-1/2) Syx)^2 / tr(Sxx). Invariant to any
@@ -31,15 +32,15 @@ def linear_regression(moments: Moments) -> Regression:
     scale and shifts. Fitted and judged on the same samples: independent noise of k directions explains k /
     (n - 1), all of it from n <= k + 1 on.
     """
-    of_x, of_y = moments.side_x, moments.side_y
-    kept = Kept(of_x.standardised.count, of_y.standardised.count)
-    if moments.constant_reason is not None:
-        return Regression(None, None, kept, moments.constant_reason)
-    return Regression(_explained(of_x, moments.sxy.T, of_y), _explained(of_y, moments.sxy, of_x), kept)
+    pair = moments.pair
+    kept = Kept(pair.x.standardised.count, pair.y.standardised.count)
+    if pair.constant_reason is not None:
+        return Regression(None, None, kept, pair.constant_reason)
+    cross = pair.between.xy
+    return Regression(_explained(pair.x, cross.T, pair.y), _explained(pair.y, cross, pair.x), kept)
 
 
-def _explained(target: Side, cross: torch.Tensor, source: Side) -> float:
+def _explained(target: Side, cross: Tensor, source: Side) -> float:
     """Return the share of the target's variance in the span of the source; cross is (source, target)."""
-    total = target.squares.sum()
-    fitted = source.standardised.whitening.T @ (cross / total.sqrt())  # (kept source, target)
+    fitted = source.standardised.whitening.T @ (cross / target.trace.sqrt())  # (kept source, target)
     return min(1.0, float(fitted.square().sum()))

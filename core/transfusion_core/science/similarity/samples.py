@@ -1,18 +1,68 @@
-"""From activations of two layers on the same images to two sample matrices with the same rows."""
+"""From a layer's output to samples: rows that belong together in any two layers that are compared.
 
-from typing import NamedTuple
+A layer's positions are the places of a feature map, or a transformer's tokens; a plain vector has one. Its class
+token is no place, and goes by a name of its own.
+"""
+
+from math import prod
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
+Grid: TypeAlias = tuple[int, ...]
+"""Positions of a layer: () for a vector, (tokens,), or (height, width)."""
 
-class SamplePair(NamedTuple):
-    """Rows of `x` (samples, p) and `y` (samples, q) belong together, in the activations' dtypes."""
+CLASS_TOKEN = "[class]"
+"""What follows a layer's name to mean its class token alone."""
 
-    x: Tensor
-    y: Tensor
+
+class Shape(NamedTuple):
+    """What a layer puts out for one image: `channels` at each position of a `grid`."""
+
+    channels: int
+    grid: Grid
+
+
+class View(NamedTuple):
+    """One layer of one network as samples: at the positions of `grid`, to which its own are pooled.
+
+    `draw` numbers the random subset of `channels` that the paper's protocol looks at; all of them where it is None.
+    """
+
+    network: int
+    layer: str
+    grid: Grid
+    draw: int | None = None
+
+    def __str__(self) -> str:
+        """Name it among others."""
+        return f"{self.network}/{self.layer}/{'x'.join(map(str, self.grid))}/{self.draw}"
+
+    @property
+    def positions(self) -> int:
+        """Number of positions of an image."""
+        return prod(self.grid)
+
+
+class Sampling(NamedTuple):
+    """Which samples are taken of an image.
+
+    `positions_per_image`: at most so many positions, drawn at random; None averages over them all. `seed` draws them,
+    and the channels. `channels`, `draws`: so many random channels, so often; all channels, once, where None.
+    """
+
+    positions_per_image: int | None = 16
+    seed: int = 0
+    channels: int | None = None
+    draws: int = 1
+
+    @classmethod
+    def paper(cls, images: int, *, seed: int = 0) -> "Sampling":
+        """The protocol of Raghu et al. 2019: 64 random channels, about 10,000 samples, 5 draws."""
+        return cls(positions_per_image=max(1, round(10_000 / max(images, 1))), seed=seed, channels=64, draws=5)
 
 
 def channels_first(activations: Tensor) -> Tensor:
@@ -22,54 +72,63 @@ def channels_first(activations: Tensor) -> Tensor:
     return activations.permute(0, 3, 1, 2)
 
 
-def to_samples(a: Tensor, b: Tensor, *, positions_per_image: int, seed: int, first_image: int = 0) -> SamplePair:
-    """Make sample matrices of two activations of the same n images, whose first is image `first_image` of
-    the set.
+def shape_of(activations: Tensor) -> Shape:
+    """Read the shape of (n, c), (n, tokens, c) or (n, c, h, w). Raises ValueError on others."""
+    if activations.ndim == 4:
+        return Shape(activations.shape[1], tuple(activations.shape[2:]))
+    if activations.ndim in (2, 3):
+        return Shape(activations.shape[-1], tuple(activations.shape[1:-1]))
+    raise ValueError(f"expected (n, c), (n, tokens, c) or (n, c, h, w), got {tuple(activations.shape)}")
 
-    (n, c) is used as is. (n, c, h, w) gives every position as a sample, at most `positions_per_image` of an
-    image, drawn at random; sizes that differ are first average-pooled to the smaller height and width. (n,
-    tokens, c) gives tokens as positions. Numbers of positions that still differ (tokens against a grid, a
-    grid against a vector) are averaged to one. The draw depends on `seed`, the image's index and the number
-    of positions alone, so it is the same for both layers, for any batch size, and for every pair of layers
-    of one size.
 
-    The rows of one image are not independent samples. Raises ValueError on other shapes or on different n.
+def common_grid(a: Grid, b: Grid) -> tuple[Grid, Grid]:
+    """Return the grids at which two layers have equally many positions.
+
+    Feature maps are pooled to the smaller height and width. Numbers of positions that still differ (tokens against a
+    map, a map against a vector) are averaged to one.
     """
-    if len(a) != len(b):
-        raise ValueError(f"activations of the same images expected, got {len(a)} and {len(b)} images")
-    if positions_per_image < 1:
-        raise ValueError(f"at least one position per image is needed, got {positions_per_image}")
-    if a.ndim == b.ndim == 4 and a.shape[2:] != b.shape[2:]:
-        size = (min(a.shape[2], b.shape[2]), min(a.shape[3], b.shape[3]))
-        a, b = adaptive_avg_pool2d(a, size), adaptive_avg_pool2d(b, size)
-    x, y = _positions(a), _positions(b)  # (n, positions, channels)
-    if x.shape[1] != y.shape[1]:
-        x, y = x.mean(1, keepdim=True), y.mean(1, keepdim=True)
-    if x.shape[1] > positions_per_image:
-        drawn = draw_positions(
-            range(first_image, first_image + len(x)), of=x.shape[1], budget=positions_per_image, seed=seed
+    if len(a) == len(b) == 2:
+        a = b = (min(a[0], b[0]), min(a[1], b[1]))
+    return (a, b) if prod(a) == prod(b) else ((), ())
+
+
+def take(activations: Tensor, grid: Grid, drawn: Tensor | None) -> Tensor:
+    """Make samples (n, positions, channels) of activations (n, c), (n, tokens, c) or (n, c, h, w).
+
+    `drawn` (n, k) picks positions of `grid`, None keeps all. The memory's order is that of the activations, so
+    that nothing is transposed.
+    """
+    if activations.ndim == 2:
+        return activations[:, None, :]
+    axis = 2 if activations.ndim == 4 else 1  # of the positions
+    if activations.ndim == 4 and len(grid) == 2 and tuple(activations.shape[2:]) != grid:
+        activations = adaptive_avg_pool2d(activations, grid)
+    flat = activations.flatten(2) if axis == 2 else activations
+    if not grid:
+        flat = flat.mean(axis, keepdim=True)
+    elif drawn is not None:
+        place = drawn.to(flat.device).unsqueeze(3 - axis)  # (n, 1, k) or (n, k, 1)
+        flat = flat.gather(
+            axis, place.expand(-1, flat.shape[1], -1) if axis == 2 else place.expand(-1, -1, flat.shape[2])
         )
-        x, y = _gather(x, drawn), _gather(y, drawn)
-    return SamplePair(x.flatten(0, 1), y.flatten(0, 1))
+    if axis == 1:
+        return flat.clone()
+    return flat.transpose(0, 1).contiguous().permute(1, 2, 0)  # channels outermost in memory
 
 
 def draw_positions(images: range, *, of: int, budget: int, seed: int) -> Tensor:
-    """Draw `budget` of `of` positions without replacement for each image, int64 (images, budget), rising."""
+    """Draw `budget` of `of` positions without replacement for each image, int64 (images, budget), rising.
+
+    The draw depends on `seed`, the image's index and the number of positions alone, so it is the same for both
+    layers, for any batch size, and for every pair of layers of one size.
+    """
     rows = [np.random.default_rng([seed, image]).choice(of, budget, replace=False) for image in images]
     return torch.from_numpy(np.sort(np.stack(rows), axis=1))
 
 
-def _positions(activations: Tensor) -> Tensor:
-    """Lay activations out as (n, positions, channels)."""
-    if activations.ndim == 2:
-        return activations[:, None, :]
-    if activations.ndim == 3:
-        return activations
-    if activations.ndim == 4:
-        return activations.flatten(2).transpose(1, 2)
-    raise ValueError(f"expected (n, c), (n, tokens, c) or (n, c, h, w), got {tuple(activations.shape)}")
-
-
-def _gather(positions: Tensor, drawn: Tensor) -> Tensor:
-    image = torch.arange(len(positions), device=positions.device)[:, None]
-    return positions[image, drawn.to(positions.device)]  # (n, budget, channels)
+def draw_channels(width: int, *, budget: int, draw: int, seed: int) -> Tensor:
+    """Draw `budget` of `width` channels, int64 rising, all where there are no more; alike for layers of one width."""
+    if width <= budget:
+        return torch.arange(width)
+    chosen = np.random.default_rng([seed, draw, width]).choice(width, budget, replace=False)
+    return torch.from_numpy(np.sort(chosen))

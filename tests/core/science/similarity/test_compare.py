@@ -9,14 +9,17 @@ from torch import nn
 from transfusion_core.science.similarity import (
     MEASURES,
     Moments,
+    Network,
+    Options,
+    Sampling,
     UnknownLayer,
     cca,
     compare,
     iid_baseline,
     iid_cka,
     linear_cka,
-    to_samples,
 )
+from transfusion_core.science.similarity.samples import draw_positions, take
 
 EVERY = tuple(MEASURES)
 
@@ -34,9 +37,9 @@ def images():
     return torch.randn(24, 3, 12, 12, generator=torch.Generator().manual_seed(1))
 
 
-def run(a, b, images, **changes):
-    options = {"pairs": [("0", "0"), ("0", "3"), ("7", "7")], "measures": EVERY, "positions_per_image": 10}
-    return compare(a, b, images, **({**options, "batch_size": 8, "seed": 5} | changes))
+def run(a, b, images, *, pairs=(("0", "0"), ("0", "3"), ("7", "7")), measures=EVERY, positions=10, seed=5, **options):
+    chosen = Options(sampling=Sampling(positions, seed), **({"batch_size": 8} | options))
+    return compare(a, b, images, pairs=pairs, measures=measures, options=chosen)
 
 
 def test_the_measures_are_the_seven_that_a_spec_may_name():
@@ -67,7 +70,8 @@ def test_values_are_those_of_the_layers_outputs(images):
     moments = Moments(6, 6)
     with torch.no_grad():
         of_b = b.eval()[1](b[0](images))
-        moments.update(*to_samples(a[0](images), of_b, positions_per_image=10, seed=5))
+        drawn = draw_positions(range(24), of=144, budget=10, seed=5)
+        moments.update(*(take(output, (12, 12), drawn).flatten(0, 1) for output in (a[0](images), of_b)))
     assert got["cca"] == pytest.approx(cca(moments).mean, abs=1e-6)
     assert got["cka"] == pytest.approx(linear_cka(moments), abs=1e-6)
 
@@ -77,16 +81,14 @@ def test_a_model_is_like_itself_and_runs_once(images):
     model.register_forward_hook(lambda *_: runs.append(1))
     for result in run(model, model, images, pairs=[("0", "0"), ("7", "7")]):
         assert result.value == pytest.approx(0 if result.measure == "procrustes" else 1, abs=1e-6)
-    assert len(runs) == 3
+    assert len(runs) == 4  # one image for the shapes, three batches
 
 
-def test_the_batch_size_and_the_chunks_change_nothing(images):
+def test_the_batch_size_changes_nothing(images):
     a, b = network(0).double(), network(1).double()
     plain = [r.value for r in run(a, b, images)]
     for other in ({"batch_size": 24}, {"batch_size": 5}, {"batch_size": 1}):
         assert [r.value for r in run(a, b, images, **other)] == pytest.approx(plain, abs=1e-9)
-    chunks = list(torch.split(images, [3, 20, 1]))
-    assert [r.value for r in run(a, b, chunks)] == pytest.approx(plain, abs=1e-9)
 
 
 def test_the_seed_draws_other_positions(images):
@@ -117,15 +119,15 @@ def test_progress_counts_batches(images):
 
 
 def test_one_image_of_few_positions_gives_reasons_instead_of_numbers(images):
-    for result in run(network(0), network(1), images[:1], positions_per_image=4):
+    for result in run(network(0), network(1), images[:1], positions=4):
         assert (result.value is None) == (result.reason is not None)
         assert result.value is None or not isnan(result.value)
-    refused = run(network(0), network(1), images[:1], positions_per_image=4, measures=["cca"])[0]
+    refused = run(network(0), network(1), images[:1], positions=4, measures=["cca"])[0]
     assert "n = 4 samples are too few" in refused.reason
 
 
 def test_few_samples_carry_a_warning(images):
-    result = run(network(0), network(1), images, positions_per_image=1, measures=["cca"])[0]
+    result = run(network(0), network(1), images, positions=1, measures=["cca"])[0]
     assert "less than 5 max(p, q) = 30" in result.warnings[0]
 
 
@@ -144,7 +146,7 @@ def test_a_diverged_network_has_no_value_and_says_so(images):
     result = run(model, network(1), images, pairs=[("0", "0"), ("7", "7")], measures=["cca"])
     assert result[0].value is not None
     assert result[1].value is None
-    assert "x holds NaN or infinity" in result[1].reason
+    assert "the first layer holds NaN or infinity" in result[1].reason
 
 
 def test_layers_with_channels_last_are_named_by_side(images):
@@ -158,7 +160,7 @@ def test_layers_with_channels_last_are_named_by_side(images):
             return self.turn(self.inner(x).permute(0, 2, 3, 1))
 
     model, other = Turned(), network(0)
-    same = run(model, other, images, pairs=[("turn", "0")], measures=["cca"], channels_last_a=["turn"])
+    same = run(Network(model, channels_last=["turn"]), other, images, pairs=[("turn", "0")], measures=["cca"])
     assert same[0].value == pytest.approx(1)
     assert (same[0].p, same[0].q) == (6, 6)
 
@@ -168,5 +170,5 @@ def test_wrong_requests_are_errors(images):
         run(network(0), network(1), images, measures=["kca"])
     with pytest.raises(UnknownLayer, match="no layer '9'"):
         run(network(0), network(1), images, pairs=[("0", "9")])
-    with pytest.raises(ValueError, match="no images"):
+    with pytest.raises(ValueError, match="at least one image"):
         run(network(0), network(1), images[:0])

@@ -1,0 +1,157 @@
+"""One pass of several networks over the probe images, and the sums that it leaves: a comparison before its numbers.
+
+Images are taken in shards. Each shard's own sums are kept, in float32, for the intervals; the sums of them all, in
+float64, for the values. A shard is cut into blocks, in which the images of the second layer are also paired with other
+images than their own: that is the permutation null, without a second forward pass. Shards and blocks depend on the
+number of images and the widths of the layers alone, so nothing depends on the batch size.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Self
+
+from torch import Tensor
+
+from transfusion_core.science.similarity.gathering import Gathering
+from transfusion_core.science.similarity.network import Network, module_of
+from transfusion_core.science.similarity.options import Images, LayerPair, Options
+from transfusion_core.science.similarity.plan import Place, Plan
+from transfusion_core.science.similarity.samples import Shape, View, draw_channels, draw_positions, shape_of, take
+from transfusion_core.science.similarity.taps import Taps, evaluating
+
+
+@dataclass(frozen=True, eq=False)
+class Collected:
+    """The sums of one pass, or of a part of it: the `places` of each layer pair asked for, one for every draw.
+
+    `shards`: how many all parts together have.
+    """
+
+    gatherings: list[Gathering]
+    places: dict[LayerPair, list[Place]]
+    shards: int
+
+    def merge(self, other: "Collected") -> "Collected":
+        """Add the images of another part of the same pass, and return self."""
+        if self.places != other.places or self.shards != other.shards:
+            raise ValueError("parts of one pass expected, got passes over other layers or another number of images")
+        for mine, theirs in zip(self.gatherings, other.gatherings, strict=True):
+            mine.merge(theirs)
+        return self
+
+    def all_reduce(self, group: Any = None) -> "Collected":
+        """Add up the parts of all processes of a torch.distributed group, in every one of them, and return self."""
+        for gathering in self.gatherings:
+            gathering.all_reduce(group, self.shards)
+        return self
+
+    def state(self) -> dict[str, Any]:
+        """Return everything as plain containers of tensors, fit for `torch.save`."""
+        places = [[*pair, [list(place) for place in places]] for pair, places in self.places.items()]
+        return {"gatherings": [each.state() for each in self.gatherings], "places": places, "shards": self.shards}
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any]) -> "Collected":
+        """Rebuild what `state` returned."""
+        places = {LayerPair(*pair): [Place(*place) for place in found] for *pair, found in state["places"]}
+        return cls([Gathering.from_state(each) for each in state["gatherings"]], places, state["shards"])
+
+
+def collect(networks: Sequence[Network], pairs: Sequence[LayerPair], images: Images, options: Options) -> Collected:
+    """Run every network once over the images, or over this worker's part of them, and sum what the pairs need.
+
+    Raises ValueError for no images or no pairs, `UnknownLayer` for a layer that is not there.
+    """
+    if not len(images) or not pairs:
+        raise ValueError(f"at least one image and one pair of layers expected, got {len(images)} and {len(pairs)}")
+    shapes = _shapes(networks, pairs, images[slice(0, 1)], options)
+    plan = Plan(pairs, shapes, images=len(images), options=options, device=networks[0].sums_device)
+    start, stop = plan.rows
+    firsts = range(start, stop, options.batch_size)
+    with _Reader(networks, [view for group in plan.groups for view in group], options) as reader:
+        for done, first in enumerate(firsts, start=1):
+            samples = reader.read(images[slice(first, min(first + options.batch_size, stop))], first)
+            for gathering, views in zip(plan.gatherings, plan.groups, strict=True):
+                gathering.add({str(view): samples[view] for view in views})
+            if options.progress is not None:
+                options.progress(done, len(firsts))
+    return Collected(plan.gatherings, plan.places, plan.shards)
+
+
+def _shapes(
+    networks: Sequence[Network], pairs: Sequence[LayerPair], image: Tensor, options: Options
+) -> dict[tuple[int, str], Shape]:
+    """Run every network on one image for the shape of each layer asked for."""
+    asked = list(dict.fromkeys(end for pair in pairs for end in pair.ends))
+    shapes: dict[tuple[int, str], Shape] = {}
+    for index, network in enumerate(networks):
+        layers = [layer for number, layer in asked if number == index]
+        outputs = dict.fromkeys(module_of(layer) for layer in layers)
+        with evaluating(network.model), Taps(network.model, outputs) as taps:
+            network.run(image, autocast=options.autocast)
+            found = taps.take()
+        shapes |= {(index, layer): shape_of(network.read(layer, found[module_of(layer)])) for layer in layers}
+    return shapes
+
+
+class _Reader:
+    """Runs every network on a batch and returns its layers' samples.
+
+    They are taken in the hooks, so that no more of an output is kept than its sampled positions.
+    """
+
+    def __init__(self, networks: Sequence[Network], views: Iterable[View], options: Options) -> None:
+        self._networks, self._options, self._stack = networks, options, ExitStack()
+        self._views: list[dict[str, list[View]]] = [{} for _ in networks]
+        for view in views:
+            self._views[view.network].setdefault(module_of(view.layer), []).append(view)
+        self._drawn: dict[int, Tensor] = {}
+        self._taps = [
+            Taps(network.model, views, partial(self._take, network, views))
+            for network, views in zip(networks, self._views, strict=True)
+        ]
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            for network, taps in zip(self._networks, self._taps, strict=True):
+                stack.enter_context(evaluating(network.model))
+                stack.enter_context(taps)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
+
+    def read(self, batch: Tensor, first: int) -> dict[View, Tensor]:
+        """Return samples (images, positions, channels) of every view; `first` numbers the first image."""
+        self._drawn = self._draw(range(first, first + len(batch)))
+        samples: dict[View, Tensor] = {}
+        for network, taps in zip(self._networks, self._taps, strict=True):
+            network.run(batch, autocast=self._options.autocast)
+            for found in taps.take().values():
+                samples |= found
+        return samples
+
+    def _draw(self, images: range) -> dict[int, Tensor]:
+        """Draw the positions of each number of positions that is above the budget."""
+        budget, seed = self._options.sampling.positions_per_image, self._options.sampling.seed
+        counts = {view.positions for views in self._views for each in views.values() for view in each}
+        if budget is None:
+            return {}
+        return {of: draw_positions(images, of=of, budget=budget, seed=seed) for of in counts if of > budget}
+
+    def _take(
+        self, network: Network, views: Mapping[str, Sequence[View]], path: str, output: Tensor
+    ) -> dict[View, Tensor]:
+        taken = {}
+        for view in views[path]:
+            samples = take(network.read(view.layer, output), view.grid, self._drawn.get(view.positions))
+            taken[view] = samples if view.draw is None else self._some_channels(samples, view.draw)
+        return taken
+
+    def _some_channels(self, samples: Tensor, draw: int) -> Tensor:
+        sampling = self._options.sampling
+        budget = sampling.channels or samples.shape[2]
+        return samples[:, :, draw_channels(samples.shape[2], budget=budget, draw=draw, seed=sampling.seed)]

@@ -1,0 +1,200 @@
+"""From the sums of a pass to numbers: every measure of every pair of layers, beside its nulls and its interval."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+import torch
+from torch import Tensor
+
+from transfusion_core.science.similarity.collect import Collected
+from transfusion_core.science.similarity.directions import Side
+from transfusion_core.science.similarity.gathering import REORDERED, Gathering
+from transfusion_core.science.similarity.guard import TooFewSamples
+from transfusion_core.science.similarity.intervals import BOUNDS, GRADIENTS, ShardSums, influences, interval
+from transfusion_core.science.similarity.measures import MEASURES, Measured
+from transfusion_core.science.similarity.moments import side_of
+from transfusion_core.science.similarity.options import LayerPair
+from transfusion_core.science.similarity.pair import Pair
+from transfusion_core.science.similarity.plan import Place
+from transfusion_core.science.similarity.sums import Product, Sums
+
+
+@dataclass(frozen=True)
+class PairResult:
+    """One measure of one pair of layers.
+
+    `value` is None, with a `reason`, where the measure does not exist or refuses. `n` counts samples: images
+    times positions per image. The positions of one image are not independent, so the `interval` (95%) is over
+    images, never over n. `p`, `q`: neurons of the layers; `kept_a`, `kept_b`: directions that took part,
+    None where the measure cuts none. `null_iid`: the value of independent Gaussian noise at these sizes;
+    `null_permutation`: the value with the images of the second layer in another order. Of several draws of channels
+    every number is the mean, the kept directions are the fewest.
+    """
+
+    layer_a: str
+    layer_b: str
+    measure: str
+    value: float | None
+    reason: str | None
+    n: int
+    p: int
+    q: int
+    kept_a: int | None
+    kept_b: int | None
+    null_iid: float | None
+    null_permutation: float | None
+    interval: tuple[float, float] | None
+    warnings: list[str]
+
+
+def require_measures(names: Sequence[str]) -> None:
+    """Raise ValueError for a name that is no measure's."""
+    unknown = [name for name in names if name not in MEASURES]
+    if unknown:
+        raise ValueError(f"unknown measures {unknown}; known are {', '.join(MEASURES)}")
+
+
+def evaluate(
+    collected: Collected, measures: Sequence[str], *, variance: float = 0.99
+) -> dict[LayerPair, list[PairResult]]:
+    """Evaluate every measure named on every pair of layers of a pass. Raises ValueError for an unknown measure."""
+    require_measures(measures)
+    pairs_of: dict[int, list[tuple[LayerPair, Place]]] = {}
+    for pair, places in collected.places.items():
+        for place in places:
+            pairs_of.setdefault(place.gathering, []).append((pair, place))
+    draws: dict[LayerPair, list[_Draw]] = {pair: [] for pair in collected.places}
+    for number, members in pairs_of.items():
+        evaluator = _Evaluator(collected.gatherings[number], variance)
+        for pair, place in members:
+            draws[pair].append(evaluator.draw(place, measures))
+    return {pair: [_result(pair, name, found) for name in measures] for pair, found in draws.items()}
+
+
+@dataclass(frozen=True, eq=False)
+class _One:
+    """One measure of one draw."""
+
+    measured: Measured
+    permuted: float | None
+    influences: Tensor | None
+
+
+@dataclass(frozen=True, eq=False)
+class _Draw:
+    """One draw of a pair of layers, measure by measure."""
+
+    n: int
+    p: int
+    q: int
+    measures: dict[str, _One]
+
+
+class _Evaluator:
+    """Reads one gathering; what is worked out of a layer is shared by all its pairs."""
+
+    def __init__(self, gathering: Gathering, variance: float) -> None:
+        self._gathering, self._variance = gathering, variance
+        self._sums = gathering.total.centred()
+        self._sides: dict[str, Side] = {}
+
+    def draw(self, place: Place, measures: Sequence[str]) -> _Draw:
+        """Evaluate one draw of a pair of layers."""
+        a, b, widths = place.a, place.b, self._gathering.widths
+        broken = self._broken(a, b)
+        found = {}
+        if broken:
+            found = {name: _One(Measured(None, broken), None, None) for name in measures}
+        else:
+            pair, permuted = self._pair(a, b), self._permuted(a, b)
+            found = {name: self._one(name, place, pair, permuted) for name in measures}
+        return _Draw(self._sums.n, widths[a], widths[b], found)
+
+    def _one(self, name: str, place: Place, pair: Pair, permuted: Pair | None) -> _One:
+        try:
+            measured = MEASURES[name](pair, self._variance)
+        except TooFewSamples as error:
+            return _One(Measured(None, str(error)), None, None)
+        if measured.value is None:
+            return _One(measured, None, None)
+        null = MEASURES[name](permuted, self._variance).value if permuted is not None else None
+        return _One(measured, null, self._influences(name, place, pair))
+
+    def _influences(self, name: str, place: Place, pair: Pair) -> Tensor | None:
+        shards = self._gathering.shards
+        if len(shards) < 2:
+            return None
+        gradient = GRADIENTS[name](pair, self._variance)
+        return influences(gradient, [self._share(shards[number], place) for number in sorted(shards)])
+
+    def _share(self, shard: Sums, place: Place) -> ShardSums:
+        """Take a pair's sums of one shard to the means of all shards."""
+        a, b = place.a, place.b
+        couple = (a, b) if (a, b) in shard.products else (b, a)
+        part = shard.only([(a, a), (b, b), couple]).to(self._sums.device, torch.float64).about(self._sums.origin)
+        return ShardSums(part.n, part.products[a, a], _oriented(part, a, b), part.products[b, b])
+
+    def _broken(self, a: str, b: str) -> str | None:
+        """Say which layer's activations were not finite, None when both were."""
+        faults = self._gathering.broken
+        named = [f"the {which} layer {faults[name]}" for which, name in (("first", a), ("second", b)) if name in faults]
+        return ", ".join(named) or None
+
+    def _pair(self, a: str, b: str) -> Pair:
+        return Pair(self._side(a), self._side(b), _oriented(self._sums, a, b))
+
+    def _permuted(self, a: str, b: str) -> Pair | None:
+        products = self._sums.products
+        if (a, b + REORDERED) in products:
+            return Pair(self._side(a), self._side(b), products[a, b + REORDERED])
+        if (b, a + REORDERED) in products:
+            return Pair(self._side(a), self._side(b), products[b, a + REORDERED].swapped())
+        return None
+
+    def _side(self, name: str) -> Side:
+        if name not in self._sides:
+            self._sides[name] = side_of(self._sums, name)
+        return self._sides[name]
+
+
+def _oriented(sums: Sums, a: str, b: str) -> Product:
+    """Return the sums of two layers, whichever way round they were taken."""
+    return sums.products[a, b] if (a, b) in sums.products else sums.products[b, a].swapped()
+
+
+def _result(pair: LayerPair, name: str, draws: Sequence[_Draw]) -> PairResult:
+    """Average one measure over its draws; where one has no value, there is none."""
+    found = [draw.measures[name] for draw in draws]
+    failed = next((one.measured for one in found if one.measured.value is None), None)
+    first = failed or found[0].measured
+    value = None if failed else _mean([one.measured.value for one in found])
+    return PairResult(
+        layer_a=pair.layer_a,
+        layer_b=pair.layer_b,
+        measure=name,
+        value=value,
+        reason=first.reason,
+        n=draws[0].n,
+        p=draws[0].p,
+        q=draws[0].q,
+        kept_a=min((one.measured.kept_x for one in found if one.measured.kept_x is not None), default=None),
+        kept_b=min((one.measured.kept_y for one in found if one.measured.kept_y is not None), default=None),
+        null_iid=_mean([one.measured.null_iid for one in found]),
+        null_permutation=_mean([one.permuted for one in found]),
+        interval=_interval(name, value, [one.influences for one in found]),
+        warnings=list(first.warnings),
+    )
+
+
+def _interval(name: str, value: float | None, moved: Sequence[Tensor | None]) -> tuple[float, float] | None:
+    known = [each for each in moved if each is not None]
+    if value is None or len(known) < len(moved):
+        return None
+    mean = torch.stack(known).mean(0)
+    return interval(value, mean, bounds=BOUNDS.get(name, (0.0, 1.0)))
+
+
+def _mean(numbers: Sequence[float | None]) -> float | None:
+    known = [number for number in numbers if number is not None]
+    return fmean(known) if len(known) == len(numbers) else None

@@ -1,0 +1,57 @@
+"""One of the networks that are compared: how it is run, and how its layers' outputs are to be read."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from transfusion_core.science.similarity.samples import CLASS_TOKEN, channels_first
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """A model, with what its layers' outputs do not say of themselves.
+
+    `channels_last`: layers that put out (n, h, w, c). `prefix_tokens`: tokens that come before the places of the
+    image in every (n, tokens, c), the class token first; 0 where there are none.
+    """
+
+    model: nn.Module
+    channels_last: Collection[str] = ()
+    prefix_tokens: int = 0
+
+    @classmethod
+    def of(cls, model: "nn.Module | Network") -> "Network":
+        """Take a plain model as a network whose outputs are (n, c), (n, tokens, c) or (n, c, h, w)."""
+        return model if isinstance(model, Network) else cls(model)
+
+    def read(self, layer: str, output: Tensor) -> Tensor:
+        """Return the activations that `layer` names in the output of its module.
+
+        Raises ValueError where a class token is asked of a layer that has none.
+        """
+        if output.ndim == 4 and layer in self.channels_last:
+            return channels_first(output)
+        if not layer.endswith(CLASS_TOKEN):
+            return output[:, self.prefix_tokens :] if output.ndim == 3 else output
+        if output.ndim != 3 or self.prefix_tokens < 1:
+            raise ValueError(f"{layer!r}: this layer puts out {tuple(output.shape)} and no class token")
+        return output[:, 0]
+
+    @property
+    def sums_device(self) -> torch.device:
+        """Where to sum over its activations: beside the weights, unless that accelerator knows no float64."""
+        device = next(self.model.parameters(), torch.empty(0)).device
+        return device if device.type == "cuda" else torch.device("cpu")
+
+    def run(self, images: Tensor, *, autocast: torch.dtype | None) -> None:
+        """Run the model where its weights are and in their dtype, whatever autocast surrounds the call."""
+        weight = next(self.model.parameters(), torch.empty(0))
+        with torch.inference_mode(), torch.autocast(weight.device.type, enabled=autocast is not None, dtype=autocast):
+            self.model(images.to(weight))
+
+
+def module_of(layer: str) -> str:
+    """Return the path of the module that a layer's name means."""
+    return layer.removesuffix(CLASS_TOKEN)

@@ -1,0 +1,106 @@
+"""Which views of the layers are summed together, and how the images are cut into shards."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+
+from transfusion_core.science.similarity.gathering import Gathering
+from transfusion_core.science.similarity.options import LayerPair, Options
+from transfusion_core.science.similarity.samples import Sampling, Shape, View, common_grid
+from transfusion_core.science.similarity.sums import Couple
+
+SHARDS = 16
+"""Groups of images kept apart for the intervals: their spread is known to 18%, which Student's t accounts for."""
+_FEWEST_SHARDS = 5
+_SHARD_BYTES = 2**31
+
+
+class Place(NamedTuple):
+    """Where the sums of one draw of a layer pair are: the number of the gathering, and the layers' names in it."""
+
+    gathering: int
+    a: str
+    b: str
+
+
+class Plan:
+    """How one pass is summed, from the shapes of the layers and the number of images.
+
+    `groups`: views that are summed together, one gathering each; `places` of each layer pair, one for every draw;
+    `shards`: how many all parts of the pass have together; `rows`: where the images of this part start and stop.
+    """
+
+    def __init__(
+        self,
+        pairs: Sequence[LayerPair],
+        shapes: Mapping[tuple[int, str], Shape],
+        *,
+        images: int,
+        options: Options,
+        device: torch.device,
+    ) -> None:
+        self._options, self._device = options, device
+        views = {pair: _views(pair, shapes, options.sampling) for pair in pairs}
+        couples = list(dict.fromkeys(couple for found in views.values() for couple in found))
+        most = options.sampling.channels or max(shape.channels for shape in shapes.values())
+        self._widths = {
+            view: min(shapes[view.network, view.layer].channels, most) for couple in couples for view in couple
+        }
+        self.groups = _connected(couples)
+        group_of = {view: number for number, group in enumerate(self.groups) for view in group}
+        self.places = {pair: [Place(group_of[a], str(a), str(b)) for a, b in found] for pair, found in views.items()}
+        self.shards, self._keep = self._cut(couples, images)
+        bounds = [images * number // self.shards for number in range(self.shards + 1)]
+        part = options.part
+        mine = range(self.shards * part.number // part.of, self.shards * (part.number + 1) // part.of)
+        self.rows = (bounds[mine.start], bounds[mine.stop])
+        sizes = {number: bounds[number + 1] - bounds[number] for number in mine}
+        permute = options.permute and images >= 2 * self.shards
+        self.gatherings = [self._gathering(group, couples, sizes, permute=permute) for group in self.groups]
+
+    def _cut(self, couples: Sequence[tuple[View, View]], images: int) -> tuple[int, bool]:
+        """Return how many shards there are, and whether their sums are kept."""
+        numbers = sum(self._widths[a] * (self._widths[a] + 2 * self._widths[b]) for a, b in couples)
+        affordable = min(SHARDS, images // 2, _SHARD_BYTES // (4 * numbers))
+        if self._options.intervals and affordable >= max(_FEWEST_SHARDS, self._options.part.of):
+            return affordable, True
+        return min(self._options.part.of, images), False
+
+    def _gathering(
+        self, group: Sequence[View], couples: Sequence[tuple[View, View]], shards: Mapping[int, int], *, permute: bool
+    ) -> Gathering:
+        members = set(group)
+        chosen: dict[Couple, None] = {}
+        for a, b in couples:
+            if a in members and (str(b), str(a)) not in chosen:  # those are the same sums, the other way round
+                chosen[str(a), str(b)] = None
+        return Gathering(
+            {str(view): self._widths[view] for view in group},
+            list(chosen),
+            positions=min(group[0].positions, self._options.sampling.positions_per_image or 1),
+            shards=shards,
+            keep=self._keep,
+            permute=permute,
+            gemm=self._options.gemm,
+            device=self._device,
+        )
+
+
+def _views(pair: LayerPair, shapes: Mapping[tuple[int, str], Shape], sampling: Sampling) -> list[tuple[View, View]]:
+    """Return the views of a pair of layers at which they have the same samples, one couple for every draw."""
+    (a, b) = (shapes[end] for end in pair.ends)
+    grids = common_grid(a.grid, b.grid) if sampling.positions_per_image is not None else ((), ())
+    draws = [None] if sampling.channels is None else range(sampling.draws)
+    return [(View(*pair.ends[0], grids[0], draw), View(*pair.ends[1], grids[1], draw)) for draw in draws]
+
+
+def _connected(couples: Sequence[tuple[View, View]]) -> list[list[View]]:
+    """Group views that are compared with one another, directly or through others."""
+    group_of: dict[View, list[View]] = {}
+    for a, b in couples:
+        mine, theirs = group_of.setdefault(a, [a]), group_of.setdefault(b, [b])
+        if mine is not theirs:
+            mine.extend(theirs)
+            group_of |= dict.fromkeys(theirs, mine)
+    return list({id(group): group for group in group_of.values()}.values())

@@ -1,0 +1,296 @@
+"""Streaming sums over the samples of several layers at once: all that the similarities need of them.
+
+A layer here is a name with a width. Each layer has an origin near its mean; what is summed is taken about it. For
+pairs of layers x (n, p), y (n, q) with k_i = |x_i|^2 and l_i = |y_i|^2, the sums x^T y, sum(k y), sum(l x) and
+sum(k l) move exactly to any other origin, which is what makes them merge. The first is the cross moment; the other
+three are what the debiased CKA needs (the diagonals of the two Gram matrices are k and l).
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Self, TypeAlias
+
+import torch
+from torch import Tensor, distributed
+
+from transfusion_core.science.similarity.guard import NonFiniteActivations
+from transfusion_core.science.similarity.products import Gemm, add_to, product, shifted, squared_lengths
+
+Couple: TypeAlias = tuple[str, str]
+
+LARGEST = 1e70
+"""Fourth powers of activations are summed, and float64 ends at 1.8e308."""
+_EPSILON = torch.finfo(torch.float64).eps
+
+
+@dataclass(frozen=True, eq=False)
+class Product:
+    """Sums over one pair of layers about their origins: `xy` (p, q); `ky` (q,); `lx` (p,); `kl` (); float64."""
+
+    xy: Tensor
+    ky: Tensor
+    lx: Tensor
+    kl: Tensor
+
+    @classmethod
+    def zeros(cls, p: int, q: int, device: torch.device | str) -> Self:
+        """Sums over no samples."""
+        shapes: tuple[tuple[int, ...], ...] = ((p, q), (q,), (p,), ())
+        return cls(*(torch.zeros(shape, dtype=torch.float64, device=device) for shape in shapes))
+
+    def swapped(self) -> "Product":
+        """Return the sums of the same pair, the other layer first."""
+        return Product(xy=self.xy.T, ky=self.lx, lx=self.ky, kl=self.kl)
+
+    def __add__(self, other: "Product") -> "Product":
+        """Add sums of other samples about the same origins."""
+        return Product(*(getattr(self, name) + getattr(other, name) for name in vars(self)))
+
+
+@dataclass(frozen=True, eq=False)
+class _Move:
+    """One layer's way to another origin: `by` (p,), its sum (p,) and summed squared lengths about the old one."""
+
+    by: Tensor
+    total: Tensor
+    squares: Tensor
+
+    @property
+    def length(self) -> Tensor:
+        return self.by @ self.by
+
+
+class Sums:
+    """Sums over the same n samples of some layers and of pairs among them, the same for any split into batches.
+
+    Every layer must stand in a pair with itself, since its own scatter tells when its origin is too far from its
+    mean; or be named in `reordered`, as the same samples of another layer in another order.
+    """
+
+    def __init__(
+        self,
+        widths: Mapping[str, int],
+        couples: Iterable[Couple],
+        *,
+        reordered: Mapping[str, str] | None = None,
+        device: torch.device | str = "cpu",
+        gemm: Gemm = "float64",
+    ) -> None:
+        """Start with no samples. Sums live on `device`, which must know float64."""
+        self.widths, self.gemm, self.n = dict(widths), gemm, 0
+        self.reordered = dict(reordered or {})
+        self.origin = {name: torch.zeros(p, dtype=torch.float64, device=device) for name, p in self.widths.items()}
+        self.total = {name: torch.zeros_like(origin) for name, origin in self.origin.items()}
+        self.resolution = dict.fromkeys(self.widths, _EPSILON)
+        self.products = {(a, b): Product.zeros(self.widths[a], self.widths[b], device) for a, b in couples}
+
+    def add(self, samples: Mapping[str, Tensor]) -> None:
+        """Add a block: (m, p) of any float dtype for every layer, row i of all from the same sample.
+
+        Raises NonFiniteActivations on NaN, infinity or overflow, before anything is added.
+        """
+        rows = len(next(iter(samples.values())))
+        if rows == 0:
+            return
+        self._settle(samples)
+        blocks = {name: shifted(block, self.origin[name], self.gemm) for name, block in samples.items()}
+        lengths = {name: squared_lengths(block) for name, block in blocks.items()}
+        for name in samples:
+            _require_finite(name, lengths[name], samples[name])
+        names = list(samples)
+        # One row of ones and one of squared lengths for every layer: sum(x) and all sum(k x) in a single product.
+        weights = torch.stack([torch.ones_like(lengths[names[0]]), *(lengths[name] for name in names)], dim=1)
+        table = product(weights, weights, "float64")
+        row = {name: index + 1 for index, name in enumerate(names)}
+        along = {name: product(weights.to(block.dtype), block, "float64") for name, block in blocks.items()}
+        for name in names:
+            add_to(self.total[name], along[name][0])
+            self.resolution[name] = max(self.resolution[name], resolution_of(samples[name]))
+        for (a, b), sums in self.products.items():
+            add_to(sums.xy, product(blocks[a], blocks[b], self.gemm))
+            add_to(sums.ky, along[b][row[a]])
+            add_to(sums.lx, along[a][row[b]])
+            sums.kl.add_(table[row[a], row[b]])
+        self.n += rows
+
+    def merge(self, other: "Sums") -> Self:
+        """Add the samples of `other`, left as it was, and return self."""
+        if self.n == 0:
+            self.origin = {name: there.to(self.device, copy=True) for name, there in other.origin.items()}
+        theirs = other.about(self.origin)
+        for name in self.widths:
+            self.total[name] = self.total[name] + theirs.total[name]
+            self.resolution[name] = max(self.resolution[name], theirs.resolution[name])
+        self.products = {couple: mine + theirs.products[couple] for couple, mine in self.products.items()}
+        self.n += theirs.n
+        return self
+
+    def only(self, couples: Iterable[Couple]) -> "Sums":
+        """Return the sums of some couples and their layers; the tensors are the same ones."""
+        part = Sums({}, [], gemm=self.gemm)
+        part.n, part.products = self.n, {couple: self.products[couple] for couple in couples}
+        names = {name for couple in part.products for name in couple}
+        part.widths = {name: width for name, width in self.widths.items() if name in names}
+        part.reordered = {name: other for name, other in self.reordered.items() if name in names}
+        part.origin = {name: self.origin[name] for name in part.widths}
+        part.total = {name: self.total[name] for name in part.widths}
+        part.resolution = {name: self.resolution[name] for name in part.widths}
+        return part
+
+    def about(self, origin: Mapping[str, Tensor]) -> "Sums":
+        """Return the same sums about other origins, on this device; nothing is shared that a change would reach."""
+        moved = self._like(self)
+        moved._move_to({name: origin[name].to(self.device) for name in self.widths})
+        return moved
+
+    def centred(self) -> "Sums":
+        """Return the same sums about the means of the layers."""
+        return self.about(self.means)
+
+    @property
+    def means(self) -> dict[str, Tensor]:
+        """Mean of each layer, (p,)."""
+        return {name: self.origin[name] + total / max(self.n, 1) for name, total in self.total.items()}
+
+    def all_reduce(self, group: Any = None) -> Self:
+        """Add up the samples of all processes of a torch.distributed group, in every one of them.
+
+        Origins are those of the first process that saw a sample, so that the sums of all can be added as they are.
+        """
+        counts = torch.zeros(distributed.get_world_size(group), dtype=torch.float64, device=self.device)
+        counts[distributed.get_rank(group)] = self.n
+        distributed.all_reduce(counts, group=group)
+        lead = int((counts > 0).nonzero()[0]) if bool((counts > 0).any()) else 0
+        mine = 1.0 if distributed.get_rank(group) == lead else 0.0
+        origin = {name: here * mine for name, here in self.origin.items()}
+        for there in origin.values():
+            distributed.all_reduce(there, group=group)
+        self._move_to(origin)
+        tensors = list(self.total.values())
+        tensors += [tensor for sums in self.products.values() for tensor in vars(sums).values()]
+        for tensor in tensors:
+            distributed.all_reduce(tensor, group=group)
+        coarsest = torch.tensor(list(self.resolution.values()), dtype=torch.float64, device=self.device)
+        distributed.all_reduce(coarsest, op=distributed.ReduceOp.MAX, group=group)
+        self.resolution = dict(zip(self.resolution, coarsest.tolist(), strict=True))
+        self.n = int(counts.sum())
+        return self
+
+    def state(self) -> dict[str, Any]:
+        """Return everything as plain containers of tensors that share no memory, fit for `torch.save`."""
+        copy = self._like(self)
+        return {
+            "widths": copy.widths, "reordered": copy.reordered, "gemm": copy.gemm, "n": copy.n,
+            "resolution": copy.resolution,
+            "origin": copy.origin, "total": copy.total,
+            "products": [[a, b, *vars(sums).values()] for (a, b), sums in copy.products.items()],
+        }  # fmt: skip
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> "Sums":
+        """Rebuild what `state` returned."""
+        sums = cls(state["widths"], [], reordered=state["reordered"], gemm=state["gemm"])
+        sums.n, sums.resolution = state["n"], dict(state["resolution"])
+        sums.origin, sums.total = dict(state["origin"]), dict(state["total"])
+        sums.products = {(a, b): Product(*tensors) for a, b, *tensors in state["products"]}
+        return sums
+
+    def to(self, device: torch.device | str, dtype: torch.dtype = torch.float64) -> "Sums":
+        """Return a copy on another device, or in a smaller dtype for keeping only."""
+        copy = self._like(self)
+        copy.origin = {name: tensor.to(device) for name, tensor in copy.origin.items()}
+        copy.total = {name: tensor.to(device) for name, tensor in copy.total.items()}
+        copy.products = {
+            couple: Product(*(tensor.to(device, dtype) for tensor in vars(sums).values()))
+            for couple, sums in copy.products.items()
+        }
+        return copy
+
+    @property
+    def device(self) -> torch.device:
+        """Where the sums live."""
+        return next(iter(self.origin.values())).device
+
+    @classmethod
+    def _like(cls, sums: "Sums") -> "Sums":
+        copy = cls(sums.widths, [], reordered=sums.reordered, gemm=sums.gemm)
+        copy.n, copy.resolution = sums.n, dict(sums.resolution)
+        copy.origin = {name: tensor.clone() for name, tensor in sums.origin.items()}
+        copy.total = {name: tensor.clone() for name, tensor in sums.total.items()}
+        copy.products = {
+            couple: Product(*(tensor.clone() for tensor in vars(each).values()))
+            for couple, each in sums.products.items()
+        }
+        return copy
+
+    def _settle(self, samples: Mapping[str, Tensor]) -> None:
+        """Keep every origin within a standard deviation of the running mean, so that a large mean costs no digits."""
+        if self.n == 0:
+            self.origin = {name: self._first_origin(block) for name, block in samples.items()}
+        elif any(self._far(name) for name in self.widths):
+            self._move_to(self.means)
+
+    def _far(self, name: str) -> bool:
+        """Tell whether the mean of some neuron lies further than a standard deviation from its origin."""
+        return bool((2 * (self.total[name] / self.n).square() > self._own(name).diagonal() / self.n).any())
+
+    def _own(self, name: str) -> Tensor:
+        """Return the scatter of a layer about its origin, (p, p)."""
+        layer = self.reordered.get(name, name)
+        return self.products[layer, layer].xy
+
+    def _first_origin(self, block: Tensor) -> Tensor:
+        """Mean of the first block; the value itself of a neuron that does not vary, so that its scatter is exactly 0.
+
+        Rounded to float32 where float32 is multiplied: the same origin is then subtracted in either dtype.
+        """
+        rows = block.to(self.device, torch.float64)
+        origin = torch.where((rows == rows[0]).all(0), rows[0], rows.mean(0))
+        return origin if self.gemm == "float64" else origin.float().double()
+
+    def _move_to(self, origin: Mapping[str, Tensor]) -> None:
+        if self.gemm != "float64":
+            origin = {name: there.float().double() for name, there in origin.items()}
+        moves = {name: self._move(name, there) for name, there in origin.items()}
+        self.products = {(a, b): _moved(sums, moves[a], moves[b], n=self.n) for (a, b), sums in self.products.items()}
+        self.total = {name: total - self.n * moves[name].by for name, total in self.total.items()}
+        self.origin = {name: there.clone() for name, there in origin.items()}
+
+    def _move(self, name: str, origin: Tensor) -> _Move:
+        return _Move(origin - self.origin[name], self.total[name], self._own(name).trace())
+
+
+def _moved(sums: Product, x: _Move, y: _Move, *, n: int) -> Product:
+    """Take sums to origins that lie x.by and y.by further on, from |x - d|^2 = k - 2 d.x + |d|^2."""
+    if n == 0 or not (bool(x.by.any()) or bool(y.by.any())):
+        return sums
+    dx, dy = x.by, y.by
+    left_x = x.squares - 2 * dx @ x.total + n * x.length  # sum(k) about the new origin
+    left_y = y.squares - 2 * dy @ y.total + n * y.length
+    across = dx @ sums.xy  # (q,)
+    along = sums.xy @ dy  # (p,)
+    return Product(
+        xy=(sums.xy - torch.outer(x.total, dy)).addr_(dx, y.total - n * dy, alpha=-1),
+        ky=sums.ky - 2 * across + x.length * y.total - left_x * dy,
+        lx=sums.lx - 2 * along + y.length * x.total - left_y * dx,
+        kl=sums.kl
+        - 2 * (dy @ sums.ky + dx @ sums.lx)
+        + y.length * (x.squares - 2 * dx @ x.total)
+        + x.length * (y.squares - 2 * dy @ y.total)
+        + 4 * dx @ along
+        + n * x.length * y.length,
+    )
+
+
+def resolution_of(samples: Tensor) -> float:
+    """Return the machine epsilon of a float tensor; whole numbers count as exact."""
+    return torch.finfo(samples.dtype).eps if samples.is_floating_point() else 0.0
+
+
+def _require_finite(name: str, lengths: Tensor, samples: Tensor) -> None:
+    """NaN, infinity and overflow all end in a sample's squared length."""
+    if bool((lengths < LARGEST**2).all()):
+        return
+    if bool(samples.isfinite().all()):
+        raise NonFiniteActivations(name, f"holds numbers whose moments overflow: expected none beyond {LARGEST:g}")
+    raise NonFiniteActivations(name, f"holds NaN or infinity in {len(samples)} samples")

@@ -1,0 +1,82 @@
+"""Intervals: gradients are derivatives, and intervals hold what other images would have given."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from transfusion_core.science.similarity import MEASURES, Moments, Pair
+from transfusion_core.science.similarity.intervals import GRADIENTS, ShardSums, influences, interval, student_t
+from transfusion_core.science.similarity.sums import Product, Sums
+
+VARIANCE = 0.9
+COUPLES = [("x", "x"), ("x", "y"), ("y", "y")]
+
+
+def sums_of(x, y):
+    sums = Sums({"x": x.shape[1], "y": y.shape[1]}, COUPLES)
+    sums.add({"x": torch.from_numpy(x), "y": torch.from_numpy(y)})
+    return sums
+
+
+def shards_of(x, y, count):
+    """The whole as a pair, and each shard's share about the means of the whole."""
+    moments = Moments(x.shape[1], y.shape[1])
+    moments.update(x, y)
+    means = {"x": moments.mean_x, "y": moments.mean_y}
+    shares = []
+    for rows in np.array_split(np.arange(len(x)), count):
+        part = sums_of(x[rows], y[rows]).about(means)
+        shares.append(ShardSums(part.n, *(part.products[couple] for couple in COUPLES)))
+    return moments.pair, shares
+
+
+def with_more_of(pair: Pair, share: ShardSums, weight: float) -> Pair:
+    def more(one: Product, other: Product) -> Product:
+        return Product(*(mine + weight * theirs for mine, theirs in zip(vars(one).values(), vars(other).values())))
+
+    x = replace(pair.x, scatter=pair.x.scatter + weight * share.x.xy, kk=pair.x.kk + weight * share.x.kl)
+    y = replace(pair.y, scatter=pair.y.scatter + weight * share.y.xy, kk=pair.y.kk + weight * share.y.kl)
+    return Pair(x, y, more(pair.between, share.between))
+
+
+@pytest.mark.parametrize("measure", [name for name in MEASURES if name != "pwcca"])
+def test_gradients_are_the_derivatives_of_their_measures(layers, measure):
+    x, y = layers(400, 7, 5)
+    pair, shares = shards_of(x * np.array([9, 7, 5, 4, 3, 2, 1]), y * np.array([8, 6, 4, 2, 1]), 5)
+    gradient = GRADIENTS[measure](pair, VARIANCE)
+    for share in shares:
+        step = 1e-5
+        up, down = (MEASURES[measure](with_more_of(pair, share, sign * step), VARIANCE).value for sign in (1, -1))
+        along = influences(gradient, [share, share])  # of two alike nothing is left: check the raw product instead
+        assert along.abs().max() < 1e-12
+        raw = (
+            (gradient.xx * share.x.xy).sum() + (gradient.xy * share.between.xy).sum() + (gradient.yy * share.y.xy).sum()
+            + gradient.kk * share.x.kl + gradient.kl * share.between.kl + gradient.ll * share.y.kl
+        )  # fmt: skip
+        assert float(raw) == pytest.approx((up - down) / (2 * step), rel=1e-4, abs=1e-7)
+
+
+def test_influences_add_up_to_zero_and_an_interval_holds_its_value(layers):
+    pair, shares = shards_of(*layers(400, 7, 5), 8)
+    for measure, gradient in GRADIENTS.items():
+        value = MEASURES[measure](pair, VARIANCE).value
+        moved = influences(gradient(pair, VARIANCE), shares)
+        assert float(moved.sum()) == pytest.approx(0, abs=1e-10)
+        low, high = interval(value, moved, bounds=(-1, 2))
+        assert low < value < high
+
+
+def test_a_copy_has_an_interval_of_no_width(layers):
+    x, _ = layers(400, 7, 5)
+    pair, shares = shards_of(x, x, 8)
+    for measure in ("cca", "cka", "cka_debiased", "regression"):
+        low, high = interval(1.0, influences(GRADIENTS[measure](pair, VARIANCE), shares), bounds=(0, 1))
+        assert high - low < 1e-6
+
+
+@pytest.mark.parametrize("freedom", [4, 7, 15, 40])
+def test_students_quantile_is_that_of_the_tables(freedom):
+    assert student_t(freedom) == pytest.approx(stats.t.ppf(0.975, freedom), abs=0.005)

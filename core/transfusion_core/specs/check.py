@@ -6,7 +6,12 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from transfusion_core.specs.comparison import MIN_SAMPLES_PER_DIMENSION, SimilaritySpec
+from transfusion_core.specs.comparison import (
+    MIN_SAMPLES_PER_DIMENSION,
+    PAPER_CHANNELS,
+    PAPER_SAMPLES,
+    SimilaritySpec,
+)
 from transfusion_core.specs.experiment import DatasetRef, ExperimentSpec, ModelName, SourceSpec, TrainSize
 from transfusion_core.specs.facts import Facts
 from transfusion_core.specs.fault import Fault, faults_of, nearest, pointer
@@ -248,7 +253,7 @@ def _samples(parts: Readable, facts: Facts) -> Iterator[Fault]:
         stage = max(entry.stages, key=lambda stage: needs[stage.name], default=None)
         if stage is None or images >= (enough := needs[stage.name]):
             continue
-        per_image = samples_per_image(entry, stage, parts.image_size, parts.similarity)
+        per_image = samples_per_image(entry, stage, parts.image_size, parts.similarity, images=images)
         possible = splits is None or enough <= splits["test"]
         yield Fault(
             pointer="/similarity/images" if possible else "/similarity/measures",
@@ -262,12 +267,25 @@ def _samples(parts: Readable, facts: Facts) -> Iterator[Fault]:
 
 def _images_for(entry: ModelEntry, stage: Stage, image_size: int, similarity: SimilaritySpec) -> int:
     """The fewest images that give more samples than the stage has channels."""
-    return stage.channels // samples_per_image(entry, stage, image_size, similarity) + 1
+    per_image = samples_per_image(entry, stage, image_size, similarity, images=1)
+    return compared_channels(stage, similarity) // per_image + 1
 
 
-def samples_per_image(entry: ModelEntry, stage: Stage, image_size: int, similarity: SimilaritySpec) -> int:
-    """Samples that one image gives at a stage."""
-    return min(similarity.positions_per_image, entry.positions(stage, image_size))
+def compared_channels(stage: Stage, similarity: SimilaritySpec) -> int:
+    """Channels of a stage that are compared at once."""
+    return stage.channels if similarity.protocol == "full" else min(stage.channels, PAPER_CHANNELS)
+
+
+def samples_per_image(
+    entry: ModelEntry, stage: Stage, image_size: int, similarity: SimilaritySpec, *, images: int
+) -> int:
+    """Samples that one of so many images gives at a stage."""
+    if similarity.spatial == "averaged":
+        return 1
+    budget = similarity.positions_per_image
+    if similarity.protocol == "paper":
+        budget = max(1, round(PAPER_SAMPLES / images))
+    return min(budget, entry.positions(stage, image_size))
 
 
 def sample_warnings(spec: ExperimentSpec, splits: dict[str, int] | None) -> list[str]:
@@ -276,10 +294,11 @@ def sample_warnings(spec: ExperimentSpec, splits: dict[str, int] | None) -> list
     for name in spec.models:
         entry = catalogue()[name]
         for stage in entry.stages:
-            n = images * samples_per_image(entry, stage, spec.image_size, spec.similarity)
-            if n < MIN_SAMPLES_PER_DIMENSION * stage.channels:
+            n = images * samples_per_image(entry, stage, spec.image_size, spec.similarity, images=images)
+            channels = compared_channels(stage, spec.similarity)
+            if n < MIN_SAMPLES_PER_DIMENSION * channels:
                 found.append(
-                    f"{name} {stage.name}: {n} samples for {stage.channels} channels, fewer than "
+                    f"{name} {stage.name}: {n} samples for {channels} channels, fewer than "
                     f"{MIN_SAMPLES_PER_DIMENSION} per channel; read its similarity beside its null"
                 )
     return found

@@ -1,14 +1,19 @@
 """Comparisons: what is measured between two checkpoints, and the similarity report that answers."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, model_validator
 
 from transfusion_core.specs.base import Name, Record, Spec
 
-Measure = Literal["cca", "svcca", "pwcca", "cka"]
+Measure = Literal["cca", "svcca", "pwcca", "cka", "cka_debiased", "procrustes", "regression"]
+Protocol = Literal["full", "paper"]
+Spatial = Literal["sampled", "averaged"]
+Precision = Literal["float64", "float32", "tf32"]
 CheckpointName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,128}@(init|final|[0-9]{1,9})$")]
 
+PAPER_CHANNELS, PAPER_SAMPLES = 64, 10_000
+"""The protocol of Raghu et al. 2019 for wide layers, as science/similarity draws it."""
 MIN_SAMPLES_PER_DIMENSION = 5
 """Fewer samples than this times the wider side get a warning (science.md, section 5)."""
 
@@ -24,6 +29,20 @@ class SimilaritySpec(Spec):
     """Budget of spatial positions sampled per image; the same in both networks."""
     variance: float = Field(default=0.99, gt=0, le=1)
     """SVCCA keeps this share of each side's variance."""
+    protocol: Protocol = "full"
+    """`paper` compares 64 random channels on about 10,000 samples, the mean of 5 draws, and sets positions itself."""
+    spatial: Spatial = "sampled"
+    """`sampled` positions are samples; `averaged` makes each image one sample, the mean over its positions."""
+    precision: Precision = "float64"
+    """What activations are multiplied in; sums are float64 always. float32 moves values by less than 1e-6."""
+    nulls: bool = True
+    """Give each value its permutation null, its interval over images and the value of the untrained networks."""
+
+    @model_validator(mode="after")
+    def _paper_samples_positions(self) -> Self:
+        if self.protocol == "paper" and self.spatial == "averaged":
+            raise ValueError("the paper's protocol samples positions: expected spatial 'sampled', got 'averaged'")
+        return self
 
 
 class ComparisonSpec(SimilaritySpec):
@@ -64,7 +83,11 @@ class PairResult(Record):
     null_iid: float | None = None
     """What independent noise of this shape would give."""
     null_permutation: float | None = None
+    """The value with the images of the second side in another order: chance, with positions that belong together."""
+    null_untrained: float | None = None
+    """The value between two fresh random networks of the same models on the same images: what architecture gives."""
     interval: list[float] | None = None
+    """95%, over draws of as many other images; in the range of the value and its nulls."""
     warnings: list[str] = []
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from transfusion_core.specs.check import (
     COMPARING,
     SAMPLE_HUNGRY,
+    compared_channels,
     probe_images,
     sample_warnings,
     samples_per_image,
@@ -107,10 +108,11 @@ def _possible_measures(spec: ExperimentSpec, images: int) -> tuple[list[Measure]
     """The default measures without those that the probe set is too small for, and why."""
     for name in spec.models:
         for stage in catalogue()[name].stages:
-            n = images * samples_per_image(catalogue()[name], stage, spec.image_size, spec.similarity)
-            if n <= stage.channels:
+            n = images * samples_per_image(catalogue()[name], stage, spec.image_size, spec.similarity, images=images)
+            channels = compared_channels(stage, spec.similarity)
+            if n <= channels:
                 kept = [m for m in spec.similarity.measures if m not in SAMPLE_HUNGRY]
-                return kept, [f"cca is left out: {name} {stage.name} has {stage.channels} channels for {n} samples"]
+                return kept, [f"cca is left out: {name} {stage.name} has {channels} channels for {n} samples"]
     return list(spec.similarity.measures), []
 
 
@@ -265,6 +267,10 @@ def compare_job(
         seed=similarity.seed,
         positions_per_image=similarity.positions_per_image,
         variance=similarity.variance,
+        protocol=similarity.protocol,
+        spatial=similarity.spatial,
+        precision=similarity.precision,
+        nulls=similarity.nulls,
     )
 
 

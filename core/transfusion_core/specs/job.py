@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
 from transfusion_core.specs.base import Key, Spec
-from transfusion_core.specs.comparison import Measure
+from transfusion_core.specs.comparison import Measure, Precision, Protocol, Spatial
 from transfusion_core.specs.experiment import TrainSize
 from transfusion_core.specs.init import Init, SourceRef
 from transfusion_core.specs.keys import job_key
@@ -55,6 +55,10 @@ class CompareJob(Spec):
     seed: int
     positions_per_image: int
     variance: float
+    protocol: Protocol = "full"
+    spatial: Spatial = "sampled"
+    precision: Precision = "float64"
+    nulls: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)

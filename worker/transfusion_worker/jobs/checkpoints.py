@@ -54,10 +54,14 @@ class LoadedCheckpoint:
 
     def build(self) -> nn.Module:
         """The network with these weights."""
-        about = self.about
-        model = build_random(about.model, classes=about.classes, image_size=about.image_size, seed=0)
+        model = self.build_untrained(seed=0)
         model.load_state_dict(self.weights)
         return model
+
+    def build_untrained(self, *, seed: int) -> nn.Module:
+        """The same network with random weights."""
+        about = self.about
+        return build_random(about.model, classes=about.classes, image_size=about.image_size, seed=seed)
 
 
 def keep(context: JobContext, weights: Mapping[str, Tensor], about: About, name: str) -> Checkpoint:

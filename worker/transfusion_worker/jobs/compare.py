@@ -1,10 +1,11 @@
 """Kind `compare`: one similarity measurement between two checkpoints, on the probe images."""
 
-from dataclasses import asdict
+import json
+from collections.abc import Callable
+from dataclasses import asdict, replace
 from difflib import get_close_matches
 from functools import partial
-from itertools import product
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -12,19 +13,28 @@ from torch import Tensor, nn
 from transfusion_core.errors import DataError, JobCancelled
 from transfusion_core.science.data.sampling import probe_digest, probe_indices
 from transfusion_core.science.models.build import first_convs
-from transfusion_core.science.models.layers import channels_last_output, layers, stages
+from transfusion_core.science.models.layers import channels_last_output, layers, prefix_tokens, stages
 from transfusion_core.science.movement import filter_correlations, weight_movement
-from transfusion_core.science.similarity import compare
+from transfusion_core.science.seeds import derive
+from transfusion_core.science.similarity import Network, Options, Sampling, compare, layer_pairs
+from transfusion_core.science.similarity import PairResult as Measured
+from transfusion_core.science.similarity.samples import CLASS_TOKEN
 from transfusion_core.science.training.batches import normalise
 from transfusion_core.science.training.memory import memory_errors
 from transfusion_core.specs.check import DEFAULT_PROBE_IMAGES
 from transfusion_core.specs.comparison import ComparisonResult, PairResult, ProbeSet, WeightMovement
 from transfusion_core.specs.job import CompareJob
+from transfusion_core.specs.keys import digest
+from transfusion_core.store.files import whole
 from transfusion_worker.context import JobContext
 from transfusion_worker.jobs.checkpoints import About, LoadedCheckpoint, load
 from transfusion_worker.jobs.dataset import LoadedDataset, load_dataset
 from transfusion_worker.jobs.environment import device_of
 
+Place: TypeAlias = tuple[str, str, str]
+"""Layer of a, layer of b, measure."""
+UNTRAINED_EPOCH = 1
+"""Raised when the values of untrained networks may change: they are kept by what they were asked for."""
 BATCH_SIZE = 64
 """Images per forward pass; results do not depend on it."""
 
@@ -35,14 +45,8 @@ def run(context: JobContext) -> dict[str, Any]:
     dataset = load_dataset(context, job.dataset, image_size=job.image_size)
     a, b = load(context, job.a), load(context, job.b)
     rows = _probe_rows(dataset, job)
-    result = _measure(context, job, (a, b), dataset.images[rows])
-    result = result.model_copy(
-        update={
-            "probe_set": ProbeSet(
-                digest=probe_digest(rows, dataset=dataset.found.digest, image_size=job.image_size), images=len(rows)
-            )
-        }
-    )
+    probe = probe_digest(rows, dataset=dataset.found.digest, image_size=job.image_size)
+    result = _measure(context, job, (a, b), dataset.images[rows], probe)
     path = context.scratch / "similarity-report.json"
     path.write_text(result.model_dump_json())
     stored = context.put(path, path.name)
@@ -56,34 +60,65 @@ def _probe_rows(dataset: LoadedDataset, job: CompareJob) -> Tensor:
 
 
 def _measure(
-    context: JobContext, job: CompareJob, sides: tuple[LoadedCheckpoint, LoadedCheckpoint], images: Tensor
+    context: JobContext, job: CompareJob, sides: tuple[LoadedCheckpoint, LoadedCheckpoint], images: Tensor, probe: str
 ) -> ComparisonResult:
     device = device_of(context)
-    models = [_network(side, device) for side in sides]
-    layers_a, layers_b = (_layers(model, side.about, job) for model, side in zip(models, sides, strict=True))
+    networks = [_network(side.build(), side.about, device) for side in sides]
+    a, b = (_layers(network.model, side.about, job) for network, side in zip(networks, sides, strict=True))
+    pairs = _pairs(a, b, job)
+    options = Options(
+        sampling=_sampling(job, len(images)), batch_size=BATCH_SIZE, gemm=job.precision,
+        intervals=job.nulls, permute=job.nulls, progress=partial(_progress, context),
+    )  # fmt: skip
+    measure = partial(compare, images=images, pairs=pairs, measures=job.measures, variance=job.variance)
     with memory_errors(f"comparing on {len(images)} images"):
-        found = compare(
-            models[0],
-            models[1],
-            images,
-            pairs=_pairs(layers_a, layers_b, job),
-            measures=job.measures,
-            positions_per_image=job.positions_per_image,
-            batch_size=BATCH_SIZE,
-            seed=job.seed,
-            variance=job.variance,
-            channels_last_a=[name for name in layers_a if channels_last_output(models[0], name)],
-            channels_last_b=[name for name in layers_b if channels_last_output(models[1], name)],
-            progress=partial(_progress, context),
-        )
+        found = measure(*networks, options=options)
+        floor = _untrained(context, job, sides, probe, measure, options) if job.nulls else {}
     return ComparisonResult(
-        probe_set=ProbeSet(digest="", images=len(images)),
-        layers_a=layers_a,
-        layers_b=layers_b,
-        results=[PairResult.model_validate(asdict(result)) for result in found],
-        weights=_movement(models[0], sides),
-        filters=_filters(models[0], sides),
+        probe_set=ProbeSet(digest=probe, images=len(images)),
+        layers_a=a,
+        layers_b=b,
+        results=[_recorded(result, floor) for result in found],
+        weights=_movement(networks[0].model, sides),
+        filters=_filters(networks[0].model, sides),
     )
+
+
+def _recorded(result: Measured, floor: dict[Place, float | None]) -> PairResult:
+    place = (result.layer_a, result.layer_b, result.measure)
+    return PairResult.model_validate(asdict(result) | {"null_untrained": floor.get(place)})
+
+
+def _sampling(job: CompareJob, images: int) -> Sampling:
+    if job.protocol == "paper":
+        return Sampling.paper(images, seed=job.seed)
+    return Sampling(job.positions_per_image if job.spatial == "sampled" else None, job.seed)
+
+
+def _untrained(
+    context: JobContext,
+    job: CompareJob,
+    sides: tuple[LoadedCheckpoint, LoadedCheckpoint],
+    probe: str,
+    measure: Callable[..., list[Measured]],
+    options: Options,
+) -> dict[Place, float | None]:
+    """The same comparison between two fresh random networks: worked out once for all comparisons of these models."""
+    about = [asdict(side.about) | {"step": 0, "dataset": ""} for side in sides]
+    asked = job.model_dump(mode="json", exclude={"a", "b", "dataset"})
+    kept = context.settings.cache_dir / "untrained" / f"{digest([UNTRAINED_EPOCH, about, asked, probe])}.json"
+    if kept.is_file():
+        return {(a, b, name): value for a, b, name, value in json.loads(kept.read_text())}
+    device = device_of(context)
+    networks = [
+        _network(side.build_untrained(seed=derive(job.seed, f"untrained {place}")), side.about, device)
+        for place, side in zip("ab", sides, strict=True)
+    ]
+    found = measure(*networks, options=replace(options, intervals=False, permute=False))
+    rows = [(result.layer_a, result.layer_b, result.measure, result.value) for result in found]
+    with whole(kept) as path:
+        path.write_text(json.dumps(rows))
+    return {(a, b, name): value for a, b, name, value in rows}
 
 
 def _progress(context: JobContext, done: int, total: int) -> None:
@@ -92,18 +127,20 @@ def _progress(context: JobContext, done: int, total: int) -> None:
         raise JobCancelled
 
 
-def _network(side: LoadedCheckpoint, device: torch.device) -> nn.Module:
+def _network(model: nn.Module, about: About, device: torch.device) -> Network:
     """The network, which takes raw pixels and normalises them as its own training did."""
-    model, about = side.build().to(device), side.about
     mean, std = torch.tensor(about.mean), torch.tensor(about.std)
+    model.to(device)
     model.register_forward_pre_hook(lambda module, inputs: (normalise(inputs[0], mean=mean, std=std),))
-    return model
+    last = [name for name, _ in model.named_modules() if name and channels_last_output(model, name)]
+    return Network(model, channels_last=frozenset(last), prefix_tokens=prefix_tokens(model))
 
 
 def _layers(model: nn.Module, about: About, job: CompareJob) -> list[str]:
     if job.layers == "stages":
         return stages(model)
     known = layers(model, image_size=job.image_size)
+    known += [name + CLASS_TOKEN for name in known] if prefix_tokens(model) else []
     unknown = [name for name in job.layers if name not in known]
     if unknown:
         near = get_close_matches(unknown[0], known, n=3, cutoff=0.0)
@@ -112,11 +149,10 @@ def _layers(model: nn.Module, about: About, job: CompareJob) -> list[str]:
 
 
 def _pairs(layers_a: list[str], layers_b: list[str], job: CompareJob) -> list[tuple[str, str]]:
-    if job.pairs == "all":
-        return list(product(layers_a, layers_b))
-    if len(layers_a) != len(layers_b):
-        raise DataError(f"'diagonal' pairs need equally many layers, got {len(layers_a)} and {len(layers_b)}")
-    return list(zip(layers_a, layers_b, strict=True))
+    try:
+        return layer_pairs(layers_a, layers_b, job.pairs)
+    except ValueError as error:
+        raise DataError(str(error)) from error
 
 
 def _same_network(sides: tuple[LoadedCheckpoint, LoadedCheckpoint]) -> bool:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 import torch
+from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.func import functional_call
 
@@ -122,6 +123,13 @@ def channels_last_output(model: nn.Module, name: str) -> bool:
     kinds = [type(part) for part in module.modules()]
     convolves = any(issubclass(kind, nn.Conv2d) for kind in kinds)
     return not convolves and any(issubclass(kind, nn.Linear) for kind in kinds)
+
+
+def prefix_tokens(model: nn.Module) -> int:
+    """Tokens that come before the places of the image in a transformer's blocks, the class token first; mostly 0."""
+    if not isinstance(model, VisionTransformer):
+        return 0
+    return int(model.num_prefix_tokens)
 
 
 def _every_layer(model: nn.Module, seen: Probe) -> list[str]:

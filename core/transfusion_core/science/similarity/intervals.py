@@ -8,8 +8,8 @@ what a bootstrap over shards tends to, without a thousand decompositions, and wi
 repeats images, and correlations of repeated samples are higher. It covers what the measure would be on average for
 as many other images, which is also what its nulls are about.
 
-Limits: where the value is at its bound (a copy, a constant) the gradient vanishes and so does the interval. The weights
-of PWCCA are held fixed.
+Limits: where the value is at its bound (a copy) the gradient vanishes and so does the interval. Where many canonical
+correlations are noise, sampling orders them, which first order does not know: intervals of CCA are then too wide.
 """
 
 from collections.abc import Callable, Sequence
@@ -41,6 +41,10 @@ class Gradient:
     kk: float = 0.0
     kl: float = 0.0
     ll: float = 0.0
+
+    def swapped(self) -> "Gradient":
+        """Return the same gradient for the pair with the other layer first."""
+        return Gradient(self.yy, self.xy.T, self.xx, self.ll, self.kl, self.kk)
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,8 +102,29 @@ def _cca(pair: Pair, variance: float) -> Gradient:
 
 
 def _pwcca(pair: Pair, variance: float) -> Gradient:
+    """As CCA with other weights, which move too: they are sums over neurons of loadings that turn with the variates."""
+    if pair.x.standardised.count > pair.y.standardised.count:
+        return _pwcca(pair.swapped(), variance).swapped()
     weights = projection_weights(pair)
-    return _of_correlations(pair, weights / weights.sum())
+    correlations = pair.canonical.values
+    fixed = _of_correlations(pair, weights / weights.sum())
+    worth = (correlations - (weights @ correlations) / weights.sum()) / weights.sum()  # dvalue / dweight, (m,)
+    a, b = pair.x.standardised.whitening @ pair.canonical.x, pair.y.standardised.whitening @ pair.canonical.y
+    loadings = pair.x.standardised.loadings @ pair.canonical.x  # (p, m)
+    signs = loadings.sign()
+    # Variate i turns towards j by the off-diagonal element (j, i) of the perturbed eigenproblem, over this gap.
+    gaps = correlations.square()[:, None] - correlations.square()[None, :]
+    gaps = torch.where(gaps >= 0, 1.0, -1.0) * gaps.abs().clamp_min(0.01)
+    turns = worth[:, None] * (signs.T @ loadings) / gaps
+    turns.fill_diagonal_(0)
+    both = turns + turns.T
+    turning = a @ (turns.T * correlations.square()) @ a.T
+    direct = (signs * worth) @ a.T
+    return Gradient(
+        xx=fixed.xx + (direct + direct.T - turning - turning.T) / 2 - (a * (worth * weights / 2)) @ a.T,
+        xy=fixed.xy + a @ (both * correlations) @ b.T,
+        yy=fixed.yy - (b * correlations) @ (both / 2) @ (b * correlations).T,
+    )
 
 
 def _of_correlations(pair: Pair, weights: Tensor) -> Gradient:

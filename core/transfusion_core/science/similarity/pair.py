@@ -72,6 +72,10 @@ class Pair:
         """Correlate every direction above rounding, as CCA and PWCCA do."""
         return canonical(coherence(self, self.x.standardised, self.y.standardised))
 
+    def swapped(self) -> "Pair":
+        """Return the same pair, the other layer first."""
+        return Pair(self.y, self.x, self.between.swapped())
+
     def leading_canonical(self, variance: float) -> Canonical:
         """Correlate the leading directions that hold the share `variance`, as SVCCA does."""
         return canonical(self._leading_coherence(variance))

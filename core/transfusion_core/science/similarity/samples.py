@@ -4,6 +4,7 @@ A layer's positions are the places of a feature map, or a transformer's tokens; 
 token is no place, and goes by a name of its own.
 """
 
+from dataclasses import dataclass
 from math import prod
 from typing import NamedTuple, TypeAlias
 
@@ -15,6 +16,8 @@ from torch.nn.functional import adaptive_avg_pool2d
 Grid: TypeAlias = tuple[int, ...]
 """Positions of a layer: () for a vector, (tokens,), or (height, width)."""
 
+PAPER_CHANNELS, PAPER_SAMPLES, PAPER_DRAWS = 64, 10_000, 5
+"""The protocol of Raghu et al. 2019 for wide layers."""
 CLASS_TOKEN = "[class]"
 """What follows a layer's name to mean its class token alone."""
 
@@ -47,7 +50,8 @@ class View(NamedTuple):
         return prod(self.grid)
 
 
-class Sampling(NamedTuple):
+@dataclass(frozen=True)
+class Sampling:
     """Which samples are taken of an image.
 
     `positions_per_image`: at most so many positions, drawn at random; None averages over them all. `seed` draws them,
@@ -59,10 +63,18 @@ class Sampling(NamedTuple):
     channels: int | None = None
     draws: int = 1
 
+    def __post_init__(self) -> None:
+        """Raise ValueError for a budget or a number of draws below 1."""
+        for name in ("positions_per_image", "channels", "draws"):
+            number = getattr(self, name)
+            if number is not None and number < 1:
+                raise ValueError(f"{name}: at least 1 expected, got {number}")
+
     @classmethod
     def paper(cls, images: int, *, seed: int = 0) -> "Sampling":
         """The protocol of Raghu et al. 2019: 64 random channels, about 10,000 samples, 5 draws."""
-        return cls(positions_per_image=max(1, round(10_000 / max(images, 1))), seed=seed, channels=64, draws=5)
+        positions = max(1, round(PAPER_SAMPLES / max(images, 1)))
+        return cls(positions_per_image=positions, seed=seed, channels=PAPER_CHANNELS, draws=PAPER_DRAWS)
 
 
 def channels_first(activations: Tensor) -> Tensor:

@@ -68,15 +68,13 @@ def collect(networks: Sequence[Network], pairs: Sequence[LayerPair], images: Ima
         raise ValueError(f"at least one image and one pair of layers expected, got {len(images)} and {len(pairs)}")
     shapes = _shapes(networks, pairs, images[slice(0, 1)], options)
     plan = Plan(pairs, shapes, images=len(images), options=options, device=networks[0].sums_device)
-    start, stop = plan.rows
-    firsts = range(start, stop, options.batch_size)
     with _Reader(networks, [view for group in plan.groups for view in group], options) as reader:
-        for done, first in enumerate(firsts, start=1):
-            samples = reader.read(images[slice(first, min(first + options.batch_size, stop))], first)
+        for done, rows in enumerate(plan.batches, start=1):
+            samples = reader.read(images[slice(rows.start, rows.stop)], rows)
             for gathering, views in zip(plan.gatherings, plan.groups, strict=True):
                 gathering.add({str(view): samples[view] for view in views})
             if options.progress is not None:
-                options.progress(done, len(firsts))
+                options.progress(done, len(plan.batches))
     return Collected(plan.gatherings, plan.places, plan.shards)
 
 
@@ -124,9 +122,9 @@ class _Reader:
     def __exit__(self, *error: object) -> None:
         self._stack.close()
 
-    def read(self, batch: Tensor, first: int) -> dict[View, Tensor]:
-        """Return samples (images, positions, channels) of every view; `first` numbers the first image."""
-        self._drawn = self._draw(range(first, first + len(batch)))
+    def read(self, batch: Tensor, rows: range) -> dict[View, Tensor]:
+        """Return samples (images, positions, channels) of every view; `rows` numbers the images."""
+        self._drawn = self._draw(rows)
         samples: dict[View, Tensor] = {}
         for network, taps in zip(self._networks, self._taps, strict=True):
             network.run(batch, autocast=self._options.autocast)

@@ -44,7 +44,7 @@ class Spectrum(NamedTuple):
 @dataclass(frozen=True, eq=False)
 class Side:
     """One layer: `scatter` (p, p) = X^T X of n centred samples, `mean` (p,), `resolution` = epsilon of the input
-    dtype, `kk` = sum of the fourth powers of the samples' lengths.
+    dtype, `kk` = sum of the fourth powers of the samples' lengths, `gemm_rounding` of the scatter (see products.py).
     """
 
     n: int
@@ -52,6 +52,7 @@ class Side:
     mean: Tensor
     resolution: float
     kk: Tensor
+    gemm_rounding: float = 0.0
 
     @cached_property
     def squares(self) -> Tensor:
@@ -137,7 +138,7 @@ class Side:
         inverse = torch.linalg.solve_triangular(factor, torch.eye(width).to(factor), upper=False)
         largest_rounding = (self.unit_scale.square() * self.rounding).max()
         # The correlations have trace p, which bounds their largest eigenvalue.
-        floor = torch.clamp_min(largest_rounding, 10 * width * _EPSILON * width)
+        floor = torch.clamp_min(largest_rounding, 10 * width * _EPSILON * width) + self._multiplied(self.unit_scale)
         if not bool(1 / inverse.square().sum() > floor):
             return None
         return Directions(self.unit_scale[:, None] * inverse.T, factor / self.unit_scale[:, None])
@@ -149,9 +150,17 @@ class Side:
         rounding = vectors.square().T @ (scale.square() * self.rounding)
         # Forming p x p moments in float64 and decomposing them moves eigenvalues by a few p epsilon of the
         # largest.
-        floor = rounding.clamp_min(10 * len(scale) * _EPSILON * float(values[0].clamp_min(0)))
+        floor = rounding.clamp_min(10 * len(scale) * _EPSILON * float(values[0].clamp_min(0))) + self._multiplied(scale)
         centred = torch.arange(len(scale), device=values.device) < self.n - 1  # centred samples span no more
         return Spectrum(values.clamp_min(0), vectors, (values > floor) & centred)
+
+    def _multiplied(self, scale: Tensor) -> Tensor:
+        """Return what rounding in the multiplication may have put into an eigenvalue of the scaled scatter.
+
+        Entries that are off independently by e have a spectral norm of about 2 e sqrt(p) (Wigner); twice that is safe.
+        """
+        largest = (scale.square() * self.squares).max()
+        return largest * (4 * len(scale) ** 0.5 * self.gemm_rounding)
 
     def _directions(self, scale: Tensor, spectrum: Spectrum, kept: Tensor) -> Directions:
         roots, basis = spectrum.values[kept].sqrt(), spectrum.vectors[:, kept]

@@ -52,7 +52,7 @@ class Gathering:
         others = {(a, b + REORDERED): None for a, b in couples} if permute else {}
         every = {**own, **dict.fromkeys(couples), **others}
         wide = dict(widths) | {name: widths[b] for name, b in self._reordered.items()}
-        self.total = Sums(wide, every, reordered=self._reordered, gemm=gemm, device=device)
+        self.total = Sums(wide, every, reordered=self._reordered, gemm=gemm, library="torch", device=device)
         self.shards: dict[int, Sums] = {}
         self.broken: dict[str, str] = {}
         self._shard = self._fresh()
@@ -138,7 +138,7 @@ class Gathering:
 
     def _fresh(self) -> Sums:
         of = self.total
-        return Sums(of.widths, of.products, reordered=of.reordered, device=of.device, gemm=of.gemm)
+        return Sums(of.widths, of.products, reordered=of.reordered, device=of.device, gemm=of.gemm, library=of.library)
 
     def _drop(self, faults: Mapping[str, str]) -> None:
         self.broken |= faults

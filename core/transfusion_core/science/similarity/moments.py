@@ -16,7 +16,7 @@ from torch import Tensor
 
 from transfusion_core.science.similarity.directions import Side
 from transfusion_core.science.similarity.pair import Pair
-from transfusion_core.science.similarity.products import Gemm
+from transfusion_core.science.similarity.products import Gemm, gemm_rounding
 from transfusion_core.science.similarity.sums import Product, Sums
 
 Samples: TypeAlias = Tensor | NDArray[Any]
@@ -175,7 +175,8 @@ def side_of(centred: Sums, name: str) -> Side:
     """Take one layer out of centred sums."""
     layer = centred.reordered.get(name, name)
     own = centred.products[layer, layer]
-    return Side(centred.n, own.xy, centred.origin[layer], centred.resolution[layer], own.kl)
+    rounding = gemm_rounding(centred.gemm)
+    return Side(centred.n, own.xy, centred.origin[layer], centred.resolution[layer], own.kl, rounding)
 
 
 def _as_tensor(samples: Samples) -> Tensor:

@@ -1,6 +1,7 @@
 """Which views of the layers are summed together, and how the images are cut into shards."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -28,7 +29,7 @@ class Plan:
     """How one pass is summed, from the shapes of the layers and the number of images.
 
     `groups`: views that are summed together, one gathering each; `places` of each layer pair, one for every draw;
-    `shards`: how many all parts of the pass have together; `rows`: where the images of this part start and stop.
+    `shards`: how many all parts of the pass have together; `batches`: the images of this part as they are run.
     """
 
     def __init__(
@@ -54,8 +55,8 @@ class Plan:
         bounds = [images * number // self.shards for number in range(self.shards + 1)]
         part = options.part
         mine = range(self.shards * part.number // part.of, self.shards * (part.number + 1) // part.of)
-        self.rows = (bounds[mine.start], bounds[mine.stop])
         sizes = {number: bounds[number + 1] - bounds[number] for number in mine}
+        self.batches = list(_batches(bounds[mine.start : mine.stop + 1], options.batch_size))
         permute = options.permute and images >= 2 * self.shards
         self.gatherings = [self._gathering(group, couples, sizes, permute=permute) for group in self.groups]
 
@@ -85,6 +86,21 @@ class Plan:
             gemm=self._options.gemm,
             device=self._device,
         )
+
+
+def _batches(bounds: Sequence[int], most: int) -> Iterator[range]:
+    """Cut images at the bounds of shards, where there are several in a batch, or within a shard in equal parts.
+
+    Blocks are cut alike, so that most of them are a batch, and nothing has to be put together.
+    """
+    start = bounds[0]
+    for stop, following in zip(bounds[1:], [*bounds[2:], None], strict=True):
+        if following is not None and following - start <= most:
+            continue
+        count = -(-(stop - start) // most)
+        cuts = [start + (stop - start) * number // max(count, 1) for number in range(count + 1)]
+        yield from (range(first, last) for first, last in pairwise(cuts))
+        start = stop
 
 
 def _views(pair: LayerPair, shapes: Mapping[tuple[int, str], Shape], sampling: Sampling) -> list[tuple[View, View]]:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, distributed
 
 from transfusion_core.science.similarity.guard import NonFiniteActivations
-from transfusion_core.science.similarity.products import Gemm, add_to, product, shifted, squared_lengths
+from transfusion_core.science.similarity.products import Gemm, Library, add_to, product, shifted, squared_lengths
 
 Couple: TypeAlias = tuple[str, str]
 
@@ -75,9 +75,11 @@ class Sums:
         reordered: Mapping[str, str] | None = None,
         device: torch.device | str = "cpu",
         gemm: Gemm = "float64",
+        library: Library = "numpy",
     ) -> None:
         """Start with no samples. Sums live on `device`, which must know float64."""
-        self.widths, self.gemm, self.n = dict(widths), gemm, 0
+        self.widths, self.n = dict(widths), 0
+        self.gemm, self.library = gemm, library
         self.reordered = dict(reordered or {})
         self.origin = {name: torch.zeros(p, dtype=torch.float64, device=device) for name, p in self.widths.items()}
         self.total = {name: torch.zeros_like(origin) for name, origin in self.origin.items()}
@@ -93,23 +95,24 @@ class Sums:
         if rows == 0:
             return
         self._settle(samples)
-        blocks = {name: shifted(block, self.origin[name], self.gemm) for name, block in samples.items()}
-        lengths = {name: squared_lengths(block) for name, block in blocks.items()}
+        by = self.library
+        blocks = {name: shifted(block, self.origin[name], self.gemm, by) for name, block in samples.items()}
+        lengths = {name: squared_lengths(block, by) for name, block in blocks.items()}
         for name in samples:
             _require_finite(name, lengths[name], samples[name])
         names = list(samples)
         # One row of ones and one of squared lengths for every layer: sum(x) and all sum(k x) in a single product.
         weights = torch.stack([torch.ones_like(lengths[names[0]]), *(lengths[name] for name in names)], dim=1)
-        table = product(weights, weights, "float64")
+        table = product(weights, weights, "float64", by)
         row = {name: index + 1 for index, name in enumerate(names)}
-        along = {name: product(weights.to(block.dtype), block, "float64") for name, block in blocks.items()}
+        along = {name: product(weights.to(block.dtype), block, "float64", by) for name, block in blocks.items()}
         for name in names:
-            add_to(self.total[name], along[name][0])
+            add_to(self.total[name], along[name][0], by)
             self.resolution[name] = max(self.resolution[name], resolution_of(samples[name]))
         for (a, b), sums in self.products.items():
-            add_to(sums.xy, product(blocks[a], blocks[b], self.gemm))
-            add_to(sums.ky, along[b][row[a]])
-            add_to(sums.lx, along[a][row[b]])
+            add_to(sums.xy, product(blocks[a], blocks[b], self.gemm, by), by)
+            add_to(sums.ky, along[b][row[a]], by)
+            add_to(sums.lx, along[a][row[b]], by)
             sums.kl.add_(table[row[a], row[b]])
         self.n += rows
 
@@ -127,7 +130,7 @@ class Sums:
 
     def only(self, couples: Iterable[Couple]) -> "Sums":
         """Return the sums of some couples and their layers; the tensors are the same ones."""
-        part = Sums({}, [], gemm=self.gemm)
+        part = Sums({}, [], gemm=self.gemm, library=self.library)
         part.n, part.products = self.n, {couple: self.products[couple] for couple in couples}
         names = {name for couple in part.products for name in couple}
         part.widths = {name: width for name, width in self.widths.items() if name in names}
@@ -180,7 +183,7 @@ class Sums:
         """Return everything as plain containers of tensors that share no memory, fit for `torch.save`."""
         copy = self._like(self)
         return {
-            "widths": copy.widths, "reordered": copy.reordered, "gemm": copy.gemm, "n": copy.n,
+            "widths": copy.widths, "reordered": copy.reordered, "gemm": copy.gemm, "library": copy.library, "n": copy.n,
             "resolution": copy.resolution,
             "origin": copy.origin, "total": copy.total,
             "products": [[a, b, *vars(sums).values()] for (a, b), sums in copy.products.items()],
@@ -189,7 +192,7 @@ class Sums:
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> "Sums":
         """Rebuild what `state` returned."""
-        sums = cls(state["widths"], [], reordered=state["reordered"], gemm=state["gemm"])
+        sums = cls(state["widths"], [], reordered=state["reordered"], gemm=state["gemm"], library=state["library"])
         sums.n, sums.resolution = state["n"], dict(state["resolution"])
         sums.origin, sums.total = dict(state["origin"]), dict(state["total"])
         sums.products = {(a, b): Product(*tensors) for a, b, *tensors in state["products"]}
@@ -213,7 +216,7 @@ class Sums:
 
     @classmethod
     def _like(cls, sums: "Sums") -> "Sums":
-        copy = cls(sums.widths, [], reordered=sums.reordered, gemm=sums.gemm)
+        copy = cls(sums.widths, [], reordered=sums.reordered, gemm=sums.gemm, library=sums.library)
         copy.n, copy.resolution = sums.n, dict(sums.resolution)
         copy.origin = {name: tensor.clone() for name, tensor in sums.origin.items()}
         copy.total = {name: tensor.clone() for name, tensor in sums.total.items()}

@@ -51,8 +51,8 @@ def cka(x: Matrix, y: Matrix) -> float:
 
 
 def unbiased_hsic(x: Matrix, y: Matrix) -> float:
-    """HSIC_1 on the Gram matrices themselves, uncentred, as it is printed."""
-    n = len(x)
+    """HSIC_1 on the Gram matrices themselves, as it is printed. Centring changes nothing but its rounding."""
+    n, x, y = len(x), centred(x), centred(y)
     k, l_ = x @ x.T, y @ y.T
     np.fill_diagonal(k, 0)
     np.fill_diagonal(l_, 0)

@@ -11,6 +11,7 @@ from transfusion_core.science.similarity.collect import Collected, collect
 from transfusion_core.science.similarity.compare import compare, compare_checkpoints, layer_pairs
 from transfusion_core.science.similarity.evaluate import PairResult, evaluate
 from transfusion_core.science.similarity.guard import NonFiniteActivations, TooFewSamples, sampling_warnings
+from transfusion_core.science.similarity.invariances import INVARIANCES, Invariances
 from transfusion_core.science.similarity.measures import MEASURES, Measured
 from transfusion_core.science.similarity.moments import Moments
 from transfusion_core.science.similarity.network import Network
@@ -24,10 +25,12 @@ from transfusion_core.science.similarity.svcca import svcca
 from transfusion_core.science.similarity.taps import Taps, UnknownLayer
 
 __all__ = [
+    "INVARIANCES",
     "MEASURES",
     "CanonicalCorrelations",
     "Collected",
     "Images",
+    "Invariances",
     "Kept",
     "LayerPair",
     "Measured",

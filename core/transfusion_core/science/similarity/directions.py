@@ -159,8 +159,8 @@ class Side:
 
         Entries that are off independently by e have a spectral norm of about 2 e sqrt(p) (Wigner); twice that is safe.
         """
-        largest = (scale.square() * self.squares).max()
-        return largest * (4 * len(scale) ** 0.5 * self.gemm_rounding)
+        largest: Tensor = (scale.square() * self.squares).max()
+        return largest * float(4 * len(scale) ** 0.5 * self.gemm_rounding)
 
     def _directions(self, scale: Tensor, spectrum: Spectrum, kept: Tensor) -> Directions:
         roots, basis = spectrum.values[kept].sqrt(), spectrum.vectors[:, kept]

@@ -1,0 +1,257 @@
+"""Passes over the images: shards, parts and processes give what one pass gives; nulls stand where they should."""
+
+import socket
+from itertools import product
+
+import pytest
+import torch
+from torch import distributed, nn
+from torch.multiprocessing.spawn import spawn
+
+from transfusion_core.science.similarity import (
+    MEASURES,
+    Collected,
+    LayerPair,
+    Network,
+    Options,
+    Part,
+    Sampling,
+    collect,
+    compare,
+    compare_checkpoints,
+    evaluate,
+    iid_baseline,
+)
+
+EVERY = tuple(MEASURES)
+LAYERS = ["0", "2", "4"]
+DIAGONAL = [LayerPair(0, layer, 1, layer) for layer in LAYERS]
+SAMPLED = Sampling(positions_per_image=12, seed=3)
+
+
+def network(seed, *, dead=False):
+    torch.manual_seed(seed)
+    model = nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 6, 3, stride=2), nn.ReLU(), nn.Conv2d(6, 5, 3)
+    )  # fmt: skip
+    if dead:
+        nn.init.constant_(model[2].weight, float("nan"))
+    return model.double()
+
+
+def blobs(count, *, seed=0, size=12):
+    """Smooth random images: neighbouring positions are alike, so positions are no independent samples."""
+    coarse = torch.randn(count, 3, 3, 3, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return nn.functional.interpolate(coarse, size=(size, size), mode="bilinear", align_corners=True)
+
+
+def whole_pass(images, *, pairs=DIAGONAL, **options):
+    networks = [Network(network(1)), Network(network(2))]
+    return collect(networks, pairs, images, Options(sampling=SAMPLED, **options))
+
+
+def assert_same_results(one, other, *, tolerance):
+    assert one.keys() == other.keys()
+    for pair in one:
+        for mine, theirs in zip(one[pair], other[pair], strict=True):
+            assert (mine.layer_a, mine.measure, mine.n, mine.kept_a) == (
+                theirs.layer_a, theirs.measure, theirs.n, theirs.kept_a
+            )  # fmt: skip
+            assert mine.value == pytest.approx(theirs.value, abs=tolerance)
+            assert mine.null_permutation == pytest.approx(theirs.null_permutation, abs=tolerance)
+            assert mine.interval == pytest.approx(theirs.interval, abs=1e-5)  # shards are kept in float32
+
+
+@pytest.mark.parametrize("parts", [2, 3])
+def test_parts_that_were_saved_and_merged_give_the_value_of_one_pass(tmp_path, parts):
+    images, merged = blobs(75), None
+    for number in range(parts):
+        torch.save(whole_pass(images, part=Part(number, parts)).state(), tmp_path / f"{number}.pt")
+    for number in range(parts):
+        part = Collected.from_state(torch.load(tmp_path / f"{number}.pt", weights_only=True))
+        merged = part if merged is None else merged.merge(part)
+    assert_same_results(evaluate(merged, EVERY), evaluate(whole_pass(images), EVERY), tolerance=1e-10)
+
+
+def test_parts_of_another_pass_are_refused():
+    with pytest.raises(ValueError, match="parts of one pass expected"):
+        whole_pass(blobs(40)).merge(whole_pass(blobs(40), pairs=DIAGONAL[:1]))
+
+
+def _reduce(rank, port, folder):
+    distributed.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    torch.set_num_threads(1)
+    collected = whole_pass(blobs(40), part=Part(rank, 2)).all_reduce()
+    torch.save(collected.state(), f"{folder}/{rank}.pt")
+    distributed.destroy_process_group()
+
+
+def test_two_processes_that_reduce_their_sums_both_have_the_value_of_one_pass(tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    spawn(_reduce, args=(port, str(tmp_path)), nprocs=2)
+    expected = evaluate(whole_pass(blobs(40)), EVERY)
+    for rank in range(2):
+        reduced = Collected.from_state(torch.load(tmp_path / f"{rank}.pt", weights_only=True))
+        assert_same_results(evaluate(reduced, EVERY), expected, tolerance=1e-10)
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 64, 1000])
+def test_no_number_depends_on_the_batch_size(batch_size):
+    images = blobs(50)
+    results = evaluate(whole_pass(images, batch_size=batch_size), EVERY)
+    assert_same_results(results, evaluate(whole_pass(images, batch_size=16), EVERY), tolerance=1e-9)
+
+
+def test_images_may_be_anything_with_a_length_and_slices():
+    class Lazy:
+        read = 0
+
+        def __len__(self):
+            return 50
+
+        def __getitem__(self, rows):
+            self.read += rows.stop - rows.start
+            return blobs(50)[rows]
+
+    lazy = Lazy()
+    assert_same_results(evaluate(whole_pass(lazy), EVERY), evaluate(whole_pass(blobs(50)), EVERY), tolerance=1e-12)
+    assert lazy.read == 51  # one for the shapes, then each once
+
+
+def test_a_heat_map_has_the_values_of_its_pairs_one_by_one():
+    images = blobs(40)
+    every = [LayerPair(0, a, 1, b) for a, b in product(LAYERS, LAYERS)]
+    together = evaluate(whole_pass(images, pairs=every), EVERY)
+    for pair in every:
+        alone = evaluate(whole_pass(images, pairs=[pair]), EVERY)
+        assert_same_results({pair: together[pair]}, alone, tolerance=1e-10)
+
+
+def test_a_heat_map_of_a_network_with_itself_is_symmetric_and_runs_it_once():
+    model, runs = network(1), []
+    model.register_forward_hook(lambda *_: runs.append(1))
+    found = compare(model, model, blobs(40), layers=LAYERS, pairs="all", measures=["cca", "cka"])
+    values = {(each.layer_a, each.layer_b, each.measure): each.value for each in found}
+    for (a, b, measure), value in values.items():
+        assert value == pytest.approx(values[b, a, measure], abs=1e-10)
+        assert a != b or value == pytest.approx(1, abs=1e-10)
+    assert len(runs) == 2  # one image for the shapes, one batch
+
+
+def test_checkpoints_share_the_pass_of_their_reference():
+    reference, runs = network(1), []
+    reference.register_forward_hook(lambda *_: runs.append(1))
+    others = [network(2), network(3), reference]
+    found = compare_checkpoints(reference, others, blobs(40), layers=LAYERS, measures=EVERY)
+    assert len(runs) == 2
+    for other, results in zip(others, found, strict=True):
+        alone = compare(network(1), other, blobs(40), layers=LAYERS, measures=EVERY)
+        assert [result.value for result in results] == pytest.approx([each.value for each in alone], abs=1e-9)
+
+
+def test_the_permutation_null_of_independent_networks_is_below_their_value_and_above_noise():
+    """Only images are permuted, so positions stay as alike within an image as they are: fewer samples than n."""
+    found = compare(network(1), network(2), blobs(400), layers=LAYERS, measures=["cca"], options=Options())
+    for result in found:
+        assert result.null_iid < result.null_permutation < result.value
+        low, high = result.interval
+        assert low < result.value < high
+
+
+def test_the_permutation_null_of_independent_samples_is_that_of_noise():
+    """Vectors of independent images: then permuting images is drawing noise."""
+    flat = nn.Sequential(nn.Flatten(), nn.Linear(27, 12)).double()
+    images = torch.randn(2000, 3, 3, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    (result,) = compare(flat, flat, images, layers=["1"], measures=["cca"])
+    assert result.null_permutation == pytest.approx(iid_baseline(2000, 12, 12), abs=0.015)
+    assert result.value == pytest.approx(1)
+
+
+def test_nulls_and_intervals_can_be_left_out():
+    for result in evaluate(whole_pass(blobs(40), intervals=False, permute=False), EVERY)[DIAGONAL[0]]:
+        assert result.interval is None
+        assert result.null_permutation is None
+        assert result.value is not None
+
+
+def test_few_images_have_no_interval_and_one_has_no_permutation_null():
+    (few,) = evaluate(whole_pass(blobs(8), pairs=DIAGONAL[:1]), ["cka"])[DIAGONAL[0]]
+    assert few.interval is None
+    assert few.null_permutation is not None
+    (one,) = evaluate(whole_pass(blobs(1), pairs=DIAGONAL[:1]), ["cka"])[DIAGONAL[0]]
+    assert one.null_permutation is None
+    assert 0 <= one.value <= 1
+
+
+def test_the_papers_protocol_averages_draws_of_the_same_channels_in_both():
+    torch.manual_seed(0)
+    model, copy = nn.Sequential(nn.Conv2d(3, 90, 1)), nn.Sequential(nn.Conv2d(3, 90, 1))
+    copy.load_state_dict(model.state_dict())
+    images = torch.randn(200, 3, 8, 8)
+    options = Options(sampling=Sampling(positions_per_image=20, channels=64, draws=5))
+    (result,) = compare(model, copy, images, layers=["0"], measures=["cka"], options=options)
+    assert (result.p, result.q) == (64, 64)
+    assert result.value == pytest.approx(1, abs=1e-6)  # only if both sides show the same channels
+
+
+def test_a_protocol_of_several_draws_gives_their_mean():
+    images, model = blobs(200), [network(1), network(2)]
+    draws = 4
+    sampling = Sampling(positions_per_image=20, channels=3, draws=draws)
+    (mean,) = compare(*model, images, layers=["0"], measures=["cca"], options=Options(sampling=sampling))
+    found = collect([Network(each) for each in model], DIAGONAL[:1], images, Options(sampling=sampling))
+    places = found.places[DIAGONAL[0]]
+    assert len(places) == draws
+    ones = [
+        evaluate(Collected(found.gatherings, {DIAGONAL[0]: [place]}, found.shards), ["cca"])[DIAGONAL[0]][0]
+        for place in places
+    ]
+    assert mean.value == pytest.approx(sum(one.value for one in ones) / draws)
+    assert len({one.value for one in ones}) == draws
+    assert mean.null_iid == pytest.approx(iid_baseline(4000, 3, 3))
+
+
+def test_a_pass_needs_layers():
+    with pytest.raises(ValueError, match="one pair of layers"):
+        compare(network(1), network(2), blobs(4), pairs=[])
+    with pytest.raises(ValueError, match="equally many layers, got 2 and 1"):
+        compare(network(1), network(2), blobs(4), layers=["0", "2"], layers_b=["0"])
+
+
+def test_tokens_are_compared_by_place_and_the_class_token_apart():
+    class Tokens(nn.Module):
+        def __init__(self, seed):
+            super().__init__()
+            torch.manual_seed(seed)
+            self.block = nn.Linear(3, 6)
+
+        def forward(self, images):
+            places = images.flatten(2).transpose(1, 2)
+            return self.block(torch.cat([places.mean(1, keepdim=True), places], 1))
+
+    a, b = (Network(Tokens(seed), prefix_tokens=1) for seed in (1, 2))
+    images = torch.randn(60, 3, 4, 4)
+    places, token = compare(a, b, images, layers=["block", "block[class]"], measures=["cka"])
+    assert (places.n, token.n) == (60 * 16, 60)
+    assert places.value != token.value
+
+
+def test_a_layer_that_diverged_harms_no_other_of_its_group():
+    found = compare(
+        network(1, dead=True), network(2), blobs(40), layers=LAYERS, pairs="all", measures=["cka"]
+    )  # fmt: skip
+    for result in found:
+        assert (result.value is None) == (result.layer_a != "0")
+        if result.value is None:
+            assert "the first layer holds NaN or infinity" in result.reason
+
+
+def test_float32_products_move_values_by_less_than_a_millionth():
+    images = blobs(200)
+    exact, fast = (evaluate(whole_pass(images, gemm=gemm), EVERY) for gemm in ("float64", "float32"))
+    for pair in DIAGONAL:
+        for mine, theirs in zip(exact[pair], fast[pair], strict=True):
+            assert mine.kept_a == theirs.kept_a
+            assert theirs.value == pytest.approx(mine.value, abs=1e-6)

@@ -120,8 +120,11 @@ class Side:
         """Keep the fewest leading principal directions that hold the share `variance` (0, 1] of the raw variance."""
         if not 0 < variance <= 1:
             raise ValueError(f"the share of variance to keep lies in (0, 1], got {variance}")
-        kept = self.principal.real & _leading_share(self.principal.values, variance)
-        return self._directions(self.common_scale, self.principal, kept)
+        return self.first(int((self.principal.real & _leading_share(self.principal.values, variance)).sum()))
+
+    def first(self, count: int) -> Directions:
+        """Keep so many leading principal directions."""
+        return self._directions(self.common_scale, self.principal, torch.arange(len(self.squares)) < count)
 
     def _by_cholesky(self) -> Directions | None:
         """Whiten by the inverse Cholesky factor L of the correlations, where that proves that no direction is missing.

@@ -11,7 +11,7 @@ from transfusion_core.science.similarity.collect import Collected
 from transfusion_core.science.similarity.directions import Side
 from transfusion_core.science.similarity.gathering import REORDERED, Gathering
 from transfusion_core.science.similarity.guard import TooFewSamples
-from transfusion_core.science.similarity.intervals import BOUNDS, GRADIENTS, ShardSums, influences, interval
+from transfusion_core.science.similarity.intervals import BOUNDS, GRADIENTS, ShardSums, influences, interval, other_cuts
 from transfusion_core.science.similarity.measures import MEASURES, Measured
 from transfusion_core.science.similarity.moments import side_of
 from transfusion_core.science.similarity.options import LayerPair
@@ -79,6 +79,8 @@ class _One:
     measured: Measured
     permuted: float | None
     influences: Tensor | None
+    jumps: tuple[float, ...] = ()
+    """How far the value lies from what it would be at other cuts that sampling makes as likely."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,14 +121,13 @@ class _Evaluator:
         if measured.value is None:
             return _One(measured, None, None)
         null = MEASURES[name](permuted, self._variance).value if permuted is not None else None
-        return _One(measured, null, self._influences(name, place, pair))
-
-    def _influences(self, name: str, place: Place, pair: Pair) -> Tensor | None:
         shards = self._gathering.shards
         if len(shards) < 2:
-            return None
-        gradient = GRADIENTS[name](pair, self._variance)
-        return influences(gradient, [self._share(shards[number], place) for number in sorted(shards)])
+            return _One(measured, null, None)
+        shares = [self._share(shards[number], place) for number in sorted(shards)]
+        moved = influences(GRADIENTS[name](pair, self._variance), shares)
+        others = other_cuts(pair, self._variance, shares) if name == "svcca" else ()
+        return _One(measured, null, moved, tuple(other - measured.value for other in others))
 
     def _share(self, shard: Sums, place: Place) -> ShardSums:
         """Take a pair's sums of one shard to the means of all shards."""
@@ -182,17 +183,17 @@ def _result(pair: LayerPair, name: str, draws: Sequence[_Draw]) -> PairResult:
         kept_b=min((one.measured.kept_y for one in found if one.measured.kept_y is not None), default=None),
         null_iid=_mean([one.measured.null_iid for one in found]),
         null_permutation=_mean([one.permuted for one in found]),
-        interval=_interval(name, value, [one.influences for one in found]),
+        interval=_interval(name, value, found),
         warnings=list(first.warnings),
     )
 
 
-def _interval(name: str, value: float | None, moved: Sequence[Tensor | None]) -> tuple[float, float] | None:
-    known = [each for each in moved if each is not None]
-    if value is None or len(known) < len(moved):
+def _interval(name: str, value: float | None, draws: Sequence[_One]) -> tuple[float, float] | None:
+    known = [one.influences for one in draws if one.influences is not None]
+    if value is None or len(known) < len(draws):
         return None
-    mean = torch.stack(known).mean(0)
-    return interval(value, mean, bounds=BOUNDS.get(name, (0.0, 1.0)))
+    down, up = (fmean(furthest((0.0, *one.jumps)) for one in draws) for furthest in (min, max))
+    return interval(value, torch.stack(known).mean(0), bounds=BOUNDS.get(name, (0.0, 1.0)), jumps=(down, up))
 
 
 def _mean(numbers: Sequence[float | None]) -> float | None:

@@ -13,8 +13,9 @@ from transfusion_core.science.similarity.sums import Couple, Sums
 REORDERED = "~"
 """What follows a layer's name to mean the same samples with the images in another order."""
 
-# A block of so many float64 numbers is 64 MiB; more rows than the limit bring no speed, fewer are moving sums about.
-_BLOCK_NUMBERS, _BLOCK_ROWS = 2**23, (256, 4096)
+# A block of so many float64 numbers is 64 MiB. More rows than the limit bring no speed, with fewer the sums themselves
+# are what is moved; images wait for each other in memory until a block is full.
+_BLOCK_NUMBERS, _BLOCK_ROWS, _BLOCK_IMAGES = 2**23, (512, 4096), 64
 
 
 class Block(NamedTuple):
@@ -56,8 +57,9 @@ class Gathering:
         self.shards: dict[int, Sums] = {}
         self.broken: dict[str, str] = {}
         self._shard = self._fresh()
-        rows = min(_BLOCK_ROWS[1], max(_BLOCK_ROWS[0], _BLOCK_NUMBERS // max(sum(wide.values()), 1)))
-        self._blocks = list(_blocks(shards, rows=rows, positions=positions))
+        fewest, most = _BLOCK_ROWS
+        rows = min(most, _BLOCK_IMAGES * positions, _BLOCK_NUMBERS // max(sum(wide.values()), 1))
+        self._blocks = list(_blocks(shards, rows=max(fewest, rows), positions=positions))
         self._pending: dict[str, list[Tensor]] = {name: [] for name in widths}
 
     def add(self, samples: Mapping[str, Tensor]) -> None:

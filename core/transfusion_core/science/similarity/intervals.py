@@ -22,13 +22,14 @@ from torch import Tensor
 
 from transfusion_core.science.similarity.cka import linear_cka, unbiased_hsic
 from transfusion_core.science.similarity.directions import Directions, Side
-from transfusion_core.science.similarity.pair import Pair
+from transfusion_core.science.similarity.pair import Pair, coherence, singular_values
 from transfusion_core.science.similarity.procrustes import procrustes
 from transfusion_core.science.similarity.pwcca import projection_weights
 from transfusion_core.science.similarity.regression import linear_regression
 from transfusion_core.science.similarity.sums import Product
 
 LEVEL = 0.95
+_CUTS = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,12 +65,57 @@ def influences(gradient: Gradient, shards: Sequence[ShardSums]) -> Tensor:
     return moved - moved.sum() * sizes / sizes.sum()
 
 
-def interval(value: float, moved: Tensor, *, bounds: tuple[float, float]) -> tuple[float, float]:
-    """Return the interval of level `LEVEL` of a value from its shards' influences (s,), s > 1, within its bounds."""
+def interval(
+    value: float, moved: Tensor, *, bounds: tuple[float, float], jumps: tuple[float, float] = (0.0, 0.0)
+) -> tuple[float, float]:
+    """Return the interval of level `LEVEL` of a value from its shards' influences (s,), s > 1, within its bounds.
+
+    `jumps`: how far down and up the value goes where it is not smooth, see `other_cuts`.
+    """
+    reach = reach_of(moved)
+    return max(bounds[0], value + jumps[0] - reach), min(bounds[1], value + jumps[1] + reach)
+
+
+def reach_of(moved: Tensor) -> float:
+    """Return half the interval's length."""
     shards = len(moved)
-    error = sqrt(shards / (shards - 1) * float(moved.square().sum()))
-    reach = student_t(shards - 1) * error
-    return max(bounds[0], value - reach), min(bounds[1], value + reach)
+    return student_t(shards - 1) * sqrt(shards / (shards - 1) * float(moved.square().sum()))
+
+
+def other_cuts(pair: Pair, variance: float, shards: Sequence[ShardSums]) -> list[float]:
+    """Return SVCCA's values at numbers of directions that other images would as well have led to keep.
+
+    The number changes in steps, which no gradient knows: where the share of variance at a cut is nearer to the one
+    asked for than sampling tells apart, the next number is as good.
+    """
+    low_x, high_x = _plausible(pair.x, variance, [shard.x.xy for shard in shards])
+    low_y, high_y = _plausible(pair.y, variance, [shard.y.xy for shard in shards])
+    between = coherence(pair, pair.x.first(high_x), pair.y.first(high_y))
+    corners = {(k, m) for k in (low_x, high_x) for m in (low_y, high_y)}
+    return [float(singular_values(between[:k, :m]).clamp_max(1).mean()) for k, m in sorted(corners)]
+
+
+def _plausible(side: Side, variance: float, scatters: Sequence[Tensor]) -> tuple[int, int]:
+    """Return the fewest and the most leading directions whose share of variance may be the first to reach `variance`.
+
+    `scatters` (p, p) are the shards'. No further than `_CUTS` from the number that is kept.
+    """
+    values, vectors, real = side.principal
+    found = side.leading(variance).count
+    first, last = max(found - _CUTS, 0), min(found + _CUTS, int(real.sum()))
+    inner, outer = vectors[:, :first] @ vectors[:, :first].T, vectors[:, first:last]
+    leading = torch.stack(
+        [(inner * scatter).sum() + (outer * (scatter @ outer)).sum(0).cumsum(0) for scatter in scatters]
+    )
+    traces = torch.stack([scatter.trace() for scatter in scatters])[:, None]
+    shares = (values.cumsum(0) / values.sum())[first:last]  # with so many directions more than `first`
+    moved = (leading - shares * traces) / side.trace  # how each shard moves each share; the columns add up to 0
+    reaches = [reach_of(moved[:, index]) for index in range(last - first)]
+    reached = [index for index in range(last - first) if float(shares[index]) + reaches[index] >= variance]
+    missed = [index for index in range(last - first) if float(shares[index]) - reaches[index] < variance]
+    low = first + min(reached, default=found - first - 1) + 1
+    high = first + min(max(missed, default=-1) + 1, last - first - 1) + 1
+    return min(low, found), max(high, found)
 
 
 def student_t(freedom: int, level: float = LEVEL) -> float:

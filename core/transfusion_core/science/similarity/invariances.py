@@ -9,8 +9,8 @@ each; any invertible linear map.
 """
 
 _SHIFT_AND_SCALE: frozenset[Change] = frozenset({"shift", "common scale", "order of neurons"})
-_ORTHOGONAL = _SHIFT_AND_SCALE | {"rotation"}
-_EVERY = _ORTHOGONAL | {"neuron scale", "invertible map"}
+_ORTHOGONAL: frozenset[Change] = _SHIFT_AND_SCALE | {"rotation"}
+_EVERY: frozenset[Change] = _ORTHOGONAL | {"neuron scale", "invertible map"}
 
 
 @dataclass(frozen=True)

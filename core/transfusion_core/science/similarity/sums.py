@@ -141,8 +141,8 @@ class Sums:
         return part
 
     def about(self, origin: Mapping[str, Tensor]) -> "Sums":
-        """Return the same sums about other origins, on this device; nothing is shared that a change would reach."""
-        moved = self._like(self)
+        """Return the same sums about other origins, on this device, to read: what did not move is shared."""
+        moved = self.only(self.products)
         moved._move_to({name: origin[name].to(self.device) for name in self.widths})
         return moved
 

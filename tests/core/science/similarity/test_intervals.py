@@ -8,7 +8,14 @@ import torch
 from scipy import stats
 
 from transfusion_core.science.similarity import MEASURES, Moments, Pair
-from transfusion_core.science.similarity.intervals import GRADIENTS, ShardSums, influences, interval, student_t
+from transfusion_core.science.similarity.intervals import (
+    GRADIENTS,
+    ShardSums,
+    influences,
+    interval,
+    other_cuts,
+    student_t,
+)
 from transfusion_core.science.similarity.sums import Product, Sums
 
 VARIANCE = 0.9
@@ -83,3 +90,18 @@ def test_a_copy_has_an_interval_of_no_width(layers):
 @pytest.mark.parametrize("freedom", [4, 7, 15, 40])
 def test_students_quantile_is_that_of_the_tables(freedom):
     assert student_t(freedom) == pytest.approx(stats.t.ppf(0.975, freedom), abs=0.005)
+
+
+def test_svccas_interval_holds_the_values_at_cuts_that_other_images_would_have_led_to(generator):
+    """The share of variance stands at 0.9 with 3 directions, give or take sampling: some images keep 2, some 3."""
+    sizes = np.sqrt([0.5, 0.3, 0.1, 0.06, 0.04])
+    signal = generator.standard_normal((600, 5)) * sizes
+    other = signal * [1, 1, 0, 0, 0] + generator.standard_normal((600, 5)) * sizes * [0.2, 0.2, 1, 1, 1]
+    pair, shares = shards_of(signal, other, 12)
+    values = other_cuts(pair, 0.9, shares)
+    assert len(values) > 1
+    assert max(values) - min(values) > 0.05
+    assert any(
+        MEASURES["svcca"](pair, share).value == pytest.approx(values[0]) for share in np.linspace(0.7, 0.97, 100)
+    )
+    assert len(other_cuts(pair, 0.85, shares)) == 1  # far from any cut there is no other

@@ -1,0 +1,292 @@
+"""Seconds and memory of the similarity engine against plain implementations of the usual routes, on this machine.
+
+Run `PYTHONPATH=core python tests/benchmarks/bench_similarity.py [pair|wide|conv|network|memory|gemm ...]`; all parts
+unless named. The peers take whole matrices: QR and SVD for CCA, SVCCA and PWCCA, feature-space products for CKA and
+Procrustes. They are written here, as fast as torch makes them, in the inputs' float32 (right to about 1e-6) and in
+float64 (right to 1e-10); the engine sums in float64 whatever it multiplies in. Rounds alternate and the best counts.
+"""
+
+import argparse
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import timm
+import torch
+from torch import Tensor, nn
+
+from transfusion_core.science.similarity import (
+    Moments,
+    Options,
+    Sampling,
+    cca,
+    compare,
+    linear_cka,
+    procrustes,
+    pwcca,
+    svcca,
+)
+
+ROUNDS = 3
+MEASURES: dict[str, Callable[[Moments], object]] = {
+    "cca": cca,
+    "svcca": svcca,
+    "pwcca": pwcca,
+    "cka": linear_cka,
+    "cka_debiased": partial(linear_cka, debiased=True),
+    "procrustes": procrustes,
+}
+SIX = tuple(MEASURES)
+
+
+# --- peers: whole matrices x (n, p), y (n, q) ---
+
+
+def centred(x: Tensor) -> Tensor:
+    return x - x.mean(0)
+
+
+def peer_cca(x: Tensor, y: Tensor) -> Tensor:
+    bases = [torch.linalg.qr(centred(each)).Q for each in (x, y)]
+    return torch.linalg.svdvals(bases[0].T @ bases[1]).mean()
+
+
+def peer_svcca(x: Tensor, y: Tensor) -> Tensor:
+    def leading(layer: Tensor) -> Tensor:
+        left, sizes, _ = torch.linalg.svd(centred(layer), full_matrices=False)
+        share = sizes.square().cumsum(0) / sizes.square().sum()
+        return left[:, : int((share < 0.99).sum()) + 1]
+
+    return torch.linalg.svdvals(leading(x).T @ leading(y)).mean()
+
+
+def peer_pwcca(x: Tensor, y: Tensor) -> Tensor:
+    first, second = torch.linalg.qr(centred(x)).Q, torch.linalg.qr(centred(y)).Q
+    left, values, _ = torch.linalg.svd(first.T @ second, full_matrices=False)
+    weights = ((first @ left).T @ centred(x)).abs().sum(1)
+    return weights @ values / weights.sum()
+
+
+def peer_cka(x: Tensor, y: Tensor) -> Tensor:
+    x, y = centred(x), centred(y)
+    return (x.T @ y).norm() ** 2 / ((x.T @ x).norm() * (y.T @ y).norm())
+
+
+def peer_cka_debiased(x: Tensor, y: Tensor) -> Tensor:
+    n, x, y = len(x), centred(x), centred(y)
+    k, l_ = x.square().sum(1), y.square().sum(1)
+
+    def hsic(product: Tensor, one: Tensor, other: Tensor) -> Tensor:
+        both = one.sum() * other.sum() / ((n - 1) * (n - 2))
+        return product.norm() ** 2 + both - (one @ other) * (1 + 2 / (n - 2))
+
+    return hsic(x.T @ y, k, l_) / (hsic(x.T @ x, k, k) * hsic(y.T @ y, l_, l_)).sqrt()
+
+
+def peer_procrustes(x: Tensor, y: Tensor) -> Tensor:
+    x, y = centred(x), centred(y)
+    return 2 - 2 * torch.linalg.svdvals((x / x.norm()).T @ (y / y.norm())).sum()
+
+
+PEERS = (peer_cca, peer_svcca, peer_pwcca, peer_cka, peer_cka_debiased, peer_procrustes)
+
+
+# --- what is timed ---
+
+
+def best(*runs: Callable[[], object], rounds: int = ROUNDS) -> list[float]:
+    """Best seconds of each, in alternating rounds after one of warming up."""
+    found = [float("inf")] * len(runs)
+    for turn in range(rounds + 1):
+        for index, run in enumerate(runs):
+            started = time.perf_counter()
+            run()
+            if turn or rounds == 0:
+                found[index] = min(found[index], time.perf_counter() - started)
+    return found
+
+
+def layers(n: int, p: int) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(n, p, generator=generator)
+    return x, x + torch.randn(n, p, generator=generator)
+
+
+def summed(x: Tensor, y: Tensor, gemm: str = "float64") -> Moments:
+    moments = Moments(x.shape[1], y.shape[1], gemm=gemm)  # type: ignore[arg-type]
+    moments.update(x, y)
+    return moments
+
+
+def all_six(moments: Moments) -> None:
+    for measure in MEASURES.values():
+        measure(moments)
+
+
+def matrices(n: int, p: int, *, rounds: int) -> None:
+    """One pair of layers as matrices: all six together, and each alone, against the peers."""
+    x, y = layers(n, p)
+    wide = x.double(), y.double()
+    runs = [partial(peer, *each) for each in ((x, y), wide) for peer in PEERS]
+    runs += [lambda: all_six(summed(x, y)), lambda: all_six(summed(x, y, "float32"))]
+    runs += [lambda measure=measure: measure(summed(x, y)) for measure in MEASURES.values()]
+    seconds = best(*runs, rounds=rounds)
+    peers32, peers64, (ours64, ours32), alone = seconds[:6], seconds[6:12], seconds[12:14], seconds[14:]
+    print(f"{n} x {p} against {n} x {p}: all six {ours64:.3f} s, with float32 products {ours32:.3f} s")
+    print(f"  sum of peers: float64 {sum(peers64):.2f} s = {sum(peers64) / ours64:.1f} x ours")
+    print(f"                float32 {sum(peers32):.2f} s = {sum(peers32) / ours64:.1f} x ours, ", end="")
+    print(f"{sum(peers32) / ours32:.1f} x ours with float32 products")
+    for name, one, narrow, exact in zip(MEASURES, alone, peers32, peers64, strict=True):
+        print(f"  {name:13s} alone {one:.3f} s   peer float32 {narrow:.3f}   float64 {exact:.3f}")
+    scatter = wide[0].T @ wide[0]
+    products, eigen = best(
+        lambda: x.double().numpy().T @ y.double().numpy(), lambda: torch.linalg.eigh(scatter), rounds=rounds
+    )
+    print(f"  three products and two eigendecompositions: {3 * products + 2 * eigen:.2f} s", end="")
+    print(f" = {ours64 / (3 * products + 2 * eigen):.2f} of it is ours")
+
+
+def conv_samples(maps: Tensor) -> Tensor:
+    """Every position of (n, c, h, w) a sample, channels first in memory."""
+    return maps.transpose(0, 1).flatten(1).T
+
+
+def conv_pair(a: Tensor, b: Tensor, gemm: str = "float64") -> Moments:
+    moments = Moments(a.shape[1], b.shape[1], gemm=gemm)  # type: ignore[arg-type]
+    for first in range(0, len(a), 4):
+        moments.update(conv_samples(a[first : first + 4]), conv_samples(b[first : first + 4]))
+    return moments
+
+
+def conv_maps() -> tuple[Tensor, Tensor]:
+    a = torch.randn(512, 256, 28, 28, generator=torch.Generator().manual_seed(0))
+    return a, a + torch.randn(512, 256, 28, 28, generator=torch.Generator().manual_seed(1))
+
+
+def conv() -> None:
+    """512 maps of 256 x 28 x 28, every position a sample."""
+    a, b = conv_maps()
+    x, y = conv_samples(a).contiguous(), conv_samples(b).contiguous()
+    (ours64, ours32) = best(
+        lambda: all_six(conv_pair(a, b)), lambda: all_six(conv_pair(a, b, "float32")), rounds=ROUNDS
+    )
+    peers = [best(partial(peer, x, y), rounds=0)[0] for peer in PEERS]
+    print(f"512 x 256 x 28 x 28: all six {ours64:.2f} s, with float32 products {ours32:.2f} s")
+    print(f"  sum of peers (float32) {sum(peers):.1f} s = {sum(peers) / ours64:.1f} x ours, ", end="")
+    print(f"{sum(peers) / ours32:.1f} x with float32 products;", " ".join(f"{each:.2f}" for each in peers))
+
+
+def gemm() -> None:
+    """The accumulation's share of the machine's own rate of float64 products, in useful operations."""
+    for p in (512, 1024, 2048):
+        x, y = layers(8192, p)
+        a, b = x.double(), y.double()
+        ours, *products = best(partial(summed, x, y), partial(times, a, b), partial(torch.matmul, a.T, b))
+        product = min(products)
+        print(f"  {p} wide: {3 * product / ours:.0%} of three products at {2e-9 * 8192 * p * p / product:.0f} GFlop/s")
+
+
+def times(a: Tensor, b: Tensor) -> object:
+    """The product by numpy's library."""
+    return a.numpy().T @ b.numpy()
+
+
+def networks() -> tuple[nn.Module, nn.Module, list[str]]:
+    torch.manual_seed(0)
+    a, b = (timm.create_model("resnet18").eval() for _ in range(2))
+    return a, b, [name for name, module in a.named_modules() if isinstance(module, nn.Conv2d)]
+
+
+def forward(models: tuple[nn.Module, ...], images: Tensor) -> None:
+    with torch.inference_mode():
+        for batch in torch.split(images, 64):
+            for model in models:
+                model(batch)
+
+
+def network() -> None:
+    """ResNet-18 at 64 px, 1,000 images, its 20 convolutions, against the two forward passes alone."""
+    a, b, names = networks()
+    images = torch.randn(1000, 3, 64, 64)
+    bare = Options(sampling=Sampling(64), intervals=False, permute=False)
+    averaged = Options(sampling=Sampling(None), intervals=False, permute=False)
+    sampled = Options(sampling=Sampling(16), intervals=False, permute=False)
+    fast = {"gemm": "float32"}
+    run = partial(compare, a, b, images, layers=names)
+    table: dict[str, Callable[[], object]] = {
+        "diagonal, six measures, 64 positions": partial(run, measures=SIX, options=bare),
+        "  with float32 products": partial(run, measures=SIX, options=with_(bare, **fast)),
+        "  with nulls and intervals": partial(run, measures=SIX, options=Options(sampling=Sampling(64))),
+        "20 x 20 CKA, averaged maps": partial(run, pairs="all", measures=["cka"], options=averaged),
+        "  averaged maps, float32 products": partial(
+            run, pairs="all", measures=["cka"], options=with_(averaged, **fast)
+        ),
+        "20 x 20 CKA, 16 positions": partial(run, pairs="all", measures=["cka"], options=sampled),
+    }
+    seconds = best(lambda: forward((a, b), images), *table.values(), rounds=2)
+    print(f"two forward passes {seconds[0]:.2f} s")
+    for name, one in zip(table, seconds[1:], strict=True):
+        print(f"  {name:40s} {one:6.2f} s = {one / seconds[0]:.2f} x")
+
+
+def with_(options: Options, **changes: object) -> Options:
+    return Options(**(vars(options) | changes))  # type: ignore[arg-type]
+
+
+def memory_mb(which: str) -> float:
+    """Resident memory of this process: `VmRSS` now, `VmHWM` at its highest."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(which))
+
+
+def beyond(part: str) -> None:
+    """Print by how much a part's peak memory exceeds what stood before it; run in a fresh process."""
+    if part.startswith("network"):
+        a, b, names = networks()
+        images = torch.randn(int(part.removeprefix("network-")), 3, 64, 64)
+        forward((a, b), images[:128])
+        run: Callable[[], object] = partial(
+            compare, a, b, images, layers=names, measures=SIX, options=Options(sampling=Sampling(16))
+        )
+    elif part == "conv":
+        a_maps, b_maps = conv_maps()
+        all_six(summed(*layers(600, 256)))
+        run = lambda: all_six(conv_pair(a_maps, b_maps))  # noqa: E731
+    else:
+        x, y = layers(10_000, 512)
+        all_six(summed(*layers(600, 64)))
+        run = lambda: all_six(summed(x, y))  # noqa: E731
+    Path("/proc/self/clear_refs").write_text("5")  # forgets the highest so far
+    before = memory_mb("VmRSS")
+    run()
+    print(f"  {part}: {memory_mb('VmHWM') - before:.0f} MB beyond the inputs")
+
+
+def memory() -> None:
+    """Peak memory, each in a process of its own; of networks at two numbers of images."""
+    for part in ("pair", "conv", "network-1000", "network-4000"):
+        subprocess.run([sys.executable, __file__, "--beyond", part], check=True)
+
+
+PARTS: dict[str, Callable[[], None]] = {
+    "pair": partial(matrices, 10_000, 512, rounds=ROUNDS),
+    "wide": partial(matrices, 10_000, 2048, rounds=1),
+    "conv": conv,
+    "gemm": gemm,
+    "network": network,
+    "memory": memory,
+}
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("parts", nargs="*", help=f"of {', '.join(PARTS)}")
+    parser.add_argument("--beyond", help=argparse.SUPPRESS)
+    chosen = parser.parse_args()
+    if chosen.beyond:
+        beyond(chosen.beyond)
+    for name in (chosen.parts or PARTS) if not chosen.beyond else []:
+        print(f"-- {name}", flush=True)
+        PARTS[name]()

@@ -1,5 +1,6 @@
 """What job functions refuse: locations that are not allowed, layers and checkpoints that do not exist."""
 
+import json
 import threading
 
 import boto3
@@ -8,14 +9,16 @@ import torch
 
 from s3_server import KEY, SECRET, TOOL, s3_server
 from transfusion_core.errors import DataError, Unavailable
+from transfusion_core.science.models.build import build_random
 from transfusion_core.settings import Settings
+from transfusion_core.specs.comparison import ComparisonResult
 from transfusion_core.specs.init import SourceRef
 from transfusion_core.specs.job import CheckpointRef, CompareJob
 from transfusion_core.store import open_store
 from transfusion_worker.assignment import Assignment, Need, open_settings
 from transfusion_worker.context import CurvePoint, JobContext
 from transfusion_worker.jobs import compare, train
-from transfusion_worker.jobs.checkpoints import About, keep, load
+from transfusion_worker.jobs.checkpoints import About, LoadedCheckpoint, keep, load
 from transfusion_worker.jobs.location import resolve
 from transfusion_worker.jobs.report import _job as job_for_report
 
@@ -145,12 +148,57 @@ def comparison(**changes) -> CompareJob:
 
 
 def test_a_layer_that_does_not_exist_is_named_with_the_nearest():
-    from transfusion_core.science.models.build import build_random
-
     model = build_random("cbr-tiny", classes=2, image_size=32, seed=0)
     with pytest.raises(DataError, match=r"no layer 'stage1\.konv'.*stage1\.conv"):
         compare._layers(model, ABOUT, comparison(layers=["stage1.konv"]))
     assert compare._layers(model, ABOUT, comparison(layers=["stage1.conv"])) == ["stage1.conv"]
+
+
+@pytest.fixture(scope="module")
+def transformer():
+    """A ViT's checkpoint; its patches are two by two."""
+    model = build_random("vit_tiny_patch16_224", classes=2, image_size=32, seed=1)
+    about = About(
+        model="vit_tiny_patch16_224", classes=2, image_size=32, step=0, dataset="", mean=[0.5] * 3, std=[0.2] * 3
+    )
+    return LoadedCheckpoint(about, dict(model.state_dict()), "c" * 64)
+
+
+def measure(context, job, side) -> ComparisonResult:
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (20, 3, 32, 32), dtype=torch.uint8, generator=generator)
+    return compare._measure(context, job, (side, side), images, "digest of the probe set")
+
+
+def test_the_class_token_of_a_transformer_is_a_layer_of_its_own(make, transformer):
+    found = measure(make(), comparison(layers=["blocks.3", "blocks.3[class]"]), transformer)
+    places, token = found.results
+    assert (places.n, token.n) == (20 * 4, 20)
+    assert places.value == pytest.approx(1, abs=1e-6)
+    with pytest.raises(DataError, match=r"no layer 'blocks\.99\[class\]'"):
+        measure(make(), comparison(layers=["blocks.99[class]"]), transformer)
+
+
+def test_the_papers_protocol_and_averaged_maps_reach_the_engine(make, transformer):
+    paper = measure(make(), comparison(layers=["blocks.3"], protocol="paper"), transformer).results[0]
+    assert (paper.p, paper.q, paper.n) == (64, 64, 80)
+    averaged = measure(make(), comparison(layers=["blocks.3"], spatial="averaged", nulls=False), transformer).results[0]
+    assert averaged.n == 20
+    assert averaged.null_permutation is averaged.null_untrained is averaged.interval is None
+
+
+def test_the_floor_of_untrained_networks_is_worked_out_once(make, transformer):
+    job = comparison(layers=["blocks.3"])
+    context = make()
+    first = measure(context, job, transformer).results[0]
+    assert first.null_untrained is not None
+    kept = list((context.settings.cache_dir / "untrained").iterdir())
+    assert len(kept) == 1
+    rows = json.loads(kept[0].read_text())
+    kept[0].write_text(json.dumps([[*rows[0][:3], 0.125]]))
+    assert measure(context, job, transformer).results[0].null_untrained == 0.125
+    other = measure(context, comparison(layers=["blocks.3"], seed=1), transformer).results[0]
+    assert other.null_untrained != 0.125
 
 
 def test_pairs_are_all_or_one_to_one():

@@ -112,7 +112,10 @@ def test_a_comparison_lies_in_the_store_and_its_row_points_there(studied):
         assert result.probe_set.images == 30
         assert result.probe_set.model_dump() == row.result["probe_set"]
         assert len(result.results) == 2 * len(result.layers_a)
-        assert all(pair.value is not None for pair in result.results)
+        for pair in result.results:
+            assert pair.interval[0] <= pair.value <= pair.interval[1]
+            assert 0 <= pair.null_permutation <= 1
+            assert 0 <= pair.null_untrained <= 1
         assert len(result.filters) > 1
         assert result.weights[0].layer == "stage1.conv"
 

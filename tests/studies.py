@@ -66,6 +66,8 @@ def _compare(labels: dict[str, Any]) -> dict[str, Any]:
             "p": 64,
             "q": 64,
             "null_iid": 0.1,
+            "null_permutation": 0.15,
+            "null_untrained": 0.6,
         }
         for measure in ("cca", "svcca", "cka")
         for place, layer in enumerate(layers)

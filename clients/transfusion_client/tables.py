@@ -97,6 +97,8 @@ _MEASURE: Column = ("measure", _word("measure"))
 _VALUE: Column = ("value", _value)
 _N: Column = ("n", _word("n"))
 _NULL: Column = ("null (iid)", _number("null_iid"))
+_PERMUTED: Column = ("null (perm.)", _number("null_permutation"))
+_UNTRAINED: Column = ("untrained", _number("null_untrained"))
 _P: Column = ("p", _number("p_value"))
 _INTERVAL: Column = ("95% interval", _interval)
 _PUBLISHED: Column = ("published", _published)
@@ -116,6 +118,8 @@ _EVERY: Sequence[Column] = (
     _N,
     _INTERVAL,
     _NULL,
+    _PERMUTED,
+    _UNTRAINED,
     _P,
     _PUBLISHED,
 )
@@ -145,16 +149,18 @@ def _headlines(rows: Sequence[Row]) -> set[str | None]:
 
 
 def _similarity(rows: Sequence[Row]) -> list[TitledRows]:
-    columns = (_MODEL, _PAIR, _LAYER, _MEASURE, _VALUE, _N, _NULL, _P, _PUBLISHED)
+    columns = (_MODEL, _PAIR, _LAYER, _MEASURE, _VALUE, _N, _NULL, _PERMUTED, _UNTRAINED, _P, _PUBLISHED)
     return [("Similarity of trained networks (Figure 2)", columns, rows)]
 
 
 def _movement(rows: Sequence[Row]) -> list[TitledRows]:
-    return [("Movement during training (Figure 3)", (_MODEL, _INIT, _LAYER, _MEASURE, _VALUE, _N, _NULL), rows)]
+    return [
+        ("Movement during training (Figure 3)", (_MODEL, _INIT, _LAYER, _MEASURE, _VALUE, _N, _NULL, _PERMUTED), rows)
+    ]
 
 
 def _reuse(rows: Sequence[Row]) -> list[TitledRows]:
-    columns = (_MODEL, _INIT, _PAIR, _LAYER, _MEASURE, _VALUE, _N, _NULL)
+    columns = (_MODEL, _INIT, _PAIR, _LAYER, _MEASURE, _VALUE, _N, _NULL, _PERMUTED)
     return [("Before and after training, layer by layer (Figure 4)", columns, rows)]
 
 

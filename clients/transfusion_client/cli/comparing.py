@@ -9,7 +9,10 @@ from transfusion_client.cli.session import Format, Key, Output, Url, exit_code, 
 if TYPE_CHECKING:
     from transfusion_core.specs.comparison import Comparison
 
-RESULT = ("layer_a", "layer_b", "measure", "value", "n", "p", "q", "null_iid", "null_permutation", "reason")
+RESULT = (
+    "layer_a", "layer_b", "measure", "value", "interval", "null_iid", "null_permutation", "null_untrained",
+    "n", "p", "q", "reason",
+)  # fmt: skip
 
 
 def register(app: typer.Typer) -> None:
@@ -21,7 +24,9 @@ def compare(
     a: Annotated[str, typer.Argument(metavar="A", help="A checkpoint: RUN@init, RUN@final or RUN@STEP.")],
     b: Annotated[str, typer.Argument(metavar="B", help="The other checkpoint.")],
     layers: Annotated[str | None, typer.Option(help="'stages', or module paths with commas between.")] = None,
-    measures: Annotated[str | None, typer.Option(help="With commas between: cca,svcca,pwcca,cka.")] = None,
+    measures: Annotated[
+        str | None, typer.Option(help="With commas: cca, svcca, pwcca, cka, cka_debiased, procrustes, regression.")
+    ] = None,
     dataset: Annotated[str | None, typer.Option(help="Probe images come from its test split.")] = None,
     wait: Annotated[bool, typer.Option(help="Wait for the numbers.")] = True,
     url: Url = None,

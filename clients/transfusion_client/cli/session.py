@@ -106,6 +106,8 @@ def _cell(value: Any) -> str:
         return ""
     if isinstance(value, float):
         return f"{value:.4g}"
+    if isinstance(value, list) and value and all(isinstance(each, float) for each in value):
+        return " … ".join(f"{each:.4g}" for each in value)
     return escape(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
 
 

@@ -1,7 +1,7 @@
 """Figures 2 and 4: how alike the representations of trained networks are, and what training changes, layer by layer."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from transfusion_core.reporting import charts
@@ -15,11 +15,18 @@ TOP_LAYERS = 2
 """Figure 2 averages the top two layers."""
 
 
+NULLS = ("null_iid", "null_permutation", "null_untrained")
+"""What a similarity would be without what was learned: of noise, of shuffled images, of networks never trained."""
+
+BOUNDS = {"cka_debiased": (-1.0, 1.0), "procrustes": (0.0, 2.0)}
+"""Between which values a measure lies, where that is not 0 and 1."""
+
+
 class Measured(NamedTuple):
-    """One value with the value that independent noise would give."""
+    """One value with its nulls, in the order of `NULLS`."""
 
     value: float
-    null_iid: float | None
+    nulls: tuple[float | None, ...]
 
 
 def similarity(study: Study) -> ReportSection:
@@ -34,7 +41,8 @@ def similarity(study: Study) -> ReportSection:
         missing=missing,
         text="Similarity of the representations of two trained networks on the same probe images, mean over all pairs "
         f"of networks (n). Rows without a layer average the top {TOP_LAYERS} stages, as Figure 2 does. Read each value "
-        "beside null_iid, what independent noise of the same shape gives, and beside random-random, two networks that "
+        "beside its nulls: null_iid, what independent noise of the same shape gives; null_permutation, the same "
+        "networks, images shuffled; null_untrained, networks never trained; and beside random-random, networks that "
         "share nothing but the data.",
         charts={"figure-2": charts.figure_2(table)},
         table=table,
@@ -64,8 +72,13 @@ def _top_layers(pair: Pair, measure: str) -> Measured | None:
     values = [found.value for found in top if found.value is not None]
     if len(values) < len(top) or not top:
         return None
-    nulls = [found.null_iid for found in top if found.null_iid is not None]
-    return Measured(sum(values) / len(values), sum(nulls) / len(nulls) if len(nulls) == len(top) else None)
+    nulls = tuple(_mean_of_all([getattr(found, name) for found in top]) for name in NULLS)
+    return Measured(sum(values) / len(values), nulls)
+
+
+def _mean_of_all(numbers: Sequence[float | None]) -> float | None:
+    known = [number for number in numbers if number is not None]
+    return sum(known) / len(known) if known and len(known) == len(numbers) else None
 
 
 def _of(pair: Pair, measure: str) -> list[PairResult]:
@@ -76,7 +89,7 @@ def _layer_rows(pairs: list[Pair], measure: str, words: dict[str, Any]) -> Itera
     layers = dict.fromkeys((found.layer_a, found.layer_b) for pair in pairs for found in _of(pair, measure))
     for stage, (layer, layer_b) in enumerate(layers, start=1):
         found = [f for pair in pairs for f in _of(pair, measure) if (f.layer_a, f.layer_b) == (layer, layer_b)]
-        values = [Measured(f.value, f.null_iid) for f in found if f.value is not None]
+        values = [Measured(f.value, tuple(getattr(f, name) for name in NULLS)) for f in found if f.value is not None]
         yield _row(
             values,
             **words,
@@ -94,15 +107,15 @@ def _refusal(pairs: list[Pair], measure: str) -> str:
 
 
 def _row(values: list[Measured], **words: Any) -> Row:
-    found = summarise([value.value for value in values], bounds=UNIT)
-    nulls = [value.null_iid for value in values if value.null_iid is not None]
+    found = summarise([value.value for value in values], bounds=BOUNDS.get(words.get("measure", ""), UNIT))
+    nulls = {name: _mean_of_all([value.nulls[place] for value in values]) for place, name in enumerate(NULLS)}
     return Row(
         **words,
         value=found.mean if found else None,
         sd=found.sd if found else None,
         n=len(values),
         interval=found.interval if found else None,
-        null_iid=sum(nulls) / len(nulls) if nulls else None,
+        **nulls,
     )
 
 

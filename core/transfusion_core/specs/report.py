@@ -35,6 +35,8 @@ class Row(Record):
     """How many values (seeds, pairs of networks) `value` is the mean of."""
     interval: Where[list[float]] = None
     null_iid: Where[float] = None
+    null_permutation: Where[float] = None
+    null_untrained: Where[float] = None
     p_value: Where[float] = None
     published: Where[float] = None
     mark: Where[str] = None

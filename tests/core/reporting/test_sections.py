@@ -54,6 +54,7 @@ def test_figure_2_averages_the_top_two_stages_over_all_pairs_of_networks() -> No
     (row,) = rows(report(), "similarity", model="cbr-tiny", pair="pretrained-random", measure="cca", layer=None)
     assert row.value == pytest.approx((0.8 + 0.7) / 2)
     assert (row.n, row.null_iid, row.published, row.mark) == (4, pytest.approx(0.1), 0.360, "d")
+    assert (row.null_permutation, row.null_untrained) == (pytest.approx(0.15), pytest.approx(0.6))
 
 
 def test_figure_4_has_each_stage_and_the_difference_to_random() -> None:

@@ -82,6 +82,20 @@ def test_all_faults_come_at_once() -> None:
     }
 
 
+def test_the_papers_protocol_needs_samples_for_its_64_channels_only() -> None:
+    wide = {"measures": ["cca"], "images": 100}
+    assert only(experiment(similarity=wide)).nearest == "129"
+    assert check(experiment(similarity=wide | {"protocol": "paper"}), facts()) == []
+
+
+def test_averaged_maps_give_one_sample_an_image() -> None:
+    averaged = {"measures": ["cca"], "images": 200, "spatial": "averaged"}
+    assert only(experiment(models=["cbr-tiny"], similarity=averaged)).nearest == "257"
+    fault = only(experiment(similarity=averaged | {"measures": ["cka"], "protocol": "paper"}))
+    assert fault.pointer == "/similarity"
+    assert "expected spatial 'sampled', got 'averaged'" in fault.message
+
+
 def test_cca_that_no_number_of_test_images_allows_offers_other_measures() -> None:
     fault = only(experiment(image_size=32, models=["resnet18"], similarity={"measures": ["cca", "cka"]}))
     assert fault.pointer == "/similarity/measures"

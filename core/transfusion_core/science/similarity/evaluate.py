@@ -11,7 +11,7 @@ from transfusion_core.science.similarity.collect import Collected
 from transfusion_core.science.similarity.directions import Side
 from transfusion_core.science.similarity.gathering import REORDERED, Gathering
 from transfusion_core.science.similarity.guard import TooFewSamples
-from transfusion_core.science.similarity.intervals import BOUNDS, GRADIENTS, ShardSums, influences, interval, other_cuts
+from transfusion_core.science.similarity.intervals import BOUNDS, ShardSums, Spread, interval
 from transfusion_core.science.similarity.measures import MEASURES, Measured
 from transfusion_core.science.similarity.moments import side_of
 from transfusion_core.science.similarity.options import LayerPair
@@ -109,25 +109,40 @@ class _Evaluator:
         if broken:
             found = {name: _One(Measured(None, broken), None, None) for name in measures}
         else:
-            pair, permuted = self._pair(a, b), self._permuted(a, b)
-            found = {name: self._one(name, place, pair, permuted) for name in measures}
+            found = self._measure(place, measures)
         return _Draw(self._sums.n, widths[a], widths[b], found)
 
-    def _one(self, name: str, place: Place, pair: Pair, permuted: Pair | None) -> _One:
+    def _measure(self, place: Place, measures: Sequence[str]) -> dict[str, _One]:
+        pair, permuted = self._pair(place.a, place.b), self._permuted(place.a, place.b)
+        found = {name: self._value(name, pair) for name in measures}
+        known = {name: measured.value for name, measured in found.items() if measured.value is not None}
+        nulls = {name: MEASURES[name](permuted, self._variance).value for name in known} if permuted else {}
+        spread = self._spread(place, pair, list(known))
+        return {
+            name: _One(
+                measured,
+                nulls.get(name),
+                spread.influences(name) if spread and name in known else None,
+                tuple(other - known[name] for other in spread.other_values(name)) if spread and name in known else (),
+            )
+            for name, measured in found.items()
+        }
+
+    def _value(self, name: str, pair: Pair) -> Measured:
         try:
-            measured = MEASURES[name](pair, self._variance)
+            return MEASURES[name](pair, self._variance)
         except TooFewSamples as error:
-            return _One(Measured(None, str(error)), None, None)
-        if measured.value is None:
-            return _One(measured, None, None)
-        null = MEASURES[name](permuted, self._variance).value if permuted is not None else None
+            return Measured(None, str(error))
+
+    def _spread(self, place: Place, pair: Pair, measures: Sequence[str]) -> Spread | None:
+        """Go once over the shards for all measures; None where there are none."""
         shards = self._gathering.shards
-        if len(shards) < 2:
-            return _One(measured, null, None)
-        shares = [self._share(shards[number], place) for number in sorted(shards)]
-        moved = influences(GRADIENTS[name](pair, self._variance), shares)
-        others = other_cuts(pair, self._variance, shares) if name == "svcca" else ()
-        return _One(measured, null, moved, tuple(other - measured.value for other in others))
+        if len(shards) < 2 or not measures:
+            return None
+        spread = Spread(pair, measures, variance=self._variance)
+        for number in sorted(shards):
+            spread.add(self._share(shards[number], place))
+        return spread
 
     def _share(self, shard: Sums, place: Place) -> ShardSums:
         """Take a pair's sums of one shard to the means of all shards."""

@@ -8,14 +8,8 @@ import torch
 from scipy import stats
 
 from transfusion_core.science.similarity import MEASURES, Moments, Pair
-from transfusion_core.science.similarity.intervals import (
-    GRADIENTS,
-    ShardSums,
-    influences,
-    interval,
-    other_cuts,
-    student_t,
-)
+from transfusion_core.science.similarity.gradients import GRADIENTS
+from transfusion_core.science.similarity.intervals import ShardSums, Spread, along, interval, student_t
 from transfusion_core.science.similarity.sums import Product, Sums
 
 VARIANCE = 0.9
@@ -60,20 +54,21 @@ def test_gradients_are_the_derivatives_of_their_measures(layers, measure, p, q):
     for share in shares:
         step = 1e-5
         up, down = (MEASURES[measure](with_more_of(pair, share, sign * step), VARIANCE).value for sign in (1, -1))
-        along = influences(gradient, [share, share])  # of two alike nothing is left: check the raw product instead
-        assert along.abs().max() < 1e-12
-        raw = (
-            (gradient.xx * share.x.xy).sum() + (gradient.xy * share.between.xy).sum() + (gradient.yy * share.y.xy).sum()
-            + gradient.kk * share.x.kl + gradient.kl * share.between.kl + gradient.ll * share.y.kl
-        )  # fmt: skip
-        assert float(raw) == pytest.approx((up - down) / (2 * step), rel=1e-4, abs=1e-7)
+        assert along(gradient, share) == pytest.approx((up - down) / (2 * step), rel=1e-4, abs=1e-7)
+
+
+def spread_of(pair, shares, measures, variance=VARIANCE):
+    spread = Spread(pair, measures, variance=variance)
+    for share in shares:
+        spread.add(share)
+    return spread
 
 
 def test_influences_add_up_to_zero_and_an_interval_holds_its_value(layers):
     pair, shares = shards_of(*layers(400, 7, 5), 8)
-    for measure, gradient in GRADIENTS.items():
-        value = MEASURES[measure](pair, VARIANCE).value
-        moved = influences(gradient(pair, VARIANCE), shares)
+    spread = spread_of(pair, shares, list(MEASURES))
+    for measure in MEASURES:
+        value, moved = MEASURES[measure](pair, VARIANCE).value, spread.influences(measure)
         assert float(moved.sum()) == pytest.approx(0, abs=1e-10)
         low, high = interval(value, moved, bounds=(-1, 2))
         assert low < value < high
@@ -83,7 +78,7 @@ def test_a_copy_has_an_interval_of_no_width(layers):
     x, _ = layers(400, 7, 5)
     pair, shares = shards_of(x, x, 8)
     for measure in ("cca", "cka", "cka_debiased", "regression"):
-        low, high = interval(1.0, influences(GRADIENTS[measure](pair, VARIANCE), shares), bounds=(0, 1))
+        low, high = interval(1.0, spread_of(pair, shares, [measure]).influences(measure), bounds=(0, 1))
         assert high - low < 1e-6
 
 
@@ -98,10 +93,12 @@ def test_svccas_interval_holds_the_values_at_cuts_that_other_images_would_have_l
     signal = generator.standard_normal((600, 5)) * sizes
     other = signal * [1, 1, 0, 0, 0] + generator.standard_normal((600, 5)) * sizes * [0.2, 0.2, 1, 1, 1]
     pair, shares = shards_of(signal, other, 12)
-    values = other_cuts(pair, 0.9, shares)
+    values = spread_of(pair, shares, ["svcca"], 0.9).other_values("svcca")
     assert len(values) > 1
     assert max(values) - min(values) > 0.05
     assert any(
         MEASURES["svcca"](pair, share).value == pytest.approx(values[0]) for share in np.linspace(0.7, 0.97, 100)
     )
-    assert len(other_cuts(pair, 0.85, shares)) == 1  # far from any cut there is no other
+    assert (
+        len(spread_of(pair, shares, ["svcca"], 0.85).other_values("svcca")) == 1
+    )  # far from any cut there is no other

@@ -1,0 +1,162 @@
+"""The derivative of each measure by the sums that it is worked out of."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import sqrt
+
+import torch
+from torch import Tensor
+
+from transfusion_core.science.similarity.cka import linear_cka, unbiased_hsic
+from transfusion_core.science.similarity.directions import Directions, Side
+from transfusion_core.science.similarity.pair import Pair
+from transfusion_core.science.similarity.procrustes import procrustes
+from transfusion_core.science.similarity.pwcca import projection_weights
+from transfusion_core.science.similarity.regression import linear_regression
+
+
+@dataclass(frozen=True, eq=False)
+class Gradient:
+    """Derivatives of a measure by a pair's sums: `xx` (p, p), `xy` (p, q), `yy` (q, q), and by `kk`, `kl`, `ll`."""
+
+    xx: Tensor
+    xy: Tensor
+    yy: Tensor
+    kk: float = 0.0
+    kl: float = 0.0
+    ll: float = 0.0
+
+    def swapped(self) -> "Gradient":
+        """Return the same gradient for the pair with the other layer first."""
+        return Gradient(self.yy, self.xy.T, self.xx, self.ll, self.kl, self.kk)
+
+
+def _cca(pair: Pair, variance: float) -> Gradient:
+    count = len(pair.canonical.values)
+    weights = torch.full_like(pair.canonical.values, 1 / count)
+    return _of_correlations(pair, weights)
+
+
+def _pwcca(pair: Pair, variance: float) -> Gradient:
+    """As CCA with other weights, which move too: they are sums over neurons of loadings that turn with the variates."""
+    if pair.x.standardised.count > pair.y.standardised.count:
+        return _pwcca(pair.swapped(), variance).swapped()
+    weights = projection_weights(pair)
+    correlations = pair.canonical.values
+    fixed = _of_correlations(pair, weights / weights.sum())
+    worth = (correlations - (weights @ correlations) / weights.sum()) / weights.sum()  # dvalue / dweight, (m,)
+    a, b = pair.x.standardised.whitening @ pair.canonical.x, pair.y.standardised.whitening @ pair.canonical.y
+    loadings = pair.x.standardised.loadings @ pair.canonical.x  # (p, m)
+    signs = loadings.sign()
+    # Variate i turns towards j by the off-diagonal element (j, i) of the perturbed eigenproblem, over this gap.
+    gaps = correlations.square()[:, None] - correlations.square()[None, :]
+    gaps = torch.where(gaps >= 0, 1.0, -1.0) * gaps.abs().clamp_min(0.01)
+    turns = worth[:, None] * (signs.T @ loadings) / gaps
+    turns.fill_diagonal_(0)
+    both = turns + turns.T
+    turning = a @ (turns.T * correlations.square()) @ a.T
+    direct = (signs * worth) @ a.T
+    return Gradient(
+        xx=fixed.xx + (direct + direct.T - turning - turning.T) / 2 - (a * (worth * weights / 2)) @ a.T,
+        xy=fixed.xy + a @ (both * correlations) @ b.T,
+        yy=fixed.yy - (b * correlations) @ (both / 2) @ (b * correlations).T,
+    )
+
+
+def _of_correlations(pair: Pair, weights: Tensor) -> Gradient:
+    """Differentiate sum_i w_i rho_i, where d rho = a^T dSxy b - rho (a^T dSxx a + b^T dSyy b) / 2 for unit Xa, Yb."""
+    found = pair.canonical
+    a, b = pair.x.standardised.whitening @ found.x, pair.y.standardised.whitening @ found.y  # (p, m), (q, m)
+    half = -0.5 * weights * found.values
+    return Gradient(xx=(a * half) @ a.T, xy=(a * weights) @ b.T, yy=(b * half) @ b.T)
+
+
+def _svcca(pair: Pair, variance: float) -> Gradient:
+    """As CCA among the kept directions, which turn with their layer's scatter."""
+    found, of_x, of_y = pair.leading_canonical(variance), pair.x.leading(variance), pair.y.leading(variance)
+    a, b = of_x.whitening @ found.x, of_y.whitening @ found.y
+    weight = 1 / len(found.values)
+    half = -0.5 * weight * found.values
+    xy = weight * a @ b.T
+    cross = pair.between.xy
+    return Gradient(
+        xx=(a * half) @ a.T + _turning(pair.x, of_x, cross @ xy.T),
+        xy=xy,
+        yy=(b * half) @ b.T + _turning(pair.y, of_y, cross.T @ xy),
+    )
+
+
+def _turning(side: Side, kept: Directions, pull: Tensor) -> Tensor:
+    """Differentiate by the scatter what the kept directions V contribute by turning towards the others D.
+
+    V_k turns by D_d (d^T dS v) / (lambda_k - lambda_d), and `pull` (p, p) = Sxy dvalue/dSxy^T is what a turn is worth.
+    Gaps are held above a hundredth of the direction's own variance: closer directions than that change places
+    freely from sample to sample, and no first order describes them.
+    """
+    values, vectors = side.principal.values * side.trace, side.principal.vectors
+    v, d = vectors[:, : kept.count], vectors[:, kept.count :]
+    gaps = values[: kept.count][None, :] - values[kept.count :][:, None]
+    gaps = torch.maximum(gaps, 0.01 * values[: kept.count][None, :])
+    turned = d @ ((d.T @ pull @ v) / gaps) @ v.T
+    return (turned + turned.T) / 2
+
+
+def _cka(pair: Pair, variance: float) -> Gradient:
+    value, x, y = linear_cka(pair) or 0.0, pair.x.scatter, pair.y.scatter
+    return Gradient(
+        xx=-value * x / x.square().sum(),
+        xy=2 * pair.between.xy / (x.norm() * y.norm()),
+        yy=-value * y / y.square().sum(),
+    )
+
+
+def _cka_debiased(pair: Pair, variance: float) -> Gradient:
+    """Differentiate h_xy / sqrt(h_xx h_yy), of layers at unit trace, where the traces count as constants."""
+    n, hsic, value = pair.n, unbiased_hsic(pair), linear_cka(pair, debiased=True) or 0.0
+    scale = sqrt(hsic.x * hsic.y)
+    of_x, of_y = value / hsic.x / pair.x.trace**2, value / hsic.y / pair.y.trace**2
+    across = 1 / (scale * pair.x.trace * pair.y.trace)
+    both, lengths = 1 / ((n - 1) * (n - 2)), 1 + 2 / (n - 2)
+    eye_x, eye_y = _identity(pair.x), _identity(pair.y)
+    return Gradient(
+        xx=-of_x * (pair.x.scatter + both * pair.x.trace * eye_x) + across * both * pair.y.trace * eye_x,
+        xy=2 * across * pair.between.xy,
+        yy=-of_y * (pair.y.scatter + both * pair.y.trace * eye_y) + across * both * pair.x.trace * eye_y,
+        kk=float(of_x * lengths / 2),
+        kl=float(-across * lengths),
+        ll=float(of_y * lengths / 2),
+    )
+
+
+def _procrustes(pair: Pair, variance: float) -> Gradient:
+    left, _, right = torch.linalg.svd(pair.cross, full_matrices=False)
+    overlap = 1 - (procrustes(pair) or 0.0) / 2
+    return Gradient(
+        xx=overlap / pair.x.trace * _identity(pair.x),
+        xy=-2 * left @ right / (pair.x.trace * pair.y.trace).sqrt(),
+        yy=overlap / pair.y.trace * _identity(pair.y),
+    )
+
+
+def _regression(pair: Pair, variance: float) -> Gradient:
+    """Differentiate tr(Sxy Syy^-1 Syx) / tr(Sxx)."""
+    whitening, total = pair.y.standardised.whitening, pair.x.trace
+    slopes = whitening @ (whitening.T @ pair.between.xy.T)  # (q, p)
+    explained = linear_regression(pair).x_from_y or 0.0
+    return Gradient(xx=-explained / total * _identity(pair.x), xy=2 * slopes.T / total, yy=-slopes @ slopes.T / total)
+
+
+def _identity(side: Side) -> Tensor:
+    return torch.eye(len(side.scatter)).to(side.scatter)
+
+
+GRADIENTS: dict[str, Callable[[Pair, float], Gradient]] = {
+    "cca": _cca,
+    "svcca": _svcca,
+    "pwcca": _pwcca,
+    "cka": _cka,
+    "cka_debiased": _cka_debiased,
+    "procrustes": _procrustes,
+    "regression": _regression,
+}
+"""The gradient of each measure; the second argument is the share of variance that SVCCA keeps. A value must exist."""

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from transfusion_core.science.similarity.directions import Side
 from transfusion_core.science.similarity.pair import Pair
-from transfusion_core.science.similarity.products import Gemm, gemm_rounding
+from transfusion_core.science.similarity.products import Gemm
 from transfusion_core.science.similarity.sums import Product, Sums
 
 Samples: TypeAlias = Tensor | NDArray[Any]
@@ -98,6 +98,7 @@ class Moments:
         for (a, b), product in sums.products.items():
             tensors |= {f"{prefix}{a}{b}": getattr(product, field) for field, prefix in _SAVED.items()}
         tensors["n"] = torch.tensor(self.n, dtype=torch.int64)
+        tensors["rounding"] = torch.tensor(sums.rounding, dtype=torch.float64)
         tensors["resolution"] = torch.tensor([self.resolution_x, self.resolution_y], dtype=torch.float64)
         return {name: tensor.clone().contiguous() for name, tensor in tensors.items()}
 
@@ -106,7 +107,7 @@ class Moments:
         """Rebuild what `save` returned. Raises KeyError when a tensor is missing."""
         moments = cls(len(tensors["mean_x"]), len(tensors["mean_y"]), device=tensors["mean_x"].device)
         sums = moments._sums
-        sums.n = int(tensors["n"])
+        sums.n, sums.rounding = int(tensors["n"]), float(tensors["rounding"])
         sums.resolution = dict(zip("xy", tensors["resolution"].tolist(), strict=True))
         sums.origin = {name: tensors[f"mean_{name}"].clone() for name in "xy"}
         sums.products = {
@@ -175,8 +176,7 @@ def side_of(centred: Sums, name: str) -> Side:
     """Take one layer out of centred sums."""
     layer = centred.reordered.get(name, name)
     own = centred.products[layer, layer]
-    rounding = gemm_rounding(centred.gemm)
-    return Side(centred.n, own.xy, centred.origin[layer], centred.resolution[layer], own.kl, rounding)
+    return Side(centred.n, own.xy, centred.origin[layer], centred.resolution[layer], own.kl, centred.rounding)
 
 
 def _as_tensor(samples: Samples) -> Tensor:

@@ -14,7 +14,15 @@ import torch
 from torch import Tensor, distributed
 
 from transfusion_core.science.similarity.guard import NonFiniteActivations
-from transfusion_core.science.similarity.products import Gemm, Library, add_to, product, shifted, squared_lengths
+from transfusion_core.science.similarity.products import (
+    Gemm,
+    Library,
+    add_to,
+    gemm_rounding,
+    product,
+    shifted,
+    squared_lengths,
+)
 
 Couple: TypeAlias = tuple[str, str]
 
@@ -79,7 +87,7 @@ class Sums:
     ) -> None:
         """Start with no samples. Sums live on `device`, which must know float64."""
         self.widths, self.n = dict(widths), 0
-        self.gemm, self.library = gemm, library
+        self.gemm, self.library, self.rounding = gemm, library, gemm_rounding(gemm)
         self.reordered = dict(reordered or {})
         self.origin = {name: torch.zeros(p, dtype=torch.float64, device=device) for name, p in self.widths.items()}
         self.total = {name: torch.zeros_like(origin) for name, origin in self.origin.items()}
@@ -126,11 +134,13 @@ class Sums:
             self.resolution[name] = max(self.resolution[name], theirs.resolution[name])
         self.products = {couple: mine + theirs.products[couple] for couple, mine in self.products.items()}
         self.n += theirs.n
+        self.rounding = max(self.rounding, theirs.rounding)
         return self
 
     def only(self, couples: Iterable[Couple]) -> "Sums":
         """Return the sums of some couples and their layers; the tensors are the same ones."""
         part = Sums({}, [], gemm=self.gemm, library=self.library)
+        part.rounding = self.rounding
         part.n, part.products = self.n, {couple: self.products[couple] for couple in couples}
         names = {name for couple in part.products for name in couple}
         part.widths = {name: width for name, width in self.widths.items() if name in names}
@@ -184,6 +194,7 @@ class Sums:
         copy = self._like(self)
         return {
             "widths": copy.widths, "reordered": copy.reordered, "gemm": copy.gemm, "library": copy.library, "n": copy.n,
+            "rounding": copy.rounding,
             "resolution": copy.resolution,
             "origin": copy.origin, "total": copy.total,
             "products": [[a, b, *vars(sums).values()] for (a, b), sums in copy.products.items()],
@@ -193,6 +204,7 @@ class Sums:
     def from_state(cls, state: Mapping[str, Any]) -> "Sums":
         """Rebuild what `state` returned."""
         sums = cls(state["widths"], [], reordered=state["reordered"], gemm=state["gemm"], library=state["library"])
+        sums.rounding = state["rounding"]
         sums.n, sums.resolution = state["n"], dict(state["resolution"])
         sums.origin, sums.total = dict(state["origin"]), dict(state["total"])
         sums.products = {(a, b): Product(*tensors) for a, b, *tensors in state["products"]}
@@ -217,6 +229,7 @@ class Sums:
     @classmethod
     def _like(cls, sums: "Sums") -> "Sums":
         copy = cls(sums.widths, [], reordered=sums.reordered, gemm=sums.gemm, library=sums.library)
+        copy.rounding = sums.rounding
         copy.n, copy.resolution = sums.n, dict(sums.resolution)
         copy.origin = {name: tensor.clone() for name, tensor in sums.origin.items()}
         copy.total = {name: tensor.clone() for name, tensor in sums.total.items()}

@@ -180,5 +180,7 @@ def test_coarser_products_cut_what_their_rounding_hides(layers, moments_of, gemm
     for each in (moments, exact):
         each.update(x, y)
     assert cca(moments).kept == cca(exact).kept == (20, 9)
+    assert cca(Moments.load(moments.save())).kept == (20, 9)
+    assert cca(Moments(64, 9).merge(moments)).kept == (20, 9)
     assert cca(moments).mean == pytest.approx(cca(exact).mean, abs=1e-6)
     assert linear_cka(moments) == pytest.approx(linear_cka(exact), abs=1e-6)

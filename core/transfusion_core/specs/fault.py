@@ -2,6 +2,7 @@
 
 import difflib
 import math
+import re
 import types
 import typing
 from collections.abc import Iterable, Sequence
@@ -55,13 +56,17 @@ def not_among(value: object, allowed: Sequence[Any], what: str) -> PydanticCusto
     )
 
 
+_UNION_MEMBER = re.compile(r"(literal|list)\[.*\]", re.DOTALL)
+"""How pydantic marks, in the middle of a path, which member of a union it speaks of."""
+
+
 def faults_of(error: ValidationError, model: type[BaseModel]) -> list[Fault]:
     """Every fault that pydantic found in a body meant to be a `model`."""
     return [_fault(details, model) for details in error.errors(include_url=False)]
 
 
 def _fault(details: ErrorDetails, model: type[BaseModel]) -> Fault:
-    location = details["loc"]
+    location = [part for part in details["loc"] if not _UNION_MEMBER.fullmatch(str(part))]
     context = details.get("ctx", {})
     allowed, close = context.get("allowed"), context.get("nearest")
     message, value = details["msg"].removeprefix("Value error, "), details["input"]
@@ -94,7 +99,14 @@ def _fields_at(model: type[BaseModel], location: Sequence[str | int]) -> list[st
 
 
 def _literals_at(model: type[BaseModel], location: Sequence[str | int]) -> list[Any]:
-    return list(typing.get_args(_annotation_at(model, location)))
+    return _literals(_annotation_at(model, location))
+
+
+def _literals(annotation: Any) -> list[Any]:
+    """The words that an annotation allows, wherever in a union they stand."""
+    if typing.get_origin(annotation) is typing.Literal:
+        return list(typing.get_args(annotation))
+    return [word for part in typing.get_args(annotation) for word in _literals(part)]
 
 
 def _annotation_at(model: type[BaseModel], location: Sequence[str | int]) -> Any:

@@ -8,7 +8,7 @@ number of images and the widths of the layers alone, so nothing depends on the b
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Self
 
@@ -26,12 +26,13 @@ from transfusion_core.science.similarity.taps import Taps, evaluating
 class Collected:
     """The sums of one pass, or of a part of it: the `places` of each layer pair asked for, one for every draw.
 
-    `shards`: how many all parts together have.
+    `shards`: how many all parts together have. `warnings` belong to every result.
     """
 
     gatherings: list[Gathering]
     places: dict[LayerPair, list[Place]]
     shards: int
+    warnings: list[str] = field(default_factory=list)
 
     def merge(self, other: "Collected") -> "Collected":
         """Add the images of another part of the same pass, and return self."""
@@ -50,13 +51,15 @@ class Collected:
     def state(self) -> dict[str, Any]:
         """Return everything as plain containers of tensors, fit for `torch.save`."""
         places = [[*pair, [list(place) for place in places]] for pair, places in self.places.items()]
-        return {"gatherings": [each.state() for each in self.gatherings], "places": places, "shards": self.shards}
+        gatherings = [each.state() for each in self.gatherings]
+        return {"gatherings": gatherings, "places": places, "shards": self.shards, "warnings": self.warnings}
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> "Collected":
         """Rebuild what `state` returned."""
         places = {LayerPair(*pair): [Place(*place) for place in found] for *pair, found in state["places"]}
-        return cls([Gathering.from_state(each) for each in state["gatherings"]], places, state["shards"])
+        gatherings = [Gathering.from_state(each) for each in state["gatherings"]]
+        return cls(gatherings, places, state["shards"], state["warnings"])
 
 
 def collect(networks: Sequence[Network], pairs: Sequence[LayerPair], images: Images, options: Options) -> Collected:
@@ -75,7 +78,7 @@ def collect(networks: Sequence[Network], pairs: Sequence[LayerPair], images: Ima
                 gathering.add({str(view): samples[view] for view in views})
             if options.progress is not None:
                 options.progress(done, len(plan.batches))
-    return Collected(plan.gatherings, plan.places, plan.shards)
+    return Collected(plan.gatherings, plan.places, plan.shards, plan.warnings)
 
 
 def _shapes(

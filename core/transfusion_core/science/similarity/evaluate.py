@@ -69,7 +69,8 @@ def evaluate(
         evaluator = _Evaluator(collected.gatherings[number], variance)
         for pair, place in members:
             draws[pair].append(evaluator.draw(place, measures))
-    return {pair: [_result(pair, name, found) for name in measures] for pair, found in draws.items()}
+    notes = collected.warnings
+    return {pair: [_result(pair, name, found, notes) for name in measures] for pair, found in draws.items()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,7 +180,7 @@ def _oriented(sums: Sums, a: str, b: str) -> Product:
     return sums.products[a, b] if (a, b) in sums.products else sums.products[b, a].swapped()
 
 
-def _result(pair: LayerPair, name: str, draws: Sequence[_Draw]) -> PairResult:
+def _result(pair: LayerPair, name: str, draws: Sequence[_Draw], notes: Sequence[str]) -> PairResult:
     """Average one measure over its draws; where one has no value, there is none."""
     found = [draw.measures[name] for draw in draws]
     failed = next((one.measured for one in found if one.measured.value is None), None)
@@ -199,7 +200,7 @@ def _result(pair: LayerPair, name: str, draws: Sequence[_Draw]) -> PairResult:
         null_iid=_mean([one.measured.null_iid for one in found]),
         null_permutation=_mean([one.permuted for one in found]),
         interval=_interval(name, value, found),
-        warnings=list(first.warnings),
+        warnings=[*first.warnings, *notes] if value is not None else list(first.warnings),
     )
 
 

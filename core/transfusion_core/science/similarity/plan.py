@@ -29,7 +29,8 @@ class Plan:
     """How one pass is summed, from the shapes of the layers and the number of images.
 
     `groups`: views that are summed together, one gathering each; `places` of each layer pair, one for every draw;
-    `shards`: how many all parts of the pass have together; `batches`: the images of this part as they are run.
+    `shards`: how many all parts of the pass have together; `batches`: the images of this part as they are run;
+    `warnings`: what of the options is not possible.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class Plan:
         group_of = {view: number for number, group in enumerate(self.groups) for view in group}
         self.places = {pair: [Place(group_of[a], str(a), str(b)) for a, b in found] for pair, found in views.items()}
         self.shards, self._keep = self._cut(couples, images)
+        self.warnings = [] if self._keep or not options.intervals else [self._no_interval(images)]
         bounds = [images * number // self.shards for number in range(self.shards + 1)]
         part = options.part
         mine = range(self.shards * part.number // part.of, self.shards * (part.number + 1) // part.of)
@@ -67,6 +69,12 @@ class Plan:
         if self._options.intervals and affordable >= max(_FEWEST_SHARDS, self._options.part.of):
             return affordable, True
         return min(self._options.part.of, images), False
+
+    def _no_interval(self, images: int) -> str:
+        return (
+            f"no interval: it needs {max(_FEWEST_SHARDS, self._options.part.of)} shards of at least 2 images, and "
+            f"{_SHARD_BYTES >> 30} GiB for their sums; there are {images} images and {len(self._widths)} layers"
+        )
 
     def _gathering(
         self, group: Sequence[View], couples: Sequence[tuple[View, View]], shards: Mapping[int, int], *, permute: bool

@@ -179,6 +179,7 @@ def test_nulls_and_intervals_can_be_left_out():
 def test_few_images_have_no_interval_and_one_has_no_permutation_null():
     (few,) = evaluate(whole_pass(blobs(8), pairs=DIAGONAL[:1]), ["cka"])[DIAGONAL[0]]
     assert few.interval is None
+    assert any("no interval: it needs 5 shards" in warning for warning in few.warnings)
     assert few.null_permutation is not None
     (one,) = evaluate(whole_pass(blobs(1), pairs=DIAGONAL[:1]), ["cka"])[DIAGONAL[0]]
     assert one.null_permutation is None

@@ -101,24 +101,22 @@ def noise() -> Chart:
 
 def changes() -> Chart:
     """Every measure between a layer and a changed copy of it: 64 neurons of falling variance, 5,000 samples."""
-    found = [
-        {"change": change, "measure": name, "value": MEASURES[name](moments_of(layer, other).pair, 0.99).value}
-        for change, (layer, other) in _changed_layers().items()
-        for name in MEASURES
-    ]
-    for each in found:
-        value = float(each["value"])
-        each |= {
-            "unlike": value / 2 if each["measure"] == "procrustes" else 1 - value,
-            "text": f"{round(value, 2) + 0:.2f}",
-        }
+    found = []
+    for change, (layer, other) in _changed_layers().items():
+        moments = moments_of(layer, other)
+        for name, measure in MEASURES.items():
+            value = measure(moments.pair, 0.99).value
+            assert value is not None, f"{name} of layers that vary"
+            unlike = value / 2 if name == "procrustes" else 1 - value
+            text = f"{round(value, 2) + 0:.2f}"
+            found.append({"change": change, "measure": name, "unlike": unlike, "text": text})
     base = alt.Chart(_data(found)).encode(
         x=alt.X("measure:N", title=None, sort=None, axis=alt.Axis(orient="top", labelAngle=0)),
         y=alt.Y("change:N", title=None, sort=None, axis=alt.Axis(labelLimit=300)),
     )
-    unlike = alt.Opacity("unlike:Q", legend=None, scale=alt.Scale(domain=[0, 1], range=[0, 1]))
+    shade = alt.Opacity("unlike:Q", legend=None, scale=alt.Scale(domain=[0, 1], range=[0, 1]))
     text = base.mark_text().encode(text="text:N", color=alt.value("black"))
-    return alt.layer(base.mark_rect(color=ORANGE, stroke="#cccccc").encode(opacity=unlike), text).properties(
+    return alt.layer(base.mark_rect(color=ORANGE, stroke="#cccccc").encode(opacity=shade), text).properties(
         width=560, height=210, title="A layer against a changed copy of itself. White: alike; procrustes is a distance"
     )
 
@@ -227,11 +225,9 @@ def _beside(rows: list[dict[str, Any]], *, x: alt.X, order: list[str]) -> Chart:
 
 def _panels(layers: Chart, order: list[str], *, width: int, columns: int) -> Chart:
     facet = alt.Facet("panel:N", title=None, sort=order)
-    return (
-        layers.properties(width=width, height=150)
-        .facet(facet=facet, columns=columns)
-        .resolve_scale(y="independent" if columns == 2 else "shared")
-    )
+    panels: Chart = layers.properties(width=width, height=150).facet(facet=facet, columns=columns)
+    own: Chart = panels.resolve_scale(y="independent" if columns == 2 else "shared")
+    return own
 
 
 def _data(rows: list[dict[str, Any]]) -> alt.InlineData:

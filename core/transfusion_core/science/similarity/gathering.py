@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, distributed
 
 from transfusion_core.science.similarity.guard import NonFiniteActivations
-from transfusion_core.science.similarity.products import Gemm
+from transfusion_core.science.similarity.products import Gemm, Library
 from transfusion_core.science.similarity.sums import Couple, Sums
 
 REORDERED = "~"
@@ -53,7 +53,9 @@ class Gathering:
         others = {(a, b + REORDERED): None for a, b in couples} if permute else {}
         every = {**own, **dict.fromkeys(couples), **others}
         wide = dict(widths) | {name: widths[b] for name, b in self._reordered.items()}
-        self.total = Sums(wide, every, reordered=self._reordered, gemm=gemm, library="torch", device=device)
+        # Averaged maps wait for many batches until a block is full: then the better products are worth the change.
+        library: Library = "numpy" if positions == 1 else "torch"
+        self.total = Sums(wide, every, reordered=self._reordered, gemm=gemm, library=library, device=device)
         self.shards: dict[int, Sums] = {}
         self.broken: dict[str, str] = {}
         self._shard = self._fresh()

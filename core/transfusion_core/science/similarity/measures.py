@@ -50,7 +50,7 @@ def _pwcca(pair: Pair, variance: float) -> Measured:
 
 def _cka(pair: Pair, variance: float) -> Measured:
     null = iid_cka(pair.n, pair.p, pair.q) if pair.n > 1 else None
-    warnings = sampling_warnings(pair.n, pair.p, pair.q)
+    warnings = sampling_warnings(pair.n, pair.p, pair.q, correlations=False)
     return Measured(linear_cka(pair), cka_reason(pair), null_iid=null, warnings=warnings)
 
 
@@ -59,7 +59,7 @@ def _cka_debiased(pair: Pair, variance: float) -> Measured:
 
 
 def _procrustes(pair: Pair, variance: float) -> Measured:
-    warnings = sampling_warnings(pair.n, pair.p, pair.q)
+    warnings = sampling_warnings(pair.n, pair.p, pair.q, correlations=False)
     return Measured(procrustes(pair), pair.constant_reason, warnings=warnings)
 
 

@@ -64,7 +64,9 @@ class Plan:
 
     def _cut(self, couples: Sequence[tuple[View, View]], images: int) -> tuple[int, bool]:
         """Return how many shards there are, and whether their sums are kept."""
-        numbers = sum(self._widths[a] * (self._widths[a] + 2 * self._widths[b]) for a, b in couples)
+        both = 2 if self._options.permute else 1
+        numbers = sum(width**2 for width in self._widths.values())
+        numbers += both * sum(self._widths[a] * self._widths[b] for a, b in couples)
         affordable = min(SHARDS, images // 2, _SHARD_BYTES // (4 * numbers))
         if self._options.intervals and affordable >= max(_FEWEST_SHARDS, self._options.part.of):
             return affordable, True

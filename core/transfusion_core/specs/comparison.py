@@ -34,8 +34,8 @@ class SimilaritySpec(Spec):
     spatial: Spatial = "sampled"
     """`sampled` positions are samples; `averaged` makes each image one sample, the mean over its positions."""
     precision: Precision = "float64"
-    """What activations are multiplied in; sums are float64 always. Directions below its rounding are cut (see `kept_a`);
-    where there are none, float32 moves values by less than 1e-6."""
+    """What activations are multiplied in; sums are float64 always. Directions below its rounding are cut (see
+    `kept_a`); where there are none, float32 moves values by less than 1e-6."""
     nulls: bool = True
     """Give each value its permutation null, its interval over images and the value of the untrained networks."""
 

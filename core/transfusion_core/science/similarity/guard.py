@@ -40,21 +40,23 @@ def require_free_samples(n: int, kept_x: int, kept_y: int) -> None:
         raise TooFewSamples(n, kept_x, kept_y, more_than=max(kept_x, kept_y) + 1, offer=offer)
 
 
-def sampling_warnings(n: int, p: int, q: int, *, correlations: bool = True) -> list[str]:
-    """Say what is wrong with n samples for layers of p and q dimensions; an empty list when nothing is.
+def few_samples_warnings(n: int, p: int, q: int) -> list[str]:
+    """Say whether n samples are few for layers of p and q dimensions; an empty list when they are not.
 
     Five samples per dimension is the usual rule for canonical correlations: there the correlation of
-    independent noise is still about 0.4, below it the noise takes over. Beyond p + q = n - 1 the two spans
-    must meet, so some correlations are 1 by arithmetic alone; that is left out without `correlations`, for measures
-    that have none.
+    independent noise is still about 0.4, below it the noise takes over.
     """
-    warnings = []
-    if n < 5 * max(p, q):
-        warnings.append(
-            f"n = {n} is less than 5 max(p, q) = {5 * max(p, q)}: the value means nothing without its nulls beside it"
-        )
-    if not correlations:
-        return warnings
+    if n >= 5 * max(p, q):
+        return []
+    return [f"n = {n} is less than 5 max(p, q) = {5 * max(p, q)}: the value means nothing without its nulls beside it"]
+
+
+def sampling_warnings(n: int, p: int, q: int) -> list[str]:
+    """Say what is wrong with n samples for correlations of p and q dimensions; an empty list when nothing is.
+
+    Beyond p + q = n - 1 the two spans must meet, so some correlations are 1 by arithmetic alone.
+    """
+    warnings = few_samples_warnings(n, p, q)
     forced = min(p, q, max(0, p + q - (n - 1)))
     if forced:
         warnings.append(f"at n = {n} at least {forced} of {min(p, q)} canonical correlations are 1 by arithmetic alone")

@@ -7,7 +7,7 @@ from typing import TypeAlias
 from transfusion_core.science.similarity.baseline import iid_baseline, iid_cka, iid_regression
 from transfusion_core.science.similarity.cca import CanonicalCorrelations, cca
 from transfusion_core.science.similarity.cka import cka_reason, linear_cka
-from transfusion_core.science.similarity.guard import sampling_warnings
+from transfusion_core.science.similarity.guard import few_samples_warnings, sampling_warnings
 from transfusion_core.science.similarity.pair import Pair
 from transfusion_core.science.similarity.procrustes import procrustes
 from transfusion_core.science.similarity.pwcca import pwcca
@@ -50,7 +50,7 @@ def _pwcca(pair: Pair, variance: float) -> Measured:
 
 def _cka(pair: Pair, variance: float) -> Measured:
     null = iid_cka(pair.n, pair.p, pair.q) if pair.n > 1 else None
-    warnings = sampling_warnings(pair.n, pair.p, pair.q, correlations=False)
+    warnings = few_samples_warnings(pair.n, pair.p, pair.q)
     return Measured(linear_cka(pair), cka_reason(pair), null_iid=null, warnings=warnings)
 
 
@@ -59,7 +59,7 @@ def _cka_debiased(pair: Pair, variance: float) -> Measured:
 
 
 def _procrustes(pair: Pair, variance: float) -> Measured:
-    warnings = sampling_warnings(pair.n, pair.p, pair.q, correlations=False)
+    warnings = few_samples_warnings(pair.n, pair.p, pair.q)
     return Measured(procrustes(pair), pair.constant_reason, warnings=warnings)
 
 

@@ -70,7 +70,7 @@ class Moments:
         self._check(x, y)
         rows = max(_BLOCK_ROWS, _BLOCK_NUMBERS // max(self.p, self.q))
         # Several blocks are summed apart first, so that a fault in a later one leaves nothing behind.
-        sums = self._sums if len(x) <= rows else self._empty()
+        sums = self._sums if len(x) <= rows else self._sums.beside()
         for block_x, block_y in zip(torch.split(x, rows), torch.split(y, rows), strict=True):
             sums.add({"x": block_x, "y": block_y})
         if sums is not self._sums:
@@ -162,9 +162,6 @@ class Moments:
     def resolution_y(self) -> float:
         """Coarsest machine epsilon of the second layer's samples."""
         return self._sums.resolution["y"]
-
-    def _empty(self) -> Sums:
-        return Sums(self._sums.widths, _COUPLES, device=self._sums.device, gemm=self._sums.gemm)
 
     def _check(self, x: Tensor, y: Tensor) -> None:
         if x.ndim != 2 or y.ndim != 2 or len(x) != len(y) or (x.shape[1], y.shape[1]) != (self.p, self.q):

@@ -88,6 +88,7 @@ class Sums:
         """Start with no samples. Sums live on `device`, which must know float64."""
         self.widths, self.n = dict(widths), 0
         self.gemm, self.library, self.rounding = gemm, library, gemm_rounding(gemm)
+        self._placed = False  # whether origins stand before there are samples
         self.reordered = dict(reordered or {})
         self.origin = {name: torch.zeros(p, dtype=torch.float64, device=device) for name, p in self.widths.items()}
         self.total = {name: torch.zeros_like(origin) for name, origin in self.origin.items()}
@@ -136,6 +137,20 @@ class Sums:
         self.n += theirs.n
         self.rounding = max(self.rounding, theirs.rounding)
         return self
+
+    def beside(self) -> "Sums":
+        """Return sums over no samples yet, about the origins of these, of samples that are to be merged into them."""
+        more = Sums(
+            self.widths,
+            self.products,
+            reordered=self.reordered,
+            device=self.device,
+            gemm=self.gemm,
+            library=self.library,
+        )
+        if self.n:
+            more.origin, more._placed = {name: here.clone() for name, here in self.origin.items()}, True
+        return more
 
     def only(self, couples: Iterable[Couple]) -> "Sums":
         """Return the sums of some couples and their layers; the tensors are the same ones."""
@@ -241,9 +256,9 @@ class Sums:
 
     def _settle(self, samples: Mapping[str, Tensor]) -> None:
         """Keep every origin within a standard deviation of the running mean, so that a large mean costs no digits."""
-        if self.n == 0:
+        if self.n == 0 and not self._placed:
             self.origin = {name: self._first_origin(block) for name, block in samples.items()}
-        elif any(self._far(name) for name in self.widths):
+        elif self.n and any(self._far(name) for name in self.widths):
             self._move_to(self.means)
 
     def _far(self, name: str) -> bool:

@@ -74,8 +74,7 @@ def collect(networks: Sequence[Network], pairs: Sequence[LayerPair], images: Ima
     with _Reader(networks, [view for group in plan.groups for view in group], options) as reader:
         for done, rows in enumerate(plan.batches, start=1):
             samples = reader.read(images[slice(rows.start, rows.stop)], rows)
-            for gathering, views in zip(plan.gatherings, plan.groups, strict=True):
-                gathering.add({str(view): samples[view] for view in views})
+            plan.gather(samples)
             if options.progress is not None:
                 options.progress(done, len(plan.batches))
     return Collected(plan.gatherings, plan.places, plan.shards, plan.warnings)

@@ -4,11 +4,13 @@ Every cut in this file is about rounding, apart from the share of variance that 
 """
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from transfusion_core.science.similarity.decompositions import eigh, inverse_cholesky
+from transfusion_core.science.similarity.threads import once
 
 _EPSILON = torch.finfo(torch.float64).eps
 _TINY = torch.finfo(torch.float64).tiny
@@ -54,33 +56,33 @@ class Side:
     kk: Tensor
     gemm_rounding: float = 0.0
 
-    @cached_property
+    @once
     def squares(self) -> Tensor:
         """Return the centred sum of squares of each neuron, (p,)."""
         return self.scatter.diagonal()
 
-    @cached_property
+    @once
     def trace(self) -> Tensor:
         """Return the centred sum of squares of the layer."""
         return self.squares.sum()
 
-    @cached_property
+    @once
     def alive(self) -> Tensor:
         """Tell the neurons that vary by more than the rounding of their own mean, bool (p,)."""
         return self.squares > self.n * (self.resolution * self.mean).square()
 
-    @cached_property
+    @once
     def constant(self) -> bool:
         """True when no neuron varies over the samples."""
         return not bool(self.alive.any())
 
-    @cached_property
+    @once
     def norm(self) -> Tensor:
         """Return norm_F(Sxx) at unit trace."""
         norm: Tensor = torch.linalg.norm(self.scatter / self.trace)
         return norm
 
-    @cached_property
+    @once
     def rounding(self) -> Tensor:
         """Return the sum of squares (p,) that rounding x to its dtype may have put into each neuron.
 
@@ -89,12 +91,12 @@ class Side:
         """
         return self.resolution**2 * (self.squares + self.n * self.mean.square())
 
-    @cached_property
+    @once
     def unit_scale(self) -> Tensor:
         """Return what divides each neuron to unit sum of squares, (p,); 0 for a dead neuron, which removes it."""
         return torch.where(self.alive, self.squares.clamp_min(_TINY).rsqrt(), 0.0)
 
-    @cached_property
+    @once
     def standardised(self) -> Directions:
         """Keep every direction above rounding, after each neuron is brought to unit variance.
 
@@ -106,12 +108,12 @@ class Side:
         spectrum = self._spectrum(self.unit_scale)
         return self._directions(self.unit_scale, spectrum, spectrum.real)
 
-    @cached_property
+    @once
     def common_scale(self) -> Tensor:
         """Return what divides the layer to unit total variance, (p,); 0 for a dead neuron."""
         return torch.where(self.alive, self.trace.clamp_min(_TINY).rsqrt(), 0.0)
 
-    @cached_property
+    @once
     def principal(self) -> Spectrum:
         """Decompose the layer as it is, apart from one common scale."""
         return self._spectrum(self.common_scale)
@@ -135,10 +137,10 @@ class Side:
         width = len(self.squares)
         if not bool(self.alive.all()) or self.n - 1 < width:
             return None
-        factor, failed = torch.linalg.cholesky_ex(self.unit_scale[:, None] * self.scatter * self.unit_scale)
-        if bool(failed):
+        found = inverse_cholesky(self.unit_scale[:, None] * self.scatter * self.unit_scale)
+        if found is None:
             return None
-        inverse = torch.linalg.solve_triangular(factor, torch.eye(width).to(factor), upper=False)
+        factor, inverse = found
         largest_rounding = (self.unit_scale.square() * self.rounding).max()
         # The correlations have trace p, which bounds their largest eigenvalue.
         floor = torch.clamp_min(largest_rounding, 10 * width * _EPSILON * width) + self._multiplied(self.unit_scale)
@@ -149,7 +151,7 @@ class Side:
     def _spectrum(self, scale: Tensor) -> Spectrum:
         """Decompose X diag(scale)."""
         scaled = scale[:, None] * self.scatter * scale
-        values, vectors = (each.flip(-1) for each in torch.linalg.eigh(scaled))  # falling
+        values, vectors = (each.flip(-1) for each in eigh(scaled))  # falling
         rounding = vectors.square().T @ (scale.square() * self.rounding)
         # Forming p x p moments in float64 and decomposing them moves eigenvalues by a few p epsilon of the
         # largest.

@@ -18,6 +18,7 @@ from transfusion_core.science.similarity.options import LayerPair
 from transfusion_core.science.similarity.pair import Pair
 from transfusion_core.science.similarity.plan import Place
 from transfusion_core.science.similarity.sums import Product, Sums
+from transfusion_core.science.similarity.threads import MANY, each
 
 
 @dataclass(frozen=True)
@@ -64,11 +65,17 @@ def evaluate(
     for pair, places in collected.places.items():
         for place in places:
             pairs_of.setdefault(place.gathering, []).append((pair, place))
-    draws: dict[LayerPair, list[_Draw]] = {pair: [] for pair in collected.places}
-    for number, members in pairs_of.items():
+    # The widest first, so that no thread is left with them in the end.
+    numbers = sorted(pairs_of, key=lambda number: -max(collected.gatherings[number].widths.values()))
+
+    def drawn(number: int) -> list[_Draw]:
         evaluator = _Evaluator(collected.gatherings[number], variance)
-        for pair, place in members:
-            draws[pair].append(evaluator.draw(place, measures))
+        return each(lambda member: evaluator.draw(member[1], measures), pairs_of[number], numbers=MANY)
+
+    draws: dict[LayerPair, list[_Draw]] = {pair: [] for pair in collected.places}
+    for number, found in zip(numbers, each(drawn, numbers, numbers=MANY), strict=True):
+        for (pair, _), draw in zip(pairs_of[number], found, strict=True):
+            draws[pair].append(draw)
     notes = collected.warnings
     return {pair: [_result(pair, name, found, notes) for name in measures] for pair, found in draws.items()}
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, distributed
 
 from transfusion_core.science.similarity.guard import NonFiniteActivations
-from transfusion_core.science.similarity.products import Gemm, Library
+from transfusion_core.science.similarity.products import Gemm
 from transfusion_core.science.similarity.sums import Couple, Sums
 
 REORDERED = "~"
@@ -53,9 +53,7 @@ class Gathering:
         others = {(a, b + REORDERED): None for a, b in couples} if permute else {}
         every = {**own, **dict.fromkeys(couples), **others}
         wide = dict(widths) | {name: widths[b] for name, b in self._reordered.items()}
-        # Averaged maps wait for many batches until a block is full: then the better products are worth the change.
-        library: Library = "numpy" if positions == 1 else "torch"
-        self.total = Sums(wide, every, reordered=self._reordered, gemm=gemm, library=library, device=device)
+        self.total = Sums(wide, every, reordered=self._reordered, gemm=gemm, device=device)
         self.shards: dict[int, Sums] = {}
         self.broken: dict[str, str] = {}
         self._shard = self._fresh()
@@ -135,14 +133,14 @@ class Gathering:
                 return
 
     def _end_shard(self, number: int) -> None:
-        self.total.merge(self._shard)
+        self.total = self.total.merge(self._shard) if self.total.n else self._shard
         if self._keep:
             self.shards[number] = self._shard.to("cpu", torch.float32)
         self._shard = self._fresh()
 
     def _fresh(self) -> Sums:
         of = self.total
-        return Sums(of.widths, of.products, reordered=of.reordered, device=of.device, gemm=of.gemm, library=of.library)
+        return Sums(of.widths, of.products, reordered=of.reordered, device=of.device, gemm=of.gemm)
 
     def _drop(self, faults: Mapping[str, str]) -> None:
         self.broken |= faults

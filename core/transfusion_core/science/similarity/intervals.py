@@ -20,9 +20,10 @@ from statistics import NormalDist
 import torch
 from torch import Tensor
 
+from transfusion_core.science.similarity.decompositions import singular_values
 from transfusion_core.science.similarity.directions import Side
 from transfusion_core.science.similarity.gradients import GRADIENTS, Gradient
-from transfusion_core.science.similarity.pair import Pair, coherence, singular_values
+from transfusion_core.science.similarity.pair import Pair, coherence
 from transfusion_core.science.similarity.sums import Product
 
 LEVEL = 0.95

@@ -18,6 +18,7 @@ from transfusion_core.science.similarity.directions import Side
 from transfusion_core.science.similarity.pair import Pair
 from transfusion_core.science.similarity.products import Gemm
 from transfusion_core.science.similarity.sums import Product, Sums
+from transfusion_core.science.similarity.threads import each, one_torch_thread
 
 Samples: TypeAlias = Tensor | NDArray[Any]
 
@@ -25,7 +26,8 @@ _COUPLES = (("x", "x"), ("x", "y"), ("y", "y"))
 _SAVED = {"xy": "s", "ky": "ky_", "lx": "lx_", "kl": "kl_"}
 # A block of so many numbers stays in the processor's last cache (8 MiB of float64) while it is shifted and multiplied;
 # with fewer rows than this the sums themselves, p x p numbers, would be what is moved.
-_BLOCK_NUMBERS, _BLOCK_ROWS = 2**20, 2048
+_BLOCK_NUMBERS, _BLOCK_ROWS = 2**19, 1024
+_SUMS_NUMBERS = 2**25  # 256 MiB
 
 
 class Moments:
@@ -68,13 +70,15 @@ class Moments:
         """
         x, y = _as_tensor(x), _as_tensor(y)
         self._check(x, y)
-        rows = max(_BLOCK_ROWS, _BLOCK_NUMBERS // max(self.p, self.q))
-        # Several blocks are summed apart first, so that a fault in a later one leaves nothing behind.
-        sums = self._sums if len(x) <= rows else self._sums.beside()
-        for block_x, block_y in zip(torch.split(x, rows), torch.split(y, rows), strict=True):
-            sums.add({"x": block_x, "y": block_y})
-        if sums is not self._sums:
-            self._sums.merge(sums)
+        if len(x) <= self._block_rows:
+            self._sums.add({"x": x, "y": y})
+        else:
+            # Summed apart first, so that a fault in a later block leaves nothing behind.
+            shares = list(zip(*(torch.tensor_split(layer, self._shares) for layer in (x, y)), strict=True))
+            parts = each(self._beside, shares, numbers=x.numel())
+            with one_torch_thread():
+                for part in parts:
+                    self._sums.merge(part)
         self._pair = None
 
     def merge(self, other: "Moments") -> Self:
@@ -162,6 +166,24 @@ class Moments:
     def resolution_y(self) -> float:
         """Coarsest machine epsilon of the second layer's samples."""
         return self._sums.resolution["y"]
+
+    def _beside(self, share: tuple[Tensor, Tensor]) -> Sums:
+        """Sum samples about the origins of these sums, which stay as they are."""
+        sums = self._sums.beside()
+        for x, y in zip(*(torch.split(layer, self._block_rows) for layer in share), strict=True):
+            sums.add({"x": x, "y": y})
+        return sums
+
+    @property
+    def _block_rows(self) -> int:
+        return max(_BLOCK_ROWS, _BLOCK_NUMBERS // max(self.p, self.q))
+
+    @property
+    def _shares(self) -> int:
+        """Into how many shares samples are cut: one for each thread, as far as there is room for the sums of each."""
+        if self._sums.device.type != "cpu":
+            return 1
+        return max(1, min(torch.get_num_threads(), _SUMS_NUMBERS // (self.p**2 + self.p * self.q + self.q**2)))
 
     def _check(self, x: Tensor, y: Tensor) -> None:
         if x.ndim != 2 or y.ndim != 2 or len(x) != len(y) or (x.shape[1], y.shape[1]) != (self.p, self.q):

@@ -3,14 +3,15 @@ once.
 """
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from transfusion_core.science.similarity.decompositions import eigh, matmul, singular_values
 from transfusion_core.science.similarity.directions import Directions, Side
 from transfusion_core.science.similarity.sums import Product
+from transfusion_core.science.similarity.threads import once
 
 
 class Canonical(NamedTuple):
@@ -54,7 +55,7 @@ class Pair:
         """Return the neurons of the second layer."""
         return len(self.y.scatter)
 
-    @cached_property
+    @once
     def constant_reason(self) -> str | None:
         """Say which layer does not vary over the samples, None when both do."""
         names = [name for name, side in (("first", self.x), ("second", self.y)) if side.constant]
@@ -62,12 +63,12 @@ class Pair:
             return None
         return f"the {' and the '.join(names)} layer does not vary over the {self.n} samples"
 
-    @cached_property
+    @once
     def cross(self) -> Tensor:
         """Return Sxy (p, q) with both layers at unit Frobenius norm; neither may be constant."""
         return self.between.xy / (self.x.trace.sqrt() * self.y.trace.sqrt())
 
-    @cached_property
+    @once
     def canonical(self) -> Canonical:
         """Correlate every direction above rounding, as CCA and PWCCA do."""
         return canonical(coherence(self, self.x.standardised, self.y.standardised))
@@ -90,7 +91,7 @@ class Pair:
 
 def coherence(pair: Pair, of_x: Directions, of_y: Directions) -> Tensor:
     """Return the inner products of the two orthonormal sets of directions, (kept x, kept y)."""
-    return of_x.whitening.T @ pair.between.xy @ of_y.whitening
+    return matmul(of_x.whitening.T, pair.between.xy, of_y.whitening)
 
 
 def canonical(between: Tensor) -> Canonical:
@@ -102,23 +103,9 @@ def canonical(between: Tensor) -> Canonical:
     if between.shape[0] > between.shape[1]:
         turned = canonical(between.T)
         return Canonical(turned.values, turned.y, turned.x)
-    vectors = torch.linalg.eigh(between @ between.T).eigenvectors  # (k, k)
-    others = between.T @ vectors  # (l, k)
+    _, vectors = eigh(matmul(between, between.T))  # (k, k)
+    others = matmul(between.T, vectors)  # (l, k)
     lengths = others.norm(dim=0)
     order = lengths.argsort(descending=True)
     others = others / lengths.clamp_min(torch.finfo(torch.float64).tiny)
     return Canonical(lengths[order].clamp_max(1), vectors[:, order], others[:, order])
-
-
-def singular_values(matrix: Tensor) -> Tensor:
-    """Return the singular values of a matrix, falling, in the least time that keeps ten digits of each.
-
-    The roots of the eigenvalues of the smaller Gram matrix are off by epsilon / (2 value) of the largest. Where the
-    smallest is below 1e-4 of it, that is no longer nothing, and the decomposition of the matrix itself is paid for.
-    """
-    gram = matrix @ matrix.T if matrix.shape[0] <= matrix.shape[1] else matrix.T @ matrix
-    squares = torch.linalg.eigvalsh(gram).flip(0)
-    if bool(squares[-1] > 1e-8 * squares[0]):
-        return torch.sqrt(squares)
-    values: Tensor = torch.linalg.svdvals(matrix)
-    return values

@@ -5,11 +5,13 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from transfusion_core.science.similarity.gathering import Gathering
 from transfusion_core.science.similarity.options import LayerPair, Options
 from transfusion_core.science.similarity.samples import Sampling, Shape, View, common_grid
 from transfusion_core.science.similarity.sums import Couple
+from transfusion_core.science.similarity.threads import each
 
 SHARDS = 16
 """Groups of images kept apart for the intervals: their spread is known to 18%, which Student's t accounts for."""
@@ -61,6 +63,15 @@ class Plan:
         self.batches = list(_batches(bounds[mine.start : mine.stop + 1], options.batch_size))
         permute = options.permute and images >= 2 * self.shards
         self.gatherings = [self._gathering(group, couples, sizes, permute=permute) for group in self.groups]
+
+    def gather(self, samples: Mapping[View, Tensor]) -> None:
+        """Add the samples (images, positions, channels) of every view, of the next images."""
+
+        def add(number: int) -> None:
+            self.gatherings[number].add({str(view): samples[view] for view in self.groups[number]})
+
+        on_cpu = self._device.type == "cpu"
+        each(add, range(len(self.groups)), numbers=sum(found.numel() for found in samples.values()) if on_cpu else 0)
 
     def _cut(self, couples: Sequence[tuple[View, View]], images: int) -> tuple[int, bool]:
         """Return how many shards there are, and whether their sums are kept."""

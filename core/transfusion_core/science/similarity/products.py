@@ -1,8 +1,6 @@
-"""Multiplying a block of samples: exact unless asked otherwise, by whatever is fastest where it happens.
+"""Multiplying a block of samples: exact unless asked otherwise, by numpy's library on a CPU.
 
-Two libraries can multiply on a CPU. numpy's is the faster one by itself: it calls SYRK for a matrix with itself, half
-the work, and its float64 GEMM beat torch's by a third where we measured. Between forward passes torch's wins: the idle
-threads of two libraries spin on the same cores, which costs more than the better GEMM brings.
+It calls SYRK for a matrix with itself, half the work, and its float64 GEMM beat torch's by a third where we measured.
 """
 
 from typing import Literal, TypeAlias
@@ -19,10 +17,6 @@ the product of its two neurons' norms, with `tf32` (the tensor cores' 10-bit man
 CKA and Procrustes move by as little; the directions whose variance is no more than that rounding are cut from CCA,
 SVCCA, PWCCA and regression, and are not in the kept dimensions (`gemm_rounding`).
 """
-Library: TypeAlias = Literal["numpy", "torch"]
-"""What multiplies on a CPU: `numpy` where nothing else computes, `torch` between forward passes."""
-
-_HALVED = 256
 
 
 def gemm_rounding(gemm: Gemm) -> float:
@@ -30,30 +24,29 @@ def gemm_rounding(gemm: Gemm) -> float:
     return {"float64": 0.0, "float32": 2.0**-23, "tf32": 2.0**-11}[gemm]
 
 
-def shifted(samples: Tensor, origin: Tensor, gemm: Gemm, library: Library) -> Tensor:
+def shifted(samples: Tensor, origin: Tensor, gemm: Gemm) -> Tensor:
     """Subtract `origin` (p,) from samples (n, p) on its device, in the dtype that `gemm` multiplies in."""
     samples = samples.to(origin.device)
     if not samples.is_floating_point():
         samples = samples.double()
-    if samples.dtype == torch.float64 or gemm == "float64":
-        # A copy, then in place: torch's subtraction of two dtypes is several times slower.
-        difference = _minus(samples, origin, library)
-        return difference if gemm == "float64" else difference.float()
-    return samples.float() - origin.float()  # origins are float32 numbers then: nothing is lost
+    if samples.dtype != torch.float64 and gemm != "float64":
+        return _minus(samples, origin.float())  # origins are float32 numbers then: nothing is lost
+    difference = _minus(samples, origin)
+    return difference if gemm == "float64" else difference.float()
 
 
-def squared_lengths(samples: Tensor, library: Library) -> Tensor:
+def squared_lengths(samples: Tensor) -> Tensor:
     """Return the squared length of each sample (n, p), float64 (n,)."""
-    if samples.is_cuda or library == "torch":
+    if samples.is_cuda:
         lengths: Tensor = torch.linalg.vecdot(samples, samples)
         return lengths.double()
     return torch.from_numpy(np.einsum("ij,ij->i", samples.numpy(), samples.numpy())).double()
 
 
-def product(x: Tensor, y: Tensor, gemm: Gemm, library: Library) -> Tensor:
+def product(x: Tensor, y: Tensor, gemm: Gemm) -> Tensor:
     """Return x^T y, (p, q) in the dtype of the two, for samples x (n, p) and y (n, q) on one device."""
     if not x.is_cuda:
-        return torch.from_numpy(x.numpy().T @ y.numpy()) if library == "numpy" else _by_torch(x, y)
+        return torch.from_numpy(x.numpy().T @ y.numpy())
     if gemm != "tf32":
         return x.T @ y
     before = torch.backends.cuda.matmul.fp32_precision
@@ -64,25 +57,17 @@ def product(x: Tensor, y: Tensor, gemm: Gemm, library: Library) -> Tensor:
         torch.backends.cuda.matmul.fp32_precision = before
 
 
-def add_to(total: Tensor, more: Tensor, library: Library) -> None:
+def add_to(total: Tensor, more: Tensor) -> None:
     """Add in place, float64 += any float dtype."""
-    if total.is_cuda or library == "torch":
+    if total.is_cuda:
         total += more
     else:
         np.add(total.numpy(), more.numpy(), out=total.numpy())
 
 
-def _minus(samples: Tensor, origin: Tensor, library: Library) -> Tensor:
-    if samples.is_cuda or library == "torch" or samples.itemsize < 4:
-        return samples.to(torch.float64, copy=True).sub_(origin)
-    return torch.from_numpy(np.subtract(samples.numpy(), origin.numpy(), dtype=np.float64))
-
-
-def _by_torch(x: Tensor, y: Tensor) -> Tensor:
-    """Multiply; a wide matrix with itself by halves, of which one corner is the other's transpose."""
-    half = x.shape[1] // 2
-    if x is not y or half < _HALVED // 2:
-        return x.T @ y
-    first, second = x[:, :half], x[:, half:]
-    corner = first.T @ second
-    return torch.cat([torch.cat([first.T @ first, corner], 1), torch.cat([corner.T, second.T @ second], 1)])
+def _minus(samples: Tensor, origin: Tensor) -> Tensor:
+    if samples.is_cuda or samples.itemsize < 4:  # numpy does not know bfloat16
+        return samples.to(origin.dtype, copy=True).sub_(origin)
+    difference = samples.numpy().astype(origin.numpy().dtype)  # a copy; to subtract two dtypes is slower
+    difference -= origin.numpy()
+    return torch.from_numpy(difference)

@@ -16,13 +16,13 @@ from torch import Tensor, distributed
 from transfusion_core.science.similarity.guard import NonFiniteActivations
 from transfusion_core.science.similarity.products import (
     Gemm,
-    Library,
     add_to,
     gemm_rounding,
     product,
     shifted,
     squared_lengths,
 )
+from transfusion_core.science.similarity.threads import each
 
 Couple: TypeAlias = tuple[str, str]
 
@@ -83,11 +83,10 @@ class Sums:
         reordered: Mapping[str, str] | None = None,
         device: torch.device | str = "cpu",
         gemm: Gemm = "float64",
-        library: Library = "numpy",
     ) -> None:
         """Start with no samples. Sums live on `device`, which must know float64."""
         self.widths, self.n = dict(widths), 0
-        self.gemm, self.library, self.rounding = gemm, library, gemm_rounding(gemm)
+        self.gemm, self.rounding = gemm, gemm_rounding(gemm)
         self._placed = False  # whether origins stand before there are samples
         self.reordered = dict(reordered or {})
         self.origin = {name: torch.zeros(p, dtype=torch.float64, device=device) for name, p in self.widths.items()}
@@ -104,25 +103,29 @@ class Sums:
         if rows == 0:
             return
         self._settle(samples)
-        by = self.library
-        blocks = {name: shifted(block, self.origin[name], self.gemm, by) for name, block in samples.items()}
-        lengths = {name: squared_lengths(block, by) for name, block in blocks.items()}
-        for name in samples:
-            _require_finite(name, lengths[name], samples[name])
-        names = list(samples)
+        names, numbers = list(samples), sum(block.numel() for block in samples.values())
+        prepared = each(lambda name: self._prepare(name, samples[name]), names, numbers=numbers)
+        blocks, lengths = (dict(zip(names, found, strict=True)) for found in zip(*prepared, strict=True))
         # One row of ones and one of squared lengths for every layer: sum(x) and all sum(k x) in a single product.
-        weights = torch.stack([torch.ones_like(lengths[names[0]]), *(lengths[name] for name in names)], dim=1)
-        table = product(weights, weights, "float64", by)
+        weights = torch.stack([torch.ones_like(lengths[names[0]]), *lengths.values()], dim=1)
+        table = product(weights, weights, "float64")
         row = {name: index + 1 for index, name in enumerate(names)}
-        along = {name: product(weights.to(block.dtype), block, "float64", by) for name, block in blocks.items()}
+        weighed = each(
+            lambda name: product(weights.to(blocks[name].dtype), blocks[name], "float64"), names, numbers=numbers
+        )
+        along = dict(zip(names, weighed, strict=True))
         for name in names:
-            add_to(self.total[name], along[name][0], by)
+            add_to(self.total[name], along[name][0])
             self.resolution[name] = max(self.resolution[name], resolution_of(samples[name]))
-        for (a, b), sums in self.products.items():
-            add_to(sums.xy, product(blocks[a], blocks[b], self.gemm, by), by)
-            add_to(sums.ky, along[b][row[a]], by)
-            add_to(sums.lx, along[a][row[b]], by)
-            sums.kl.add_(table[row[a], row[b]])
+
+        def multiply(couple: Couple) -> None:
+            (a, b), sums = couple, self.products[couple]
+            add_to(sums.xy, product(blocks[a], blocks[b], self.gemm))
+            add_to(sums.ky, along[b][row[a]])
+            add_to(sums.lx, along[a][row[b]])
+            add_to(sums.kl, table[row[a], row[b]])
+
+        each(multiply, list(self.products), numbers=numbers)
         self.n += rows
 
     def merge(self, other: "Sums") -> Self:
@@ -146,7 +149,6 @@ class Sums:
             reordered=self.reordered,
             device=self.device,
             gemm=self.gemm,
-            library=self.library,
         )
         if self.n:
             more.origin, more._placed = {name: here.clone() for name, here in self.origin.items()}, True
@@ -154,7 +156,7 @@ class Sums:
 
     def only(self, couples: Iterable[Couple]) -> "Sums":
         """Return the sums of some couples and their layers; the tensors are the same ones."""
-        part = Sums({}, [], gemm=self.gemm, library=self.library)
+        part = Sums({}, [], gemm=self.gemm)
         part.rounding = self.rounding
         part.n, part.products = self.n, {couple: self.products[couple] for couple in couples}
         names = {name for couple in part.products for name in couple}
@@ -208,7 +210,7 @@ class Sums:
         """Return everything as plain containers of tensors that share no memory, fit for `torch.save`."""
         copy = self._like(self)
         return {
-            "widths": copy.widths, "reordered": copy.reordered, "gemm": copy.gemm, "library": copy.library, "n": copy.n,
+            "widths": copy.widths, "reordered": copy.reordered, "gemm": copy.gemm, "n": copy.n,
             "rounding": copy.rounding,
             "resolution": copy.resolution,
             "origin": copy.origin, "total": copy.total,
@@ -218,7 +220,7 @@ class Sums:
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> "Sums":
         """Rebuild what `state` returned."""
-        sums = cls(state["widths"], [], reordered=state["reordered"], gemm=state["gemm"], library=state["library"])
+        sums = cls(state["widths"], [], reordered=state["reordered"], gemm=state["gemm"])
         sums.rounding = state["rounding"]
         sums.n, sums.resolution = state["n"], dict(state["resolution"])
         sums.origin, sums.total = dict(state["origin"]), dict(state["total"])
@@ -243,16 +245,23 @@ class Sums:
 
     @classmethod
     def _like(cls, sums: "Sums") -> "Sums":
-        copy = cls(sums.widths, [], reordered=sums.reordered, gemm=sums.gemm, library=sums.library)
+        copy = cls(sums.widths, [], reordered=sums.reordered, gemm=sums.gemm)
         copy.rounding = sums.rounding
         copy.n, copy.resolution = sums.n, dict(sums.resolution)
         copy.origin = {name: tensor.clone() for name, tensor in sums.origin.items()}
         copy.total = {name: tensor.clone() for name, tensor in sums.total.items()}
         copy.products = {
-            couple: Product(*(tensor.clone() for tensor in vars(each).values()))
-            for couple, each in sums.products.items()
+            couple: Product(*(tensor.clone() for tensor in vars(found).values()))
+            for couple, found in sums.products.items()
         }
         return copy
+
+    def _prepare(self, name: str, samples: Tensor) -> tuple[Tensor, Tensor]:
+        """Return a layer's samples about its origin, and their squared lengths."""
+        block = shifted(samples, self.origin[name], self.gemm)
+        lengths = squared_lengths(block)
+        _require_finite(name, lengths, samples)
+        return block, lengths
 
     def _settle(self, samples: Mapping[str, Tensor]) -> None:
         """Keep every origin within a standard deviation of the running mean, so that a large mean costs no digits."""

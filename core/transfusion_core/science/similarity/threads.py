@@ -1,0 +1,84 @@
+"""Every core used once: our own threads, each of whose libraries stays on one.
+
+torch and numpy bring a pool of threads each, and idle threads of both spin for milliseconds on the cores that the
+other needs. Many matrices of a few hundred rows are also faster one on each core than one after the other on all.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from functools import cache
+from typing import Any, Generic, Self, TypeVar, overload
+
+import torch
+from threadpoolctl import ThreadpoolController
+
+_Item = TypeVar("_Item")
+_Value = TypeVar("_Value")
+
+MANY = 2**18
+"""Numbers to work on that pay for starting threads."""
+
+
+def each(work: Callable[[_Item], _Value], items: Sequence[_Item], *, numbers: int) -> list[_Value]:
+    """Apply `work` to every item, by as many threads as torch may use; an inner call of it uses the thread it is on.
+
+    `numbers`: how many numbers are worked on in all. An error of one item is raised after the others are done.
+    """
+    threads = min(torch.get_num_threads(), len(items))
+    if threads < 2 or numbers < MANY:
+        return [work(item) for item in items]
+    with one_torch_thread(), _blas().limit(limits=1):
+        running = [_pool(threads).submit(work, item) for item in items]
+        wait(running)
+    return [one.result() for one in running]
+
+
+@contextmanager
+def one_torch_thread() -> Iterator[None]:
+    """Keep torch on the calling thread, and off the cores that numpy's library needs; a decorator too."""
+    threads = torch.get_num_threads()
+    if threads == 1:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+class once(Generic[_Value]):  # noqa: N801 - read as the decorator that it is
+    """As functools.cached_property, whose lock over all instances makes threads wait for each other before 3.12."""
+
+    def __init__(self, function: Callable[[Any], _Value]) -> None:
+        """Take the method that works the attribute out."""
+        self._function, self.__doc__ = function, function.__doc__
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    @overload
+    def __get__(self, instance: None, owner: type) -> Self: ...
+    @overload
+    def __get__(self, instance: object, owner: type) -> _Value: ...
+    def __get__(self, instance: object | None, owner: type) -> "Self | _Value":
+        if instance is None:
+            return self
+        value = instance.__dict__[self._name] = self._function(instance)
+        return value
+
+
+@cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, thread_name_prefix="similarity")
+
+
+os.register_at_fork(after_in_child=_pool.cache_clear)  # threads do not come along
+
+
+@cache
+def _blas() -> ThreadpoolController:
+    found: ThreadpoolController = ThreadpoolController().select(user_api="blas")  # type: ignore[no-untyped-call]
+    return found

@@ -53,9 +53,9 @@ class Platform:
 
 
 @contextmanager
-def embedded(data: Path) -> Iterator[Platform]:
+def embedded(data: Path, environment: dict[str, str] | None = None) -> Iterator[Platform]:
     """`transfusion up` on a free port."""
-    process = start(["up", "--port", "0", "--data", str(data)], ready="ready: ")
+    process = start(["up", "--port", "0", "--data", str(data)], ready="ready: ", environment=environment)
     try:
         yield Platform(process.line.removeprefix("ready: "), process.process, data)
     finally:

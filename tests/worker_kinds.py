@@ -78,6 +78,16 @@ def gone(context: JobContext) -> dict[str, Any]:
     raise AssertionError
 
 
+def train(context: JobContext) -> dict[str, Any]:
+    """Has memory for so many images at a time as its seed says; deaf without a recipe."""
+    if "training" not in context.spec:
+        return deaf(context)
+    micro_batch = context.handover.micro_batch(context.spec["training"]["batch_size"])
+    if micro_batch > context.spec["seed"]:
+        raise torch.OutOfMemoryError(f"no room for {micro_batch}")
+    return {"micro_batch": micro_batch, "attempt": context.attempt}
+
+
 def _tell_pid(context: JobContext) -> None:
     with open(context.spec["pids"], "a") as file:
         file.write(f"{os.getpid()}\n")
@@ -91,5 +101,5 @@ KINDS: dict[str, Callable[[JobContext], dict[str, Any]]] = {
     "leave": leave,
     "fail": fail,
     "gone": gone,
-    "train": deaf,
+    "train": train,
 }

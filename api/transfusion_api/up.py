@@ -4,6 +4,7 @@ The worker is found by its entry point: this package does not import it.
 """
 
 import fcntl
+import signal
 import socket
 import sys
 import threading
@@ -94,6 +95,8 @@ def serve(settings: Settings, listener: socket.socket) -> None:
     worker = _worker(settings)
     server = uvicorn.Server(uvicorn.Config(create_app(settings), log_level="warning", timeout_graceful_shutdown=5))
     threading.Thread(target=_announce, args=(url,), daemon=True).start()
+    # When it has ended the server raises SIGTERM again, which by default ends the process before the worker is asked.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
     worker.start()
     try:
         server.run(sockets=[listener])

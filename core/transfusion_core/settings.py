@@ -49,4 +49,8 @@ class Settings(BaseSettings):
     """How long a child that was asked to stop may take before it is killed."""
     max_crashes: int = Field(default=3, ge=1)
     """A job whose child dies this often fails."""
+    resume_seconds: float = Field(default=60.0, gt=0)
+    """A training hands over where it stands this often, so that not more than this is lost with its process."""
+    resume_steps: int | None = Field(default=None, ge=1)
+    """And after every so many updates, if given."""
     log_level: str = "INFO"

@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
 from transfusion_core.settings import Settings
+from transfusion_core.specs.job import Handover
 
 SECRETS = frozenset({"database_url", "broker_url", "admin_key", "admin_key_file"})
 """Settings that no child gets to know."""
@@ -38,15 +39,17 @@ class Assignment:
     device: str
     """`cpu`, `cuda`, `cuda:N`, or `auto`."""
     threads: int
+    handover: Handover = field(default_factory=Handover)
 
     def message(self) -> dict[str, Any]:
         """This as JSON."""
-        return asdict(self)
+        return asdict(self) | {"handover": self.handover.model_dump(mode="json")}
 
     @classmethod
     def read(cls, message: dict[str, Any]) -> Self:
         """This from JSON."""
-        return cls(**(message | {"needs": [Need(**need) for need in message["needs"]]}))
+        handover = Handover.model_validate(message["handover"])
+        return cls(**(message | {"needs": [Need(**need) for need in message["needs"]], "handover": handover}))
 
 
 def open_settings(settings: Settings) -> dict[str, Any]:

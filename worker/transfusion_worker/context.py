@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from transfusion_core.errors import DataError
 from transfusion_core.settings import Settings
 from transfusion_core.specs.dataset import StoredObject
+from transfusion_core.specs.job import Bundle
 from transfusion_core.store import Store
 from transfusion_core.store.files import digest_of
 from transfusion_worker import cache
@@ -40,7 +41,7 @@ class JobContext:
         self.spec: dict[str, Any] = assignment.spec
         self.needs: list[Need] = assignment.needs
         self.job_id, self.attempt, self.device = assignment.job_id, assignment.attempt, assignment.device
-        self.threads = assignment.threads
+        self.threads, self.handover = assignment.threads, assignment.handover
         self.scratch = Path(assignment.scratch)
         """An empty folder; it is removed afterwards, however the job ends."""
         self._tell, self._stop = tell, stop
@@ -66,6 +67,10 @@ class JobContext:
         """Add to the curves. A value that is not finite is told as None."""
         told = [point._replace(value=_finite(point.value))._asdict() for point in points]
         self._tell({"points": told})
+
+    def hand_over(self, bundle: Bundle) -> None:
+        """Say where the next attempt may start, should this one not end."""
+        self._tell({"bundle": bundle.model_dump(mode="json")})
 
     def log(self, line: str) -> None:
         """Add a line to the job's log."""

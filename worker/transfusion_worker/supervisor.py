@@ -9,7 +9,7 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
@@ -19,8 +19,10 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from transfusion_core.db import jobs
-from transfusion_core.errors import Fenced, Unavailable
+from transfusion_core.errors import Fenced, StoreError, Unavailable
 from transfusion_core.settings import Settings
+from transfusion_core.specs.job import Bundle, TrainJob
+from transfusion_core.store import open_store
 from transfusion_worker.assignment import Assignment, Need, open_settings
 from transfusion_worker.lease import Lease
 from transfusion_worker.liveness import scratch_folder
@@ -75,7 +77,7 @@ class Supervisor:
         self._engine, self._claimed, self._settings = engine, claimed, settings
         self._resources, self._kinds_module = resources, kinds_module
         self._lease = Lease(settings.lease_seconds, since=claimed_at)
-        self._mail = Mailbox()
+        self._mail = Mailbox(claimed.handover)
         self._end: End | None = None
         self._kill_at: float | None = None
         self._beaten_at, self._written_at, self._heard_at = claimed_at, claimed_at, time.monotonic()
@@ -141,7 +143,7 @@ class Supervisor:
             child.kill()
         if now - self._written_at >= WRITE_SECONDS:
             self._written_at = now
-            self._mail.write(self._engine, self._claimed.id, self._claimed.attempt)
+            self._write_mail()
         if now - self._beaten_at >= self._beat_seconds():
             self._beaten_at = now
             self._beat(child)
@@ -193,18 +195,48 @@ class Supervisor:
     def _try_to_write_down(self, child: Child) -> list[str]:
         engine, job_id, attempt = self._engine, self._claimed.id, self._claimed.attempt
         mail = self._mail
+        self._write_mail()
         if mail.result is None and mail.failure is None:
             return self._write_down_death(child)
-        mail.write(engine, job_id, attempt)
         if mail.result is not None:
-            return jobs.succeed(engine, job_id, attempt, mail.result)
+            queues = jobs.succeed(engine, job_id, attempt, mail.result)
+            self._forget(mail.handover.bundles)
+            return queues
         assert mail.failure is not None
         reason, error = mail.failure["reason"], mail.failure["error"]
         if reason == "cancelled":
             return self._write_down_stop(error)
+        if reason == "out_of_memory" and self._take_smaller_parts():
+            return jobs.release(engine, job_id, attempt)
         if reason == "infrastructure":
             return jobs.crash(engine, job_id, attempt, max_crashes=self._settings.max_crashes, error=error)
         return jobs.fail(engine, job_id, attempt, reason=reason, error=error, detail=mail.failure["detail"])
+
+    def _write_mail(self) -> None:
+        """Write what the child said, then remove the bundles that no row names any more."""
+        self._forget(self._mail.write(self._engine, self._claimed.id, self._claimed.attempt))
+
+    def _forget(self, bundles: Sequence[Bundle]) -> None:
+        for bundle in bundles:
+            try:
+                open_store(self._settings).delete(bundle.object.key)
+            except (StoreError, Unavailable, OSError) as error:
+                _log.warning("job %s: bundle %s stays in the store: %s", self._claimed.id, bundle.object.key, error)
+
+    def _take_smaller_parts(self) -> bool:
+        """Have the next attempt take its batches in smaller parts, in a fresh process; False where it cannot."""
+        if self._claimed.kind != "train":
+            return False
+        batch_size = TrainJob.read(self._claimed.spec).training.batch_size
+        halved = self._mail.handover.halved(batch_size)
+        if halved is None:
+            return False
+        jobs.hand_over(self._engine, self._claimed.id, self._claimed.attempt, halved)
+        line = (
+            f"out of memory: the next attempt takes {halved.micro_batch(batch_size)} images of {batch_size} at a time"
+        )
+        jobs.add_log(self._engine, self._claimed.id, self._claimed.attempt, [line])
+        return True
 
     def _write_down_stop(self, error: str) -> list[str]:
         """The child stopped because it was asked to, or says so."""
@@ -222,7 +254,7 @@ class Supervisor:
             self._end = self._end or End.RELEASE
             return self._write_down_stop(child.death())
         self._mail.lines += child.output()
-        self._mail.write(engine, job_id, attempt)
+        self._write_mail()
         told = (
             f"no sign of life for {HANG_SECONDS[self._claimed.kind]:.0f} s" if self._end is End.HANG else child.death()
         )
@@ -240,6 +272,7 @@ class Supervisor:
             scratch=str(scratch),
             device=self._resources.device,
             threads=self._resources.threads,
+            handover=claimed.handover,
         )
 
     @contextmanager

@@ -14,7 +14,7 @@ from transfusion_core.db.series import add_log, add_points, log, plain_text, poi
 from transfusion_core.db.tables import Dataset, Job, Need
 from transfusion_core.db.transitions import batches, move, settle
 from transfusion_core.errors import Fenced, NotFound
-from transfusion_core.specs.job import Reason
+from transfusion_core.specs.job import Handover, Reason
 
 __all__ = [
     "Beat",
@@ -32,6 +32,7 @@ __all__ = [
     "crash",
     "fail",
     "get",
+    "hand_over",
     "log",
     "oldest_queued_seconds",
     "points",
@@ -101,6 +102,7 @@ def _claimed(session: Session, job_id: str) -> ClaimedJob:
             )
             for need in needs
         ],
+        handover=Handover.model_validate(job.handover or {}),
     )
 
 
@@ -127,12 +129,22 @@ def beat(
         return Beat(cancel_requested=row.cancel_requested)
 
 
+def hand_over(engine: Engine, job_id: str, attempt: int, handover: Handover) -> None:
+    """Say what the next attempt may start from. Crashes count anew: the job got on. Raises Fenced."""
+    told = {"handover": handover.model_dump(mode="json"), "crashes": 0}
+    mine = and_(_mine(job_id, attempt), Job.state == "running")
+    statement = update(Job).where(mine).values(**told).returning(Job.id).execution_options(synchronize_session=False)
+    with unit_of_work(engine) as session:
+        if session.execute(statement).one_or_none() is None:
+            raise Fenced
+
+
 def succeed(engine: Engine, job_id: str, attempt: int, result: dict[str, Any]) -> list[str]:
     """Apply the result and queue what waited for it; the queues to ring. Raises Fenced."""
 
     def work(session: Session) -> list[str]:
         mine = _mine(job_id, attempt)
-        moved = move(session, mine, from_state="running", to_state="succeeded", result=result)
+        moved = move(session, mine, from_state="running", to_state="succeeded", result=result, handover=None)
         if not moved:
             raise Fenced
         if moved[0].kind == "ingest":

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any, Self
 
 from transfusion_core.db.tables import Job
+from transfusion_core.specs.job import Handover
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +68,7 @@ class ClaimedJob:
     crashes: int
     queue: str
     needs: list[NeededJob]
+    handover: Handover
 
 
 @dataclass(frozen=True)

@@ -71,6 +71,8 @@ class Job(Table):
     cancel_requested: Mapped[bool] = mapped_column(default=False)
     progress: Mapped[dict[str, Any] | None]
     result: Mapped[dict[str, Any] | None]
+    handover: Mapped[dict[str, Any] | None]
+    """What the attempts so far leave for the next one, see specs.job.Handover."""
     created_at: Mapped[datetime] = mapped_column(default=clock())
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]

@@ -3,8 +3,9 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
-from transfusion_core.specs.base import Key, Spec
+from transfusion_core.specs.base import Key, Record, Spec
 from transfusion_core.specs.comparison import Measure, Precision, Protocol, Spatial
+from transfusion_core.specs.dataset import StoredObject
 from transfusion_core.specs.experiment import TrainSize
 from transfusion_core.specs.init import Init, SourceRef
 from transfusion_core.specs.keys import job_key
@@ -16,6 +17,9 @@ Reason = Literal["data", "nan", "out_of_memory", "infrastructure", "bug", "needs
 Queue = Literal["gpu", "cpu"]
 QUEUES: dict[JobKind, Queue] = {"ingest": "cpu", "train": "gpu", "compare": "gpu", "report": "cpu"}
 """Which workers run a kind; a machine without a GPU serves both queues with its processor."""
+BUNDLES_KEPT = 2
+MOST_HALVINGS = 4
+"""A batch is taken in 16 parts at most."""
 
 
 class TrainJob(Spec):
@@ -30,6 +34,37 @@ class TrainJob(Spec):
     seed: int
     image_size: int
     training: TrainingSpec
+
+
+class Bundle(Record):
+    """Where a training stood after a step, in the store."""
+
+    step: int
+    object: StoredObject
+
+
+class Handover(Record):
+    """What the attempts at a job leave for the next one."""
+
+    bundles: list[Bundle] = []
+    """To continue from; the newest first, and one more for when that is damaged."""
+    halvings: int = 0
+    """How often memory ran out, so that the next attempt takes a batch in parts of half the size."""
+
+    def with_bundle(self, bundle: Bundle) -> "tuple[Handover, list[Bundle]]":
+        """The handover with a newer bundle, and those that it no longer names."""
+        kept = [bundle, *self.bundles]
+        return self.model_copy(update={"bundles": kept[:BUNDLES_KEPT]}), kept[BUNDLES_KEPT:]
+
+    def micro_batch(self, batch_size: int) -> int:
+        """How many images of a batch are taken at a time."""
+        return max(1, batch_size >> self.halvings)
+
+    def halved(self, batch_size: int) -> "Handover | None":
+        """The handover after memory ran out; None where parts of a batch cannot be smaller (batch norm needs two)."""
+        if self.halvings >= MOST_HALVINGS or self.micro_batch(batch_size) < 4:
+            return None
+        return self.model_copy(update={"halvings": self.halvings + 1})
 
 
 class CheckpointRef(Spec):

@@ -10,6 +10,8 @@ from transfusion_core.db.moves import MOVES, STATES, check_move
 from transfusion_core.db.records import ClaimedJob, Point
 from transfusion_core.db.tables import Job
 from transfusion_core.errors import Conflict, Fenced, NotFound
+from transfusion_core.specs.dataset import StoredObject
+from transfusion_core.specs.job import Bundle, Handover
 
 
 def claim(engine: Engine, *queues: str, worker: str = "w") -> ClaimedJob | None:
@@ -91,6 +93,7 @@ def test_an_older_attempt_can_write_nothing(engine, world):
         lambda: jobs.fail(engine, job.id, 1, reason="bug", error="stale"),
         lambda: jobs.crash(engine, job.id, 1, max_crashes=3, error="stale"),
         lambda: jobs.release(engine, job.id, 1),
+        lambda: jobs.hand_over(engine, job.id, 1, Handover(halvings=1)),
         lambda: jobs.cancelled(engine, job.id, 1),
         lambda: jobs.add_points(engine, job.id, 1, [Point(1, "loss", "train", 1.0)]),
         lambda: jobs.add_log(engine, job.id, 1, ["stale"]),
@@ -101,6 +104,26 @@ def test_an_older_attempt_can_write_nothing(engine, world):
     assert jobs.get(engine, job.id) == before
     assert jobs.points(engine, job.id) == []
     assert jobs.log(engine, job.id) == []
+
+
+def test_what_an_attempt_hands_over_is_there_for_the_next_and_gone_at_the_end(engine, world):
+    world.place(world.draft("a"))
+    job = take(engine)
+    assert job.handover == Handover()
+    jobs.crash(engine, job.id, 1, max_crashes=3, error="oh")
+    elapse(engine)
+    bundle = Bundle(step=7, object=StoredObject(key="k", size_bytes=1, sha256="0" * 64))
+    again = take(engine)
+    assert again.crashes == 1
+    handover, dropped = Handover().with_bundle(bundle)
+    assert dropped == []
+    jobs.hand_over(engine, job.id, 2, handover)
+    jobs.release(engine, job.id, 2)
+    third = take(engine)
+    assert (third.handover, third.crashes) == (handover, 0)
+    jobs.succeed(engine, job.id, 3, {})
+    with unit_of_work(engine, write=False) as session:
+        assert session.get_one(Job, job.id).handover is None
 
 
 def test_a_job_is_released_when_all_that_it_needs_has_succeeded(engine, world):

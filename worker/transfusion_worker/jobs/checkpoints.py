@@ -16,6 +16,8 @@ from transfusion_core.specs.job import CheckpointRef
 from transfusion_core.specs.training import Checkpoint, TrainResult
 from transfusion_worker.context import JobContext
 
+_ABOUT = "about"
+
 
 @dataclass(frozen=True, kw_only=True)
 class About:
@@ -32,15 +34,17 @@ class About:
     std: list[float]
 
     def metadata(self) -> dict[str, str]:
-        """As safetensors keeps it: text to text."""
-        return {name: json.dumps(value) for name, value in asdict(self).items()}
+        """As safetensors keeps it: text to text. In one piece, since it writes several in any order, and equal weights
+        are to be equal files.
+        """
+        return {_ABOUT: json.dumps(asdict(self))}
 
     @classmethod
     def read(cls, metadata: Mapping[str, str]) -> Self:
         """From a file; DataError where it is none of ours."""
         try:
-            return cls(**{name: json.loads(text) for name, text in metadata.items()})
-        except (TypeError, ValueError) as error:
+            return cls(**json.loads(metadata[_ABOUT]))
+        except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"expected a checkpoint written by a run, got metadata {dict(metadata)}") from error
 
 

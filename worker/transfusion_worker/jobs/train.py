@@ -18,14 +18,16 @@ from transfusion_core.science.models.build import build_random, head_names
 from transfusion_core.science.training.batches import Sampling, TrainingData
 from transfusion_core.science.training.hooks import Hooks, Point
 from transfusion_core.science.training.loop import train
+from transfusion_core.science.training.state import TrainingState
 from transfusion_core.specs.dataset import StoredObject
 from transfusion_core.specs.init import Init, InitSpec, SourceRef, WeightReport
 from transfusion_core.specs.job import TrainJob
-from transfusion_core.specs.training import Checkpoint, TrainResult
+from transfusion_core.specs.training import TrainResult
 from transfusion_worker.context import CurvePoint, JobContext
 from transfusion_worker.jobs.checkpoints import About, keep, load
 from transfusion_worker.jobs.dataset import LoadedDataset, load_dataset
 from transfusion_worker.jobs.environment import device_of, environment
+from transfusion_worker.jobs.resume import Standing, Uploader, newest
 
 ZIP_MAGIC = b"PK"
 
@@ -39,14 +41,27 @@ def run(context: JobContext) -> dict[str, Any]:
     model = build_random(job.model, classes=dataset.classes, image_size=job.image_size, seed=job.seed)
     source = _source(context, job, model)
     report = _initialise(model, job, source)
-    keeper = _Keeper(context, _about(job, dataset, data))
-    trained = train(model, data, job.training, task=dataset.pack.task, seed=job.seed, device=device, hooks=keeper)
+    standing = newest(context)
+    micro_batch = context.handover.micro_batch(job.training.batch_size)
+    with Uploader(context) as uploader:
+        keeper = _Keeper(context, _about(job, dataset, data), uploader, standing)
+        trained = train(
+            model,
+            data,
+            job.training,
+            task=dataset.pack.task,
+            seed=job.seed,
+            device=device,
+            hooks=keeper,
+            resume=standing.state if standing else None,
+            micro_batch=micro_batch,
+        )
     result = TrainResult(
         metrics=trained.metrics,
         checkpoints=keeper.checkpoints,
         series=trained.series,
         weight_report=_put_report(context, report),
-        manifest=_manifest(context, job, dataset, device, report),
+        manifest=_manifest(context, job, dataset, device, report) | {"micro_batch": micro_batch},
         steps=trained.steps,
         images_per_second=trained.images_per_second,
         parameters=sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad),
@@ -78,9 +93,14 @@ def training_data(dataset: LoadedDataset, job: TrainJob) -> TrainingData:
 class _Keeper(Hooks):
     """Takes what a training says to the supervisor and to the store."""
 
-    def __init__(self, context: JobContext, about: dict[str, Any]) -> None:
-        self._context, self._about = context, about
-        self.checkpoints: list[Checkpoint] = []
+    def __init__(
+        self, context: JobContext, about: dict[str, Any], uploader: Uploader, standing: Standing | None
+    ) -> None:
+        self._context, self._about, self._uploader = context, about, uploader
+        self.checkpoints = list(standing.checkpoints) if standing else []
+        for series in standing.state.series if standing else ():
+            points = zip(series.steps, series.values, strict=True)
+            context.points(CurvePoint(step, series.name, series.split, value) for step, value in points)
 
     def on_points(self, step: int, points: Sequence[Point]) -> None:
         self._context.points(CurvePoint(step, point.name, point.split, point.value) for point in points)
@@ -94,6 +114,12 @@ class _Keeper(Hooks):
 
     def should_stop(self) -> bool:
         return self._context.should_stop()
+
+    def wants_state(self, step: int) -> bool:
+        return self._uploader.is_due(step)
+
+    def on_state(self, state: TrainingState) -> None:
+        self._uploader.take(state, checkpoints=[checkpoint.model_dump() for checkpoint in self.checkpoints])
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,10 @@ from transfusion_core.specs.training import Series
 class TrainLoss:
     """Losses since the last evaluation. They stay on the device until somebody looks: each look waits for it."""
 
-    def __init__(self) -> None:
+    def __init__(self, seen: Sequence[float] = ()) -> None:
+        """Go on after the losses already `seen`."""
         self._unseen: list[tuple[int, Tensor]] = []
-        self._sum, self._count = 0.0, 0
+        self.seen = list(seen)
 
     def add(self, step: int, loss: Tensor) -> None:
         """The scalar loss of the `step`-th update, counted from 1."""
@@ -30,21 +31,21 @@ class TrainLoss:
         for (step, _), value in zip(self._unseen, values, strict=True):
             if not math.isfinite(value):
                 raise Diverged(f"expected a finite training loss, got {value} in step {step}")
-        self._sum, self._count = self._sum + math.fsum(values), self._count + len(values)
+        self.seen += values
         self._unseen.clear()
 
     def take_mean(self) -> float | None:
         """The mean of the losses looked at since the last call, None where there were none."""
-        mean = self._sum / self._count if self._count else None
-        self._sum, self._count = 0.0, 0
-        return mean
+        seen, self.seen = self.seen, []
+        return math.fsum(seen) / len(seen) if seen else None
 
 
 class Curves:
     """Points by curve, in the order of the steps."""
 
-    def __init__(self) -> None:
-        self._series: dict[tuple[str, str], Series] = {}
+    def __init__(self, series: Sequence[Series] = ()) -> None:
+        """Go on with the curves of `series`."""
+        self._series = {(each.name, each.split): each.model_copy(deep=True) for each in series}
 
     def add(self, step: int, points: Sequence[Point]) -> None:
         """Append one evaluation's points to their curves."""
@@ -55,5 +56,5 @@ class Curves:
             series.values.append(value)
 
     def series(self) -> list[Series]:
-        """Every curve, the first seen first."""
-        return list(self._series.values())
+        """Every curve so far, the first seen first."""
+        return [each.model_copy(deep=True) for each in self._series.values()]

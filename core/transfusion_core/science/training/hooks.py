@@ -1,10 +1,11 @@
-"""What a training tells its surroundings, and the one question that it asks them."""
+"""What a training tells its surroundings, and the questions that it asks them."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from torch import Tensor
 
+from transfusion_core.science.training.state import TrainingState
 from transfusion_core.specs.dataset import Split
 
 
@@ -29,5 +30,12 @@ class Hooks:
         """An update was made, the `step`-th of `steps`; called often, so it has to be cheap."""
 
     def should_stop(self) -> bool:
-        """Asked before every update: True ends the training after one more checkpoint."""
+        """Asked before every update: True ends the training after telling its state."""
         return False
+
+    def wants_state(self, step: int) -> bool:
+        """Asked after every update but the last, so it has to be cheap: True to be told the state."""
+        return False
+
+    def on_state(self, state: TrainingState) -> None:
+        """Where the training stands; to continue from."""

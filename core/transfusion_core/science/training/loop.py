@@ -1,8 +1,8 @@
 """The training loop: update, evaluate, keep weights, tell the hooks.
 
 Everything drawn at random is a function of (seed, step), so where a training stands is its step, its weights and its
-optimizer. The same seed gives bit-identical weights on the same machine with the same number of threads; on CUDA as far
-as the model's operations have a deterministic kernel, since only cuDNN is told to choose one here.
+optimizer (see `state`). The same seed gives bit-identical weights on the same machine with the same number of threads;
+on CUDA as far as the model's operations have a deterministic kernel, since only cuDNN is told to choose one here.
 """
 
 import time
@@ -13,16 +13,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from transfusion_core.errors import Diverged, JobCancelled
+from transfusion_core.errors import DataError, Diverged, JobCancelled
 from transfusion_core.science.seeds import seed_dropout
 from transfusion_core.science.training.batches import TrainingData, check_data, flip, normalise, to_device
 from transfusion_core.science.training.curves import Curves, TrainLoss
 from transfusion_core.science.training.evaluation import check_logits, evaluate
 from transfusion_core.science.training.hooks import Hooks, Point
-from transfusion_core.science.training.losses import loss
+from transfusion_core.science.training.losses import loss, share
 from transfusion_core.science.training.memory import memory_errors
 from transfusion_core.science.training.optimizers import build_optimizer
 from transfusion_core.science.training.schedule import checkpoint_name, checkpoint_steps, evaluation_steps
+from transfusion_core.science.training.state import TrainingState, optimizer_tensors, restore
 from transfusion_core.specs.dataset import Split, Task
 from transfusion_core.specs.training import Metrics, Series, TrainingSpec
 
@@ -53,19 +54,28 @@ def train(
     seed: int,
     device: torch.device,
     hooks: Hooks | None = None,
+    resume: TrainingState | None = None,
+    micro_batch: int | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Trained:
     """Train the model in place, on `device`, as the spec says.
 
-    `seed` draws the order of the data, the augmentation and dropout; the model comes initialised. Raises DataError for
-    data that do not fit, Diverged at a loss or weight that is not finite, OutOfMemory, and JobCancelled when
-    `hooks.should_stop()` says so, the weights of that step having been given to `hooks.on_checkpoint`.
+    `seed` draws the order of the data, the augmentation and dropout; the model comes initialised. `resume`: continue
+    from there; the model's own weights do not count then. `micro_batch`: take so many images of a batch at a time,
+    where a whole batch does not fit into memory; gradients add up to those of the batch, apart from batch norm, whose
+    statistics are those of the parts.
+
+    Raises DataError for data that do not fit, Diverged at a loss or weight that is not finite, OutOfMemory, and
+    JobCancelled when `hooks.should_stop()` says so, the state having been given to `hooks.on_state`.
     """
     check_data(data, task)
     size = f"{training.batch_size} images of {data.images.shape[3]} x {data.images.shape[2]} pixels"
     with memory_errors(f"training on batches of {size}"), _own_randomness(device):
         to_device(model, device)
-        return _Loop(model, data, training, task, seed, device, hooks or Hooks(), clock).run()
+        loop = _Loop(model, data, training, task, seed, device, hooks or Hooks(), micro_batch, clock)
+        if resume is not None:
+            loop.restore(resume)
+        return loop.run()
 
 
 class _Loop:
@@ -80,24 +90,38 @@ class _Loop:
         seed: int,
         device: torch.device,
         hooks: Hooks,
+        micro_batch: int | None,
         clock: Callable[[], float],
     ) -> None:
         self.model, self.data, self.training = model, data, training
         self.task, self.seed, self.device = task, seed, device
-        self.hooks, self.clock = hooks, clock
+        self.hooks, self.clock, self.micro_batch = hooks, clock, micro_batch or training.batch_size
         self.optimizer = build_optimizer(model, training)
         self.evaluate_at = set(evaluation_steps(training.steps, training.eval_every))
         self.keep_at = set(checkpoint_steps(training.steps, training.checkpoints))
         self.step, self.seconds = 0, 0.0
         self.train_loss, self.curves = TrainLoss(), Curves()
         self.metrics: dict[str, Metrics] = {}
+        self.restored = False
+
+    def restore(self, state: TrainingState) -> None:
+        """Stand where the state says."""
+        if not 0 <= state.step < self.training.steps:
+            raise DataError(f"expected the state of a step below {self.training.steps}, got that of step {state.step}")
+        restore(self.model, self.optimizer, state)
+        self.step, self.seconds = state.step, state.seconds
+        self.train_loss, self.curves = TrainLoss(state.losses), Curves(state.series)
+        self.restored = True
 
     def run(self) -> Trained:
-        self._keep_and_evaluate()
+        if not self.restored:
+            self._keep_and_evaluate()
         while self.step < self.training.steps:
             self._stop_if_asked()
             self._update()
             self._keep_and_evaluate()
+            if self.step < self.training.steps and self.hooks.wants_state(self.step):
+                self._tell_state()
         return Trained(self.metrics, self.curves.series(), self._images_per_second(), self.step)
 
     def _keep_and_evaluate(self) -> None:
@@ -111,11 +135,9 @@ class _Loop:
         images, labels = self._batch()
         self.model.train()
         seed_dropout(self.seed, step=self.step, device=self.device)
-        logits = self.model(normalise(images, mean=self.data.mean, std=self.data.std))
-        check_logits(logits, images=len(images), classes=len(self.data.classes))
-        batch_loss = loss(self.task, logits, labels)
         self.optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(batch_loss)
+        parts = zip(torch.split(images, self.micro_batch), torch.split(labels, self.micro_batch), strict=True)
+        batch_loss = torch.stack([self._backward(part, of, labels) for part, of in parts]).sum()
         self.optimizer.step()
         self.step += 1
         self.train_loss.add(self.step, batch_loss)
@@ -123,6 +145,16 @@ class _Loop:
             self.train_loss.look()  # inside the timing: it waits for the updates that the device still has to do
         self.seconds += self.clock() - started
         self.hooks.on_progress(self.step, self.training.steps, self._images_per_second())
+
+    def _backward(self, images: Tensor, labels: Tensor, of_batch: Tensor) -> Tensor:
+        """Add the gradients of a part of the batch; its share in the batch's loss."""
+        logits = self.model(normalise(images, mean=self.data.mean, std=self.data.std))
+        check_logits(logits, images=len(images), classes=len(self.data.classes))
+        part_loss = loss(self.task, logits, labels)
+        if len(labels) < len(of_batch):
+            part_loss = part_loss * share(self.task, labels, of_batch)
+        torch.autograd.backward(part_loss)
+        return part_loss.detach()
 
     def _batch(self) -> tuple[Tensor, Tensor]:
         """The uint8 images and the labels of the coming update, on the device."""
@@ -156,12 +188,17 @@ class _Loop:
         _check_finite(weights, self.step)
         self.hooks.on_checkpoint(self.step, checkpoint_name(self.step, self.training.steps), weights)
 
+    def _tell_state(self) -> None:
+        self.train_loss.look()
+        weights = self.model.state_dict()
+        _check_finite(weights, self.step)
+        kept, seen = optimizer_tensors(self.optimizer), list(self.train_loss.seen)
+        self.hooks.on_state(TrainingState(self.step, self.seconds, weights, kept, seen, self.curves.series()))
+
     def _stop_if_asked(self) -> None:
         if not self.hooks.should_stop():
             return
-        if self.step not in self.keep_at:  # else it has just been kept
-            self.train_loss.look()
-            self._keep()
+        self._tell_state()
         raise JobCancelled(f"stopped as asked after step {self.step} of {self.training.steps}")
 
     def _images_per_second(self) -> float:

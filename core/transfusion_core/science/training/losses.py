@@ -24,3 +24,10 @@ def masked_bce(logits: Tensor, labels: Tensor) -> Tensor:
     filled = labels.nan_to_num().to(logits.dtype)  # a NaN under the mask would still make the gradient NaN
     each = functional.binary_cross_entropy_with_logits(logits, filled, reduction="none")  # (n, labels)
     return torch.where(present, each, 0.0).sum() / present.sum().clamp(min=1)
+
+
+def share(task: Task, part: Tensor, whole: Tensor) -> float:
+    """The weight of the mean loss over some of a batch's labels in the mean loss over all of them."""
+    if task != "multilabel":
+        return len(part) / len(whole)
+    return float((~part.isnan()).sum()) / max(1.0, float((~whole.isnan()).sum()))

@@ -1,8 +1,9 @@
 """Training: the recipe, and what a run answers."""
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from transfusion_core.specs.base import Record, Spec
 from transfusion_core.specs.dataset import StoredObject
@@ -11,8 +12,19 @@ from transfusion_core.specs.dataset import StoredObject
 class TrainingSpec(Spec):
     """How each cell of the grid is trained."""
 
-    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
+    optimizer: Literal["adam", "adamw", "sgd", "lamb"] = "adam"
     lr: float = Field(default=1e-3, gt=0, le=100)
+    """The highest learning rate; what becomes of it is for `schedule` and `warmup_steps`."""
+    schedule: Literal["constant", "cosine", "step"] = "constant"
+    """`cosine`: falls to 0 at the last step. `step`: times `step_factor` after every `step_every` steps."""
+    warmup_steps: int = Field(default=0, ge=0)
+    """The learning rate rises to `lr` in equal parts over so many steps; they count among `steps`."""
+    step_every: int | None = Field(default=None, ge=1)
+    step_factor: float = Field(default=0.1, gt=0, lt=1)
+    clip_norm: float | None = Field(default=None, gt=0)
+    """Gradients whose joint 2-norm is above this are scaled down to it."""
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    """This share of each label's weight is spread evenly over all answers; reported losses do without."""
     batch_size: int = Field(default=32, ge=2, le=65536)
     steps: int = Field(default=600, ge=1, le=10_000_000)
     eval_every: int = Field(default=50, ge=1)
@@ -24,6 +36,15 @@ class TrainingSpec(Spec):
     """`flip`: each image is mirrored left to right with probability one half."""
     checkpoints: int = Field(default=4, ge=0, le=50)
     """Log-spaced checkpoints between the first (`init`) and the last (`final`), which are always kept."""
+
+    @model_validator(mode="after")
+    def _check_schedule(self) -> Self:
+        if (self.schedule == "step") != (self.step_every is not None):
+            raise PydanticCustomError("schedule", "'step_every' and schedule 'step' go together", {})
+        if self.warmup_steps > self.steps:
+            told = {"warmup": self.warmup_steps, "steps": self.steps}
+            raise PydanticCustomError("schedule", "'warmup_steps' {warmup} is more than the {steps} 'steps'", told)
+        return self
 
 
 class LabelMetrics(Record):

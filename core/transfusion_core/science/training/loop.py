@@ -22,8 +22,13 @@ from transfusion_core.science.training.hooks import Hooks, Point
 from transfusion_core.science.training.losses import loss, share
 from transfusion_core.science.training.memory import memory_errors
 from transfusion_core.science.training.optimizers import build_optimizer
-from transfusion_core.science.training.schedule import checkpoint_name, checkpoint_steps, evaluation_steps
-from transfusion_core.science.training.state import TrainingState, optimizer_tensors, restore
+from transfusion_core.science.training.schedule import (
+    checkpoint_name,
+    checkpoint_steps,
+    evaluation_steps,
+    learning_rate,
+)
+from transfusion_core.science.training.state import TrainingState, group_tensors, optimizer_tensors, restore
 from transfusion_core.specs.dataset import Split, Task
 from transfusion_core.specs.training import Metrics, Series, TrainingSpec
 
@@ -138,6 +143,10 @@ class _Loop:
         self.optimizer.zero_grad(set_to_none=True)
         parts = zip(torch.split(images, self.micro_batch), torch.split(labels, self.micro_batch), strict=True)
         batch_loss = torch.stack([self._backward(part, of, labels) for part, of in parts]).sum()
+        if self.training.clip_norm is not None:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.training.clip_norm)
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.training, self.step)
         self.optimizer.step()
         self.step += 1
         self.train_loss.add(self.step, batch_loss)
@@ -150,7 +159,7 @@ class _Loop:
         """Add the gradients of a part of the batch; its share in the batch's loss."""
         logits = self.model(normalise(images, mean=self.data.mean, std=self.data.std))
         check_logits(logits, images=len(images), classes=len(self.data.classes))
-        part_loss = loss(self.task, logits, labels)
+        part_loss = loss(self.task, logits, labels, smoothing=self.training.label_smoothing)
         if len(labels) < len(of_batch):
             part_loss = part_loss * share(self.task, labels, of_batch)
         torch.autograd.backward(part_loss)
@@ -192,8 +201,9 @@ class _Loop:
         self.train_loss.look()
         weights = self.model.state_dict()
         _check_finite(weights, self.step)
-        kept, seen = optimizer_tensors(self.optimizer), list(self.train_loss.seen)
-        self.hooks.on_state(TrainingState(self.step, self.seconds, weights, kept, seen, self.curves.series()))
+        kept, groups = optimizer_tensors(self.optimizer), group_tensors(self.optimizer)
+        seen, series = list(self.train_loss.seen), self.curves.series()
+        self.hooks.on_state(TrainingState(self.step, self.seconds, weights, kept, groups, seen, series))
 
     def _stop_if_asked(self) -> None:
         if not self.hooks.should_stop():

@@ -11,11 +11,14 @@ from torch.nn import functional
 from transfusion_core.specs.dataset import Task
 
 
-def loss(task: Task, logits: Tensor, labels: Tensor) -> Tensor:
-    """Scalar loss of logits (n, classes), in their dtype: softmax cross-entropy, for multilabel masked BCE."""
+def loss(task: Task, logits: Tensor, labels: Tensor, *, smoothing: float = 0.0) -> Tensor:
+    """Scalar loss of logits (n, classes), in their dtype: softmax cross-entropy, for multilabel masked BCE.
+
+    `smoothing`: this share of a label's weight goes evenly to all answers (Szegedy et al. 2016, 1512.00567).
+    """
     if task == "multilabel":
-        return masked_bce(logits, labels)
-    return functional.cross_entropy(logits, labels.to(torch.int64))
+        return masked_bce(logits, labels * (1 - smoothing) + smoothing / 2 if smoothing else labels)
+    return functional.cross_entropy(logits, labels.to(torch.int64), label_smoothing=smoothing)
 
 
 def masked_bce(logits: Tensor, labels: Tensor) -> Tensor:

@@ -5,6 +5,7 @@
 
 from collections.abc import Callable, Iterable
 
+from timm.optim.lamb import Lamb
 from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
@@ -25,8 +26,15 @@ def _sgd(parameters: Iterable[nn.Parameter], training: TrainingSpec) -> Optimize
     return SGD(parameters, lr=training.lr, momentum=training.momentum, weight_decay=training.weight_decay, fused=True)
 
 
-OPTIMIZERS: dict[str, Build] = {"adam": _adam, "adamw": _adamw, "sgd": _sgd}
-"""By the spec's name. The weight decay of `adam` and `sgd` is added to the gradient, that of `adamw` is decoupled."""
+def _lamb(parameters: Iterable[nn.Parameter], training: TrainingSpec) -> Optimizer:
+    # Its own clipping is off: the recipe's is for every optimizer alike.
+    return Lamb(list(parameters), lr=training.lr, weight_decay=training.weight_decay, max_grad_norm=None)
+
+
+OPTIMIZERS: dict[str, Build] = {"adam": _adam, "adamw": _adamw, "sgd": _sgd, "lamb": _lamb}
+"""By the spec's name. The weight decay of `adam` and `sgd` is added to the gradient, that of `adamw` is decoupled, that
+of `lamb` (You et al. 2020, 1904.00962) is part of the update whose length its trust ratio sets.
+"""
 
 
 def build_optimizer(model: nn.Module, training: TrainingSpec) -> Optimizer:

@@ -1,7 +1,11 @@
-"""When to evaluate and when to keep weights: pure functions of the number of steps.
+"""When to evaluate, when to keep weights, and how fast to learn: pure functions of the recipe and the step.
 
 A step is one update. Step 0 stands before the first update, step `steps` after the last.
 """
+
+import math
+
+from transfusion_core.specs.training import TrainingSpec
 
 FIRST, LAST = "init", "final"
 
@@ -31,3 +35,19 @@ def checkpoint_name(step: int, steps: int) -> str:
     if step == 0:
         return FIRST
     return LAST if step == steps else str(step)
+
+
+def learning_rate(training: TrainingSpec, step: int) -> float:
+    """The learning rate of the update that follows step `step` (from 0).
+
+    Warm-up is linear, its last update the first at the full rate; the cosine (Loshchilov and Hutter 2017, 1608.03983,
+    without restarts) spans the updates after it.
+    """
+    done = step - training.warmup_steps
+    if done < 0:
+        return training.lr * (step + 1) / training.warmup_steps
+    if training.schedule == "cosine":
+        return training.lr * (1 + math.cos(math.pi * done / (training.steps - training.warmup_steps))) / 2
+    if training.schedule == "step" and training.step_every is not None:
+        return float(training.lr * training.step_factor ** (step // training.step_every))
+    return training.lr

@@ -1,10 +1,11 @@
 """Where a training stands after a step, whole: what continues from it ends bit for bit as if it had never stopped.
 
-There is no generator and no position in it: order, augmentation and dropout are functions of (seed, step). Nor is there
-a learning rate, which the recipe gives for every step.
+There is no generator and no position in it: order, augmentation and dropout are functions of (seed, step), and so is
+the learning rate.
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from transfusion_core.science.training.checkpoint import load_checkpoint, save_c
 from transfusion_core.specs.training import Series
 
 _META = "state"
-_WEIGHTS, _OPTIMIZER = "weights/", "optimizer/"
+_WEIGHTS, _OPTIMIZER, _GROUPS = "weights/", "optimizer/", "groups/"
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +36,8 @@ class TrainingState:
     """The model's state dict."""
     optimizer: dict[int, dict[str, Tensor]]
     """The optimizer's tensors by number of parameter."""
+    groups: dict[int, dict[str, Tensor]]
+    """The tensors of the optimizer's parameter groups by number of group: some keep their step there."""
     losses: list[float]
     """Of the updates since the last evaluation."""
     series: list[Series]
@@ -42,8 +45,9 @@ class TrainingState:
     def save(self, path: Path, **extra: Any) -> None:
         """Write it as safetensors; `extra` is JSON that comes back with it."""
         tensors = {_WEIGHTS + name: tensor for name, tensor in self.weights.items()}
-        for number, kept in self.optimizer.items():
-            tensors |= {f"{_OPTIMIZER}{number}/{name}": tensor for name, tensor in kept.items()}
+        for prefix, numbered in ((_OPTIMIZER, self.optimizer), (_GROUPS, self.groups)):
+            for number, kept in numbered.items():
+                tensors |= {f"{prefix}{number}/{name}": tensor for name, tensor in kept.items()}
         about = {"step": self.step, "seconds": self.seconds, "losses": self.losses, "extra": extra}
         about["series"] = [series.model_dump() for series in self.series]
         save_checkpoint(path, tensors, {_META: json.dumps(about)})
@@ -54,14 +58,11 @@ class TrainingState:
         tensors, metadata = load_checkpoint(path)
         try:
             about = json.loads(metadata[_META])
-            optimizer: dict[int, dict[str, Tensor]] = {}
-            for key in [key for key in tensors if key.startswith(_OPTIMIZER)]:
-                number, name = key.removeprefix(_OPTIMIZER).split("/")
-                optimizer.setdefault(int(number), {})[name] = tensors[key]
+            optimizer, groups = _numbered(tensors, _OPTIMIZER), _numbered(tensors, _GROUPS)
             weights = {key.removeprefix(_WEIGHTS): each for key, each in tensors.items() if key.startswith(_WEIGHTS)}
             series = [Series.model_validate(each) for each in about["series"]]
-            state = cls(int(about["step"]), float(about["seconds"]), weights, optimizer, about["losses"], series)
-            return state, about["extra"]
+            step, seconds = int(about["step"]), float(about["seconds"])
+            return cls(step, seconds, weights, optimizer, groups, about["losses"], series), about["extra"]
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"expected the state of a training at {path.name}, got {error!r}") from error
 
@@ -75,11 +76,29 @@ def optimizer_tensors(optimizer: Optimizer) -> dict[int, dict[str, Tensor]]:
     }
 
 
+def group_tensors(optimizer: Optimizer) -> dict[int, dict[str, Tensor]]:
+    """The tensors of an optimizer's parameter groups by number of group."""
+    return {
+        number: {name: value for name, value in group.items() if isinstance(value, Tensor)}
+        for number, group in enumerate(optimizer.param_groups)
+    }
+
+
+def _numbered(tensors: Mapping[str, Tensor], prefix: str) -> dict[int, dict[str, Tensor]]:
+    found: dict[int, dict[str, Tensor]] = {}
+    for key in [key for key in tensors if key.startswith(prefix)]:
+        number, name = key.removeprefix(prefix).split("/")
+        found.setdefault(int(number), {})[name] = tensors[key]
+    return found
+
+
 def restore(model: nn.Module, optimizer: Optimizer, state: TrainingState) -> None:
     """Put model and optimizer, on their device, where the state says. DataError where they are others."""
     try:
         model.load_state_dict(state.weights)
-        optimizer.load_state_dict({"state": state.optimizer, "param_groups": optimizer.state_dict()["param_groups"]})
+        fresh = enumerate(optimizer.state_dict()["param_groups"])
+        groups = [group | state.groups.get(number, {}) for number, group in fresh]
+        optimizer.load_state_dict({"state": state.optimizer, "param_groups": groups})
     except (RuntimeError, ValueError) as error:
         raise DataError(f"expected the state of this training, got another's: {str(error).splitlines()[0]}") from error
     for group in optimizer.param_groups:

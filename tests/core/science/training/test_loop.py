@@ -287,3 +287,21 @@ def test_memory_mapped_images_train_alike(make_data, make_model, cpu, tmp_path) 
     train(a, data, SHORT, task="multiclass", seed=0, device=cpu)
     train(b, replace(data, images=mapped.view_as(data.images)), SHORT, task="multiclass", seed=0, device=cpu)
     assert _equal(a, b)
+
+
+def test_gradients_are_clipped_to_the_norm_of_the_recipe(trained, make_model) -> None:
+    start = make_model()
+    spec = TrainingSpec(steps=1, batch_size=8, optimizer="sgd", momentum=0.0, lr=1.0, clip_norm=1e-3)
+    moved = [a - b for a, b in zip(start.parameters(), trained(spec).parameters(), strict=True)]
+    length = torch.cat([each.flatten() for each in moved]).norm().item()
+    assert length == pytest.approx(1e-3, rel=1e-3)
+
+
+def test_the_schedule_reaches_the_optimizer(trained, make_model) -> None:
+    cold = TrainingSpec(steps=1, batch_size=8, optimizer="sgd", momentum=0.0, lr=0.5)
+    warm = TrainingSpec(steps=2, batch_size=8, optimizer="sgd", momentum=0.0, lr=0.5, warmup_steps=2)
+    start, hooks = make_model(), Listener()
+    trained(warm.model_copy(update={"checkpoints": 1}), hooks=hooks)
+    whole = {name: p - q for (name, p), q in zip(trained(cold).named_parameters(), start.parameters(), strict=True)}
+    for name, parameter in start.named_parameters():
+        torch.testing.assert_close(hooks.weights["1"][name] - parameter, whole[name] / 2, rtol=1e-3, atol=1e-6)

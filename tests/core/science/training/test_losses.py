@@ -1,5 +1,6 @@
 import pytest
 import torch
+from torch import nn
 
 from transfusion_core.science.training.losses import loss, masked_bce
 
@@ -33,3 +34,18 @@ def test_a_batch_without_any_label_has_loss_zero_and_zero_gradients() -> None:
     assert nothing.item() == 0
     assert logits.grad is not None
     assert torch.equal(logits.grad, torch.zeros(3, 2))
+
+
+def test_smoothing_spreads_a_share_of_the_weight_over_all_answers() -> None:
+    logits = torch.randn(5, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    labels = torch.tensor([0, 1, 2, 1, 0])
+    targets = nn.functional.one_hot(labels, 3).double() * 0.9 + 0.1 / 3
+    expected = -(targets * logits.log_softmax(1)).sum(1).mean()
+    torch.testing.assert_close(loss("multiclass", logits, labels, smoothing=0.1), expected)
+
+
+def test_smoothing_leaves_missing_labels_out() -> None:
+    logits, labels = torch.tensor([[2.0, -1.0]]), torch.tensor([[1.0, torch.nan]])
+    p = torch.tensor(2.0).sigmoid()
+    expected = -(0.95 * p.log() + 0.05 * (1 - p).log())
+    torch.testing.assert_close(loss("multilabel", logits, labels, smoothing=0.1), expected)

@@ -15,7 +15,8 @@ from transfusion_core.errors import DataError, JobCancelled
 from transfusion_core.science.training.hooks import Hooks
 from transfusion_core.science.training.loop import Trained, train
 from transfusion_core.science.training.losses import loss, share
-from transfusion_core.science.training.state import TrainingState, optimizer_tensors, restore
+from transfusion_core.science.training.optimizers import OPTIMIZERS
+from transfusion_core.science.training.state import TrainingState, group_tensors, optimizer_tensors, restore
 from transfusion_core.specs.training import TrainingSpec
 
 SPEC = TrainingSpec(steps=14, eval_every=5, batch_size=8, checkpoints=2, weight_decay=0.01)
@@ -61,9 +62,10 @@ def _equal(a: nn.Module, b: nn.Module) -> bool:
     return all(torch.equal(x, y) for x, y in pairs)
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
+@pytest.mark.parametrize("optimizer", sorted(OPTIMIZERS))
 def test_interrupted_at_every_step_it_ends_as_if_it_had_not_been(run, tmp_path, optimizer: str) -> None:
-    spec = SPEC.model_copy(update={"optimizer": optimizer})
+    recipe = {"schedule": "cosine", "warmup_steps": 3, "clip_norm": 1.0, "label_smoothing": 0.1}
+    spec = SPEC.model_copy(update={"optimizer": optimizer, **recipe})
     whole, expected = run(spec)
     for step in range(spec.steps):
         with pytest.raises(JobCancelled):
@@ -99,7 +101,7 @@ def test_the_optimizer_comes_back_in_the_layout_of_the_weights(tmp_path) -> None
     model(torch.ones(1, 3, 5, 5)).sum().backward()
     optimizer.step()
     path = tmp_path / "state.safetensors"
-    TrainingState(1, 0.0, model.state_dict(), optimizer_tensors(optimizer), [], []).save(path)
+    TrainingState(1, 0.0, model.state_dict(), optimizer_tensors(optimizer), group_tensors(optimizer), [], []).save(path)
     again = Adam(model.parameters(), fused=True)
     restore(model, again, TrainingState.load(path)[0])
     for name, value in optimizer.state[model.weight].items():
@@ -108,12 +110,12 @@ def test_the_optimizer_comes_back_in_the_layout_of_the_weights(tmp_path) -> None
 
 
 def _of_another_model(path: Path) -> None:
-    state = TrainingState(3, 0.0, {"other.weight": torch.zeros(2)}, {}, [], [])
+    state = TrainingState(3, 0.0, {"other.weight": torch.zeros(2)}, {}, {}, [], [])
     state.save(path)
 
 
 def _of_a_late_step(path: Path) -> None:
-    TrainingState(SPEC.steps, 0.0, {}, {}, [], []).save(path)
+    TrainingState(SPEC.steps, 0.0, {}, {}, {}, [], []).save(path)
 
 
 @pytest.mark.parametrize(

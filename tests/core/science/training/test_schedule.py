@@ -1,8 +1,15 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
-from transfusion_core.science.training.schedule import checkpoint_name, checkpoint_steps, evaluation_steps
+from transfusion_core.science.training.schedule import (
+    checkpoint_name,
+    checkpoint_steps,
+    evaluation_steps,
+    learning_rate,
+)
+from transfusion_core.specs.training import TrainingSpec
 
 
 @pytest.mark.parametrize(
@@ -32,3 +39,50 @@ def test_a_short_run_keeps_every_step() -> None:
 
 def test_the_ends_have_names_and_the_rest_their_step() -> None:
     assert [checkpoint_name(s, 20) for s in (0, 7, 20)] == ["init", "7", "final"]
+
+
+def _rates(**recipe) -> list[float]:
+    spec = TrainingSpec.model_validate({"lr": 0.8, "steps": 8, **recipe})
+    return [learning_rate(spec, step) for step in range(spec.steps)]
+
+
+def test_the_learning_rate_is_constant_unless_told_otherwise() -> None:
+    assert _rates() == [0.8] * 8
+
+
+def test_warm_up_rises_in_equal_parts_to_the_full_rate() -> None:
+    assert _rates(warmup_steps=4) == pytest.approx([0.2, 0.4, 0.6, 0.8, 0.8, 0.8, 0.8, 0.8])
+
+
+def test_the_cosine_spans_what_warm_up_leaves() -> None:
+    whole = _rates(schedule="cosine")
+    assert whole[0] == 0.8
+    assert whole[4] == pytest.approx(0.4)
+    assert whole == sorted(whole, reverse=True)
+    assert 0 < whole[-1] < 0.04
+    after = _rates(schedule="cosine", warmup_steps=2)
+    assert after[:3] == pytest.approx([0.4, 0.8, 0.8])
+    assert after[5] == pytest.approx(0.4)
+
+
+def test_the_rate_falls_in_steps() -> None:
+    assert _rates(schedule="step", step_every=3, step_factor=0.5) == pytest.approx([0.8] * 3 + [0.4] * 3 + [0.2] * 2)
+
+
+def test_a_training_that_is_all_warm_up_is_fine() -> None:
+    assert _rates(schedule="cosine", warmup_steps=8)[-1] == pytest.approx(0.8)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "told"),
+    [
+        ({"schedule": "step"}, "'step_every' and schedule 'step' go together"),
+        ({"step_every": 5}, "'step_every' and schedule 'step' go together"),
+        ({"steps": 5, "warmup_steps": 6}, "'warmup_steps' 6 is more than the 5 'steps'"),
+        ({"clip_norm": 0}, "greater than 0"),
+        ({"label_smoothing": 1}, "less than 1"),
+    ],
+)
+def test_a_recipe_that_makes_no_sense_is_refused(recipe, told: str) -> None:
+    with pytest.raises(ValidationError, match=told):
+        TrainingSpec.model_validate(recipe)

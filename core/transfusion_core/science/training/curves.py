@@ -6,9 +6,17 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from transfusion_core.errors import Diverged
 from transfusion_core.science.training.hooks import Point
 from transfusion_core.specs.training import Series
+
+
+class LossNotFinite(ArithmeticError):
+    """The loss of an update, counted from 1, is NaN or infinite."""
+
+    def __init__(self, step: int, value: float) -> None:
+        """Say which."""
+        super().__init__(f"expected a finite training loss, got {value} in step {step}")
+        self.step = step
 
 
 class TrainLoss:
@@ -24,13 +32,13 @@ class TrainLoss:
         self._unseen.append((step, loss.detach()))
 
     def look(self) -> None:
-        """Read the losses added since the last look. Diverged at the first that is NaN or infinite."""
+        """Read the losses added since the last look. LossNotFinite at the first that is NaN or infinite."""
         if not self._unseen:
             return
         values = torch.stack([loss for _, loss in self._unseen]).tolist()
         for (step, _), value in zip(self._unseen, values, strict=True):
             if not math.isfinite(value):
-                raise Diverged(f"expected a finite training loss, got {value} in step {step}")
+                raise LossNotFinite(step, value)
         self.seen += values
         self._unseen.clear()
 

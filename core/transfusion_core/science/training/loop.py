@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from transfusion_core.errors import DataError, Diverged, JobCancelled
 from transfusion_core.science.seeds import seed_dropout
 from transfusion_core.science.training.batches import TrainingData, check_data, flip, normalise, to_device
-from transfusion_core.science.training.curves import Curves, TrainLoss
+from transfusion_core.science.training.curves import Curves, LossNotFinite, TrainLoss
 from transfusion_core.science.training.evaluation import check_logits, evaluate
 from transfusion_core.science.training.hooks import Hooks, Point
 from transfusion_core.science.training.losses import loss, share
@@ -34,6 +34,7 @@ from transfusion_core.specs.training import Metrics, Series, TrainingSpec
 
 # Updates between two looks at the losses. Each look makes the host wait for the device.
 LOOK_EVERY = 10
+SHOWN_ROWS = 64
 EVALUATED: tuple[Split, ...] = ("val", "test")
 
 
@@ -151,9 +152,24 @@ class _Loop:
         self.step += 1
         self.train_loss.add(self.step, batch_loss)
         if self.step % LOOK_EVERY == 0 or self.step in self.keep_at or self.step in self.evaluate_at:
-            self.train_loss.look()  # inside the timing: it waits for the updates that the device still has to do
+            self._look()  # inside the timing: it waits for the updates that the device still has to do
         self.seconds += self.clock() - started
         self.hooks.on_progress(self.step, self.training.steps, self._images_per_second())
+
+    def _look(self) -> None:
+        """Diverged where a loss was not finite: at which step, on which images, and what is left."""
+        try:
+            self.train_loss.look()
+        except LossNotFinite as error:
+            rows = ", ".join(map(str, self._rows(error.step - 1)[:SHOWN_ROWS].tolist()))
+            last = max((step for step in self.keep_at if step < error.step), default=0)
+            name = checkpoint_name(last, self.training.steps)
+            raise Diverged(f"{error}, on the images at rows {rows}; the last checkpoint is '{name}'") from error
+
+    def _rows(self, step: int) -> Tensor:
+        """The rows of the images that the update after `step` takes."""
+        data, size = self.data, self.training.batch_size
+        return data.train[data.sampling.batch_indices(step, n=len(data.train), batch_size=size, seed=self.seed)]
 
     def _backward(self, images: Tensor, labels: Tensor, of_batch: Tensor) -> Tensor:
         """Add the gradients of a part of the batch; its share in the batch's loss."""
@@ -168,8 +184,7 @@ class _Loop:
     def _batch(self) -> tuple[Tensor, Tensor]:
         """The uint8 images and the labels of the coming update, on the device."""
         data, sampling, size = self.data, self.data.sampling, self.training.batch_size
-        n = len(data.train)
-        rows = data.train[sampling.batch_indices(self.step, n=n, batch_size=size, seed=self.seed)]
+        n, rows = len(data.train), self._rows(self.step)
         images = data.images[rows.to(data.images.device)].to(self.device)
         if self.training.augmentation == "flip":
             epoch = sampling.epoch_of(self.step, n=n, batch_size=size)
@@ -198,7 +213,7 @@ class _Loop:
         self.hooks.on_checkpoint(self.step, checkpoint_name(self.step, self.training.steps), weights)
 
     def _tell_state(self) -> None:
-        self.train_loss.look()
+        self._look()
         weights = self.model.state_dict()
         _check_finite(weights, self.step)
         kept, groups = optimizer_tensors(self.optimizer), group_tensors(self.optimizer)

@@ -1,8 +1,7 @@
 import pytest
 import torch
 
-from transfusion_core.errors import Diverged
-from transfusion_core.science.training.curves import Curves, TrainLoss
+from transfusion_core.science.training.curves import Curves, LossNotFinite, TrainLoss
 from transfusion_core.science.training.hooks import Point
 from transfusion_core.specs.training import Series
 
@@ -25,7 +24,7 @@ def test_the_first_loss_that_is_not_finite_is_named_by_its_step(bad: str) -> Non
     losses = TrainLoss()
     for step, value in [(11, 0.5), (12, float(bad)), (13, float("nan"))]:
         losses.add(step, torch.tensor(value))
-    with pytest.raises(Diverged, match=f"finite training loss, got {bad} in step 12"):
+    with pytest.raises(LossNotFinite, match=f"finite training loss, got {bad} in step 12"):
         losses.look()
 
 

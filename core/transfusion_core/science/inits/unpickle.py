@@ -5,6 +5,7 @@ of harmless steps and refuses the rest, and by a process that is shut in (`scien
 tensors are written as safetensors, which is what the parent reads. `pickled.py` is the parent's side.
 """
 
+import codecs
 import io
 import json
 import os
@@ -90,7 +91,8 @@ def _most(size_bytes: int) -> int:
 
 
 def _warm_up() -> None:
-    """Have torch import what it imports at the first load: no file can be opened later."""
+    """Import what is imported at the first load: no file can be opened later."""
+    codecs.lookup("cp437")  # in which zip archives of other writers have their names
     for zipped in (True, False):
         buffer = io.BytesIO()
         torch.save({"a": torch.zeros(1, dtype=torch.bfloat16)}, buffer, _use_new_zipfile_serialization=zipped)

@@ -38,6 +38,11 @@ def test_tensors_are_converted(tmp_path: Path, target: Path, zipped: bool) -> No
     assert list(target.parent.iterdir()) == [target]
 
 
+def test_an_archive_that_another_program_packed_anew_is_converted(tmp_path: Path, target: Path) -> None:
+    convert(bad_weights.inflated(tmp_path / "w.pth", size_bytes=1000), to=target)
+    assert torch.equal(safetensors.torch.load_file(target)["weight"], torch.zeros(1000, dtype=torch.uint8))
+
+
 @pytest.mark.parametrize("zipped", [True, False])
 def test_code_among_tensors_is_named_and_does_not_run(tmp_path: Path, target: Path, zipped: bool) -> None:
     path = bad_weights.code(tmp_path / "w.pth", creates=tmp_path / "ran", zipped=zipped)

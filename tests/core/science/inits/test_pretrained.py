@@ -43,7 +43,7 @@ def test_a_long_list_is_cut_with_its_count(start) -> None:
 
 
 def test_long_names_of_a_strange_file_are_cut(start, trained) -> None:
-    with pytest.raises(WeightsDoNotFit, match="unexpected: a{200}$"):
+    with pytest.raises(WeightsDoNotFit, match=r"unexpected: a{200}$"):
         start(INIT, source=trained() | {"a" * 100_000: torch.zeros(1)})
 
 

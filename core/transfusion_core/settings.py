@@ -32,6 +32,8 @@ class Settings(BaseSettings):
     """Where a made admin key is kept between starts."""
     cache_dir: Path = Path("/tmp/transfusion-cache")
     """A worker's local cache of packs and checkpoints."""
+    weights_dir: Path | None = None
+    """Mirror of published weights for workers without a network: `<timm tag>.safetensors`, `.pth` or `.pt`."""
     allowed_locations: list[str] = []
     """Prefixes `s3://bucket/...` from which datasets and weights may be registered."""
     max_body_bytes: int = Field(default=1_000_000, ge=1_000)

@@ -7,6 +7,7 @@ import boto3
 import pytest
 import torch
 
+import bad_weights
 from s3_server import KEY, SECRET, TOOL, s3_server
 from transfusion_core.errors import DataError, Unavailable
 from transfusion_core.science.models.build import build_random
@@ -17,10 +18,11 @@ from transfusion_core.specs.job import CheckpointRef, CompareJob
 from transfusion_core.store import open_store
 from transfusion_worker.assignment import Assignment, Need, open_settings
 from transfusion_worker.context import CurvePoint, JobContext
-from transfusion_worker.jobs import compare, train
+from transfusion_worker.jobs import compare
 from transfusion_worker.jobs.checkpoints import About, LoadedCheckpoint, keep, load
 from transfusion_worker.jobs.location import resolve
 from transfusion_worker.jobs.report import _job as job_for_report
+from transfusion_worker.jobs.source import read_source
 
 
 @pytest.fixture
@@ -207,22 +209,51 @@ def test_pairs_are_all_or_one_to_one():
         compare._pairs(["a", "b"], ["c", "d", "e"], comparison())
 
 
-def test_weights_come_from_the_store_by_their_digest(make, tmp_path):
+def test_weights_come_from_the_store_by_their_digest(make):
     from hashlib import sha256
 
     from safetensors.torch import save
 
-    data = save({"w": torch.ones(3)})
+    data = save({"module.weight": torch.ones(3, 3), "module.bias": torch.ones(3)})
     digest = sha256(data).hexdigest()
-    context = make()
+    context, model = make(), torch.nn.Linear(3, 3)
     context.store.put_bytes(f"weights/{digest}", data)
-    source = train._read_source(context, SourceRef(weights=digest), 32)
-    assert torch.equal(source.tensors["w"], torch.ones(3))
+    source = read_source(context, SourceRef(weights=digest), model=model, image_size=32)
+    assert torch.equal(source.tensors["weight"], torch.ones(3, 3))
     assert source.digest == digest
     with pytest.raises(DataError, match="no weights with sha256"):
-        train._read_source(context, SourceRef(weights="0" * 64), 32)
+        read_source(context, SourceRef(weights="0" * 64), model=model, image_size=32)
     with pytest.raises(DataError, match="got none of them"):
-        train._read_source(context, SourceRef(), 32)
+        read_source(context, SourceRef(), model=model, image_size=32)
+
+
+def test_a_registered_torch_file_is_converted_in_the_scratch_folder_and_its_code_is_not_run(make, tmp_path):
+    from transfusion_core.store.files import digest_of
+
+    context, model = make(), torch.nn.Linear(3, 3)
+    torch.save({"state_dict": model.state_dict()}, tmp_path / "good.pth")
+    bad_weights.code(tmp_path / "bad.pth", creates=tmp_path / "ran")
+    good, bad = digest_of(tmp_path / "good.pth"), digest_of(tmp_path / "bad.pth")
+    context.store.put_file(f"weights/{good}", tmp_path / "good.pth")
+    context.store.put_file(f"weights/{bad}", tmp_path / "bad.pth")
+    source = read_source(context, SourceRef(weights=good), model=model, image_size=32)
+    assert torch.equal(source.tensors["weight"], model.weight)
+    with pytest.raises(DataError, match="expected tensors that load without running code"):
+        read_source(context, SourceRef(weights=bad), model=model, image_size=32)
+    assert list(context.scratch.iterdir()) == []
+    assert not (tmp_path / "ran").exists()
+
+
+def test_published_weights_come_from_the_weights_folder_with_the_digest_of_their_file(make, tmp_path):
+    from transfusion_core.store.files import digest_of
+
+    tag, context = "test_resnet.r160_in1k", make(weights_dir=tmp_path)
+    model = build_random("test_resnet", classes=1000, image_size=32, seed=3)
+    path = bad_weights.safe(tmp_path / f"{tag}.safetensors", dict(model.state_dict()))
+    source = read_source(context, SourceRef(timm=tag), model=model, image_size=32)
+    assert torch.equal(source.tensors["conv1.0.weight"], model.state_dict()["conv1.0.weight"])
+    assert source.digest == digest_of(path)
+    assert any(tag in told["log"] and source.digest in told["log"] for told in context.told if "log" in told)
 
 
 def test_progress_is_told_now_and_then_and_points_are_numbers(make):

@@ -3,33 +3,29 @@
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from transfusion_core.errors import DataError
 from transfusion_core.science.data import sampling
 from transfusion_core.science.data.pack import mean_std
 from transfusion_core.science.inits.initialise import initialise
-from transfusion_core.science.inits.sources import load_weights, map_keys, timm_weights
 from transfusion_core.science.models.build import build_random, head_names
 from transfusion_core.science.training.batches import Sampling, TrainingData
 from transfusion_core.science.training.hooks import Hooks, Point
 from transfusion_core.science.training.loop import train
 from transfusion_core.science.training.state import TrainingState
 from transfusion_core.specs.dataset import StoredObject
-from transfusion_core.specs.init import Init, InitSpec, SourceRef, WeightReport
+from transfusion_core.specs.init import Init, InitSpec, WeightReport
 from transfusion_core.specs.job import TrainJob
 from transfusion_core.specs.training import TrainResult
 from transfusion_worker.context import CurvePoint, JobContext
-from transfusion_worker.jobs.checkpoints import About, keep, load
+from transfusion_worker.jobs.checkpoints import About, keep
 from transfusion_worker.jobs.dataset import LoadedDataset, load_dataset
 from transfusion_worker.jobs.environment import device_of, environment
 from transfusion_worker.jobs.resume import Standing, Uploader, newest
-
-ZIP_MAGIC = b"PK"
+from transfusion_worker.jobs.source import Source, read_source
 
 
 def run(context: JobContext) -> dict[str, Any]:
@@ -39,7 +35,7 @@ def run(context: JobContext) -> dict[str, Any]:
     data = training_data(dataset, job)
     device = device_of(context)
     model = build_random(job.model, classes=dataset.classes, image_size=job.image_size, seed=job.seed)
-    source = _source(context, job, model)
+    source = read_source(context, job.source, model=model, image_size=job.image_size) if job.source else None
     report = _initialise(model, job, source)
     standing = newest(context)
     micro_batch = context.handover.micro_batch(job.training.batch_size)
@@ -122,48 +118,7 @@ class _Keeper(Hooks):
         self._uploader.take(state, checkpoints=[checkpoint.model_dump() for checkpoint in self.checkpoints])
 
 
-@dataclass(frozen=True)
-class _Source:
-    """Tensors to start from, by the network's names."""
-
-    tensors: dict[str, Tensor]
-    digest: str
-
-
-def _source(context: JobContext, job: TrainJob, model: nn.Module) -> _Source | None:
-    if job.source is None:
-        return None
-    found = _read_source(context, job.source, job.image_size)
-    context.log(f"source {found.digest} with {len(found.tensors)} tensors")
-    return _Source(map_keys(found.tensors, model), found.digest)
-
-
-def _read_source(context: JobContext, ref: SourceRef, image_size: int) -> _Source:
-    if ref.run is not None:
-        checkpoint = load(context, ref)
-        return _Source(checkpoint.weights, checkpoint.sha256)
-    if ref.weights is not None:
-        return _Source(_weights(context, ref.weights), ref.weights)
-    if ref.timm is None:
-        raise DataError("expected a run, weights or a timm tag as source, got none of them")
-    return _Source(timm_weights(ref.timm, image_size=image_size), f"timm:{ref.timm}")
-
-
-def _weights(context: JobContext, sha256: str) -> dict[str, Tensor]:
-    """A registered weight file. Which kind it is is told by its bytes: what torch saves is a zip archive."""
-    key = f"weights/{sha256}"
-    size_bytes = context.store.size(key)
-    if size_bytes is None:
-        raise DataError(f"there are no weights with sha256 {sha256} in the store")
-    fetched = context.fetch(StoredObject(key=key, size_bytes=size_bytes, sha256=sha256))
-    with fetched.open("rb") as file:
-        suffix = ".pth" if file.read(len(ZIP_MAGIC)) == ZIP_MAGIC else ".safetensors"
-    path = (context.scratch / "source").with_suffix(suffix)
-    path.symlink_to(fetched)
-    return load_weights(path)
-
-
-def _initialise(model: nn.Module, job: TrainJob, source: _Source | None) -> WeightReport:
+def _initialise(model: nn.Module, job: TrainJob, source: Source | None) -> WeightReport:
     return initialise(
         model,
         _init_spec(job.init, has_source=source is not None),

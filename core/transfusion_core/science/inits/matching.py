@@ -16,6 +16,8 @@ from transfusion_core.specs.init import TensorReport
 
 LISTED_MAX = 20
 """So many names of each sort are spelled out in an error."""
+NAME_MAX = 200
+"""Characters of a name in an error: a file may call its tensors anything."""
 
 
 class WeightsDoNotFit(DataError):
@@ -115,7 +117,7 @@ def _refuse(**faults: list[str]) -> None:
 
 def _listed(names: list[str]) -> str:
     more = f" and {len(names) - LISTED_MAX} more" if len(names) > LISTED_MAX else ""
-    return ", ".join(names[:LISTED_MAX]) + more
+    return ", ".join(name[:NAME_MAX] for name in names[:LISTED_MAX]) + more
 
 
 def _unused(name: str, tensor: Tensor) -> TensorReport:

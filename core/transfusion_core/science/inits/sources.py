@@ -1,120 +1,95 @@
-"""Reads source tensors: from a weight file, or from timm's published weights where there is a network.
+"""Reads source tensors from a weight file, whatever it is called: its bytes tell of which kind it is.
 
-A `.pt` or `.pth` file is a pickle. It is read with `weights_only=True` and nothing else; the caller still does so in
-a limited child process without network.
+Safetensors are read here: numbers and names, nothing that could run. What torch saves is a pickle and is opened by a
+child process alone (`pickled.py`), which turns it into safetensors.
 """
 
-import pickle
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
 
 import safetensors.torch
-import timm
 import torch
 from safetensors import SafetensorError
-from torch import Tensor, nn
+from torch import Tensor
 
-from transfusion_core.errors import DataError
-from transfusion_core.science.models.build import takes_image_size
+from transfusion_core.science.inits.pickled import Patience, convert
+from transfusion_core.science.inits.source_errors import SourceUnreadable
 
-CONTAINERS = ("state_dict", "model", "model_state_dict")
-"""Names under which training scripts keep the weights inside a checkpoint."""
-PREFIXES = ("module.", "_orig_mod.", "model.")
-"""What data parallelism, torch.compile and Lightning put before every name."""
+TORCH_MAGICS = (b"PK\x03\x04", b"\x80")
+"""How torch's files begin: a zip archive, or a bare pickle of protocol 2 or later (before torch 1.6)."""
+HEADER_MAX_BYTES = 100_000_000
+"""The longest header that safetensors reads; those of the largest networks have a megabyte."""
+LOOKALIKES = {
+    b"version https://git-lfs": "a Git LFS pointer, which stands for the file itself",
+    b"<!DOCTYPE": "a web page",
+    b"<html": "a web page",
+    b"\x89PNG": "a PNG image",
+    b"\xff\xd8\xff": "a JPEG image",
+    b"\x89HDF": "an HDF5 file",
+    b"\x1f\x8b": "a gzip archive",
+    b"GGUF": "a GGUF file",
+}
+"""What people take for weights, by how it begins."""
 
 
-class SourceUnreadable(DataError):
-    """The weight file cannot be used."""
+def load_weights(path: Path, *, scratch: Path | None = None, patience: Patience | None = None) -> dict[str, Tensor]:
+    """The tensors of a safetensors or torch file, on the CPU, by name.
 
-    code = "source_unreadable"
-
-
-class SourceUnreachable(DataError):
-    """The published weights cannot be fetched from here."""
-
-    code = "source_unreachable"
-
-
-def load_weights(path: Path) -> dict[str, Tensor]:
-    """The tensors of a `.safetensors`, `.pt` or `.pth` file, on the CPU, by name.
-
-    Raises `SourceUnreadable` for another kind of file, a broken one, values that are no tensors, and numbers that
-    are not finite.
+    A converted file lies in the folder `scratch` while it is read, or in a temporary one. Raises `SourceUnreadable`
+    for what is no weight file, a broken one, values that are no tensors, and numbers that are not finite.
     """
-    loaded = _read(path)
-    for name in CONTAINERS:
-        if isinstance(loaded, Mapping) and isinstance(loaded.get(name), Mapping):
-            loaded = loaded[name]
-            break
-    if not isinstance(loaded, Mapping) or not loaded:
-        raise SourceUnreadable(f"{path.name}: expected a state dict of tensors, got {type(loaded).__name__}")
-    return {str(name): _checked(path.name, str(name), value) for name, value in loaded.items()}
+    begins = _beginning(path)
+    if begins[8:9] == b"{" or not begins.startswith(TORCH_MAGICS):  # a header's length may look like a magic
+        return _read(path, begins, called=path.name)
+    with TemporaryDirectory(dir=scratch, prefix="weights-") as folder:
+        converted = Path(folder) / "converted.safetensors"
+        convert(path, to=converted, patience=patience)
+        return _read(converted, _beginning(converted), called=path.name)
 
 
-def map_keys(source: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
-    """The source by the network's names: prefixes that all its names have and the network's have not are cut off."""
-    names = list(source)
-    own = list(model.state_dict())
-    cut = 0
-    while prefix := _shared_prefix([name[cut:] for name in names], own):
-        cut += len(prefix)
-    return {name[cut:]: tensor for name, tensor in source.items()}
-
-
-def timm_weights(tag: str, *, image_size: int | None = None, mirror: Path | None = None) -> dict[str, Tensor]:
-    """The published weights of a timm tag (`resnet50.a1_in1k`, or `resnet50` for its default), by timm's names.
-
-    Taken from `mirror / "<tag>.safetensors"` where a mirror folder is given, else from the Hugging Face hub, which
-    honours HF_HOME, HF_ENDPOINT and HF_HUB_OFFLINE. timm itself brings old files up to date and fits positions and
-    windows to `image_size` where the architecture is built for one size. Raises `SourceUnreachable`.
-    """
-    if not timm.is_model(tag.partition(".")[0]):
-        raise SourceUnreachable(f"timm has no architecture {tag.partition('.')[0]!r}, which {tag!r} asks for")
-    overlay = None if mirror is None else {"file": str(_mirrored(mirror, tag))}
-    options: dict[str, Any] = {"img_size": image_size} if image_size is not None and takes_image_size(tag) else {}
-    try:
-        model = timm.create_model(tag, pretrained=True, pretrained_cfg_overlay=overlay, **options)
-    except (OSError, RuntimeError, ValueError) as error:
-        told = str(error).partition("\n")[0]
-        raise SourceUnreachable(
-            f"the weights {tag!r} cannot be fetched: the network is needed, or a mirror folder that holds "
-            f"{tag}.safetensors ({told})"
-        ) from error
-    return {name: _checked(tag, name, tensor) for name, tensor in model.state_dict().items()}
-
-
-def _read(path: Path) -> object:
-    try:
-        if path.suffix == ".safetensors":
-            return safetensors.torch.load_file(path)
-        if path.suffix in (".pt", ".pth"):
-            return torch.load(path, weights_only=True, map_location="cpu")
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
-        told = str(error).partition("\n")[0]
-        raise SourceUnreadable(f"{path.name}: expected tensors that load without running code: {told}") from error
-    raise SourceUnreadable(f"{path.name}: expected a file called .safetensors, .pt or .pth")
-
-
-def _checked(origin: str, name: str, value: object) -> Tensor:
-    if not isinstance(value, Tensor):
-        raise SourceUnreadable(f"{origin}: expected a tensor at {name!r}, got {type(value).__name__}")
-    if value.is_floating_point() and not bool(torch.isfinite(value).all()):
-        raise SourceUnreadable(f"{origin}: expected finite numbers, got NaN or infinity in {name!r}")
-    return value.detach()
-
-
-def _shared_prefix(names: Sequence[str], own: Sequence[str]) -> str | None:
-    for prefix in PREFIXES:
-        shared = bool(names) and all(name.startswith(prefix) for name in names)
-        if shared and not any(name.startswith(prefix) for name in own):
-            return prefix
-    return None
-
-
-def _mirrored(mirror: Path, tag: str) -> Path:
-    path = mirror / f"{tag}.safetensors"
+def _beginning(path: Path) -> bytes:
     if not path.is_file():
-        raise SourceUnreachable(f"the mirror folder holds no {path.name}")
-    load_weights(path)  # says what is wrong with the file better than timm does
-    return path
+        raise SourceUnreadable(f"{path.name}: expected a weight file, got {'a folder' if path.is_dir() else 'none'}")
+    with path.open("rb") as file:
+        begins = file.read(64)
+    if not begins:
+        raise SourceUnreadable(f"{path.name}: expected a weight file, got an empty one")
+    return begins
+
+
+def _read(path: Path, begins: bytes, *, called: str) -> dict[str, Tensor]:
+    _check_header(begins, size_bytes=path.stat().st_size, called=called)
+    try:
+        # Copies: tensors that are views of a mapped file would change, or end the process, with it.
+        tensors = {name: tensor.clone() for name, tensor in safetensors.torch.load_file(path).items()}
+    except (SafetensorError, OSError, RuntimeError, ValueError, KeyError) as error:
+        told = str(error).partition("\n")[0][:500]
+        raise SourceUnreadable(f"{called}: expected a whole safetensors file, got a broken one: {told}") from error
+    if not tensors:
+        raise SourceUnreadable(f"{called}: expected tensors, got none")
+    return {name: checked(called, name, tensor) for name, tensor in tensors.items()}
+
+
+def _check_header(begins: bytes, *, size_bytes: int, called: str) -> None:
+    """Refuse what cannot be safetensors: 8 bytes that say how long a JSON object is, and that object."""
+    for start, sort in LOOKALIKES.items():
+        if begins.startswith(start):
+            raise SourceUnreadable(f"{called}: expected safetensors or a file that torch saved, got {sort}")
+    claimed = int.from_bytes(begins[:8], "little")
+    if begins[8:9] != b"{":
+        raise SourceUnreadable(
+            f"{called}: expected safetensors or a file that torch saved, got {size_bytes} bytes that begin with "
+            f"{begins[:16]!r}"
+        )
+    if claimed > min(HEADER_MAX_BYTES, size_bytes - 8):
+        raise SourceUnreadable(
+            f"{called}: expected a safetensors header inside the file's {size_bytes} bytes, it claims {claimed}"
+        )
+
+
+def checked(origin: str, name: str, value: Tensor) -> Tensor:
+    """The tensor, if all its numbers are finite; `SourceUnreadable` otherwise."""
+    numbers = value.float() if value.itemsize == 1 else value  # torch asks this of no float8
+    if value.is_floating_point() and not bool(torch.isfinite(numbers).all()):
+        raise SourceUnreadable(f"{origin}: expected finite numbers, got NaN or infinity in {name[:200]!r}")
+    return value

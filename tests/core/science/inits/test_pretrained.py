@@ -42,6 +42,11 @@ def test_a_long_list_is_cut_with_its_count(start) -> None:
         start(INIT, source={f"layer{number}": torch.zeros(1) for number in range(30)})
 
 
+def test_long_names_of_a_strange_file_are_cut(start, trained) -> None:
+    with pytest.raises(WeightsDoNotFit, match=r"unexpected: a{200}$"):
+        start(INIT, source=trained() | {"a" * 100_000: torch.zeros(1)})
+
+
 def test_tensors_that_the_spec_lists_may_be_missing_misshapen_or_too_many(start, trained) -> None:
     source = trained()
     del source["stage1.conv.weight"]

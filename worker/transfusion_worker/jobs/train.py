@@ -36,7 +36,9 @@ def run(context: JobContext) -> dict[str, Any]:
     dataset = load_dataset(context, job.dataset, image_size=job.image_size)
     data = training_data(dataset, job)
     device = device_of(context)
-    model = build_random(job.model, classes=dataset.classes, image_size=job.image_size, seed=job.seed)
+    model = build_random(
+        job.model, classes=dataset.classes, image_size=job.image_size, seed=job.seed, slim=job.init.slim
+    )
     source = _source(context, job, model)
     report = _initialise(model, job, source)
     keeper = _Keeper(context, _about(job, dataset, data))
@@ -161,6 +163,7 @@ def _about(job: TrainJob, dataset: LoadedDataset, data: TrainingData) -> dict[st
         "dataset": dataset.found.digest,
         "mean": data.mean.tolist(),
         "std": data.std.tolist(),
+        "slim": job.init.slim,
     }
 
 

@@ -2,6 +2,7 @@
 
 import json
 import threading
+from dataclasses import replace
 
 import boto3
 import pytest
@@ -13,7 +14,7 @@ from transfusion_core.errors import DataError, Unavailable
 from transfusion_core.science.models.build import build_random
 from transfusion_core.settings import Settings
 from transfusion_core.specs.comparison import ComparisonResult
-from transfusion_core.specs.init import SourceRef
+from transfusion_core.specs.init import Slim, SourceRef
 from transfusion_core.specs.job import CheckpointRef, CompareJob
 from transfusion_core.store import open_store
 from transfusion_worker.assignment import Assignment, Need, open_settings
@@ -133,6 +134,23 @@ def test_a_checkpoint_is_found_by_name_and_by_step_and_only_then(make):
         load(context, CheckpointRef(run="a" * 64, checkpoint="init"))
     with pytest.raises(DataError, match="expected a result of the job"):
         load(make(), CheckpointRef(run="a" * 64, checkpoint="final"))
+
+
+def test_a_slim_checkpoint_is_built_as_the_network_that_was_trained(make):
+    about = replace(ABOUT, slim=Slim(prefix="stage2", width=0.5))
+    trained = build_random("cbr-tiny", classes=2, image_size=32, seed=4, slim=about.slim)
+    context = make(needs=[run_need(keep(make(), trained.state_dict(), about, "final"))])
+    loaded = load(context, CheckpointRef(run="a" * 64, checkpoint="final"))
+    assert loaded.about == about
+    images = torch.rand(2, 3, 32, 32)
+    assert torch.equal(loaded.build().eval()(images), trained.eval()(images))
+    assert loaded.build_untrained(seed=1).head.weight.shape == (2, 128)
+
+
+def test_metadata_of_networks_that_are_not_slim_say_nothing_of_it():
+    assert "slim" not in ABOUT.metadata()
+    with pytest.raises(DataError, match="written by a run"):
+        About.read(ABOUT.metadata() | {"slim": '{"depth": 2}'})
 
 
 def test_a_file_that_no_run_wrote_is_no_checkpoint():

@@ -15,7 +15,7 @@ from transfusion_core.specs.comparison import (
 from transfusion_core.specs.experiment import DatasetRef, ExperimentSpec, ModelName, SourceSpec, TrainSize
 from transfusion_core.specs.facts import Facts
 from transfusion_core.specs.fault import Fault, faults_of, nearest, pointer
-from transfusion_core.specs.init import InitSpec
+from transfusion_core.specs.init import LADDER, InitSpec
 from transfusion_core.specs.model import ModelEntry, Stage, catalogue
 
 SAMPLE_HUNGRY = ("cca", "pwcca")
@@ -52,7 +52,17 @@ def check(body: Any, facts: Facts) -> list[Fault]:
         faults = faults_of(error, ExperimentSpec)
     if isinstance(body, dict):
         parts = readable(body)
-        for rule in (_datasets, _twins, _inits, _sources, _image_size, _train_sizes, _probe_images, _samples):
+        for rule in (
+            _datasets,
+            _twins,
+            _inits,
+            _prefixes,
+            _sources,
+            _image_size,
+            _train_sizes,
+            _probe_images,
+            _samples,
+        ):
             faults.extend(rule(parts, facts))
     return faults
 
@@ -106,14 +116,20 @@ def _datasets(parts: Readable, facts: Facts) -> Iterator[Fault]:
 
 
 def _twins(parts: Readable, facts: Facts) -> Iterator[Fault]:
-    arms = {place: (init.label, init.source) for place, init in parts.inits.items()}
     models = {place: entry.name for place, entry in parts.models.items()}
-    for field_name, items in (("models", models), ("inits", arms), ("train_sizes", parts.train_sizes)):
+    for field_name, items in (("models", models), ("train_sizes", parts.train_sizes)):
         seen: list[Any] = []
         for place, item in items.items():
             if item in seen:
                 yield Fault(pointer=pointer([field_name, place]), message="is there twice", value=str(item))
             seen.append(item)
+    arms: set[tuple[str, str | None]] = set()
+    for place, init in parts.inits.items():
+        rungs = [rung for entry in parts.models.values() for rung in init.arms(entry.stage_names)]
+        ours = {(arm.label, arm.source) for arm in (init, *rungs)}
+        if twice := sorted(label for label, _ in ours & arms):
+            yield Fault(pointer=pointer(["inits", place]), message="is there twice", value=", ".join(twice))
+        arms |= ours
 
 
 def _inits(parts: Readable, facts: Facts) -> Iterator[Fault]:
@@ -127,19 +143,44 @@ def _inits(parts: Readable, facts: Facts) -> Iterator[Fault]:
                 allowed=allowed,
                 nearest=nearest(init.source, allowed),
             )
+        why = _WHY_NOT.get(init.kind, "the model has no such tensors")
         for entry in parts.models.values():
             if init.kind not in entry.inits:
                 yield Fault(
                     pointer=pointer(["inits", place, "kind"] if init.kind != "random" else ["inits", place]),
-                    message=f"init {init.kind!r} does not fit {entry.name} ({_why_not(init.kind)})",
+                    message=f"init {init.kind!r} does not fit {entry.name} ({why})",
                     value=init.kind,
                     allowed=entry.inits,
                     nearest=nearest(init.kind, entry.inits) or "random",
                 )
 
 
-def _why_not(kind: str) -> str:
-    return "it needs a first convolution of 5x5 or larger" if kind == "gabor" else "the model has no such tensors"
+_WHY_NOT = {
+    "gabor": "it needs a first convolution of 5x5 or larger",
+    "transfuse": "the model is not a chain of named stages that can be told apart by their tensors",
+    "slim": "models of the families cbr and resnet can be slim",
+}
+
+
+def _prefixes(parts: Readable, facts: Facts) -> Iterator[Fault]:
+    for place, init in parts.inits.items():
+        if init.prefix in (None, LADDER):
+            continue
+        for entry in parts.models.values():
+            names = entry.stage_names
+            allowed = [*names, LADDER] if init.kind == "transfuse" else names[:-1]
+            if init.kind not in entry.inits or init.prefix in allowed:
+                continue
+            last = init.prefix == names[-1]
+            yield Fault(
+                pointer=pointer(["inits", place, "prefix"]),
+                message=f"{init.prefix!r} is the last stage of {entry.name}: nothing is left to redesign"
+                if last
+                else f"{entry.name} has no stage {init.prefix!r}; its stages are {', '.join(names)}",
+                value=init.prefix,
+                allowed=list(allowed),
+                nearest=nearest(init.prefix, allowed),
+            )
 
 
 def _sources(parts: Readable, facts: Facts) -> Iterator[Fault]:

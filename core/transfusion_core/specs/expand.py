@@ -134,8 +134,10 @@ class _Cell:
 
 
 def _grid(spec: ExperimentSpec) -> Iterator[_Cell]:
-    for model, init, size, seed in product(spec.models, spec.inits, spec.train_sizes, range(spec.seeds)):
-        yield _Cell(model, init, size, seed)
+    for model in spec.models:
+        arms = [arm for init in spec.inits for arm in init.arms(catalogue()[model].stage_names)]
+        for init, size, seed in product(arms, spec.train_sizes, range(spec.seeds)):
+            yield _Cell(model, init, size, seed)
 
 
 def _source_run(spec: ExperimentSpec, model: str, source: SourceSpec, ingests: dict[str, JobDraft]) -> JobDraft:
@@ -170,7 +172,7 @@ def _cell(
     job = TrainJob(
         dataset=ingest.key,
         model=cell.model,
-        init=Init(kind=cell.init.kind, bn=cell.init.bn, skip=cell.init.skip),
+        init=Init(**cell.init.model_dump(exclude={"source"})),
         source=ref,
         train_size=cell.train_size,
         seed=cell.seed,

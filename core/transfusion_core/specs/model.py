@@ -42,6 +42,11 @@ class ModelEntry(Record):
     sources: list[str]
     """Published weights that the platform can fetch where there is a network: timm tags."""
 
+    @property
+    def stage_names(self) -> list[str]:
+        """Names of the stages, in forward order."""
+        return [stage.name for stage in self.stages]
+
     def positions(self, stage: Stage, image_size: int) -> int:
         """Spatial positions of the stage's output at that image size."""
         return 1 if stage.stride == 0 else max(1, -(-image_size // stage.stride)) ** 2

@@ -62,6 +62,82 @@ def test_a_fault_names_its_place_and_the_nearest_allowed_value(
     assert (fault.pointer, fault.nearest) == (pointer, nearest)
 
 
+def arm(kind: str, **more: Any) -> dict[str, Any]:
+    return {"kind": kind, "source": "natural", **more}
+
+
+@pytest.mark.parametrize(
+    ("init", "pointer", "told"),
+    [
+        (arm("transfuse"), "/inits/0", "init 'transfuse' needs a 'prefix', a stage's name"),
+        (arm("slim"), "/inits/0", "init 'slim' needs a 'prefix', a stage's name"),
+        ({"kind": "transfuse", "prefix": "stage1"}, "/inits/0", "init 'transfuse' needs a 'source'"),
+        (arm("pretrained", prefix="stage1"), "/inits/0", "init 'pretrained' takes no 'prefix'"),
+        (arm("slim", prefix="all"), "/inits/0", "prefix 'all' is for init 'transfuse'; 'slim' takes one stage"),
+        (arm("slim", prefix="stage1", rest="random"), "/inits/0", "'rest' is for init 'transfuse'"),
+        (arm("transfuse", prefix="stage1", width=0.5), "/inits/0", "'width' is for init 'slim'"),
+        (arm("transfuse", prefix="stage1", bn="copy"), "/inits/0", "'bn' is for init 'mean_var'"),
+        (arm("transfuse", prefix="stage1", rest="zero"), "/inits/0/rest", "'random' or 'mean_var'"),
+        (arm("slim", prefix="stage1", width=1), "/inits/0/width", "less than 1"),
+        (arm("slim", prefix="stage1", width=0), "/inits/0/width", "greater than 0"),
+        (
+            arm("transfuse", prefix="layer1"),
+            "/inits/0/prefix",
+            "cbr-tiny has no stage 'layer1'; its stages are stage1, stage2, stage3, stage4",
+        ),
+        (arm("slim", prefix="stagE3"), "/inits/0/prefix", "cbr-tiny has no stage 'stagE3'"),
+        (arm("slim", prefix="stage4"), "/inits/0/prefix", "'stage4' is the last stage of cbr-tiny"),
+    ],
+    ids=str,
+)
+def test_a_prefix_that_cannot_be_is_a_fault(init: dict[str, Any], pointer: str, told: str) -> None:
+    fault = only(experiment(models=["cbr-tiny"], inits=[init]))
+    assert fault.pointer == pointer
+    assert told in fault.message
+
+
+def test_the_fault_of_a_stage_gives_those_there_are() -> None:
+    fault = only(experiment(models=["cbr-tiny"], inits=[arm("transfuse", prefix="stagE3")]))
+    assert (fault.allowed, fault.nearest) == (["stage1", "stage2", "stage3", "stage4", "all"], "stage3")
+    fault = only(experiment(models=["cbr-tiny"], inits=[arm("slim", prefix="stage4")]))
+    assert fault.allowed == ["stage1", "stage2", "stage3"]
+
+
+def test_a_stage_of_one_model_is_a_fault_of_the_other_and_a_ladder_is_none() -> None:
+    assert "resnet18 has no stage 'stage2'" in only(experiment(inits=[arm("transfuse", prefix="stage2")])).message
+    assert check(experiment(inits=["random", arm("transfuse", prefix="all")]), facts()) == []
+
+
+@pytest.mark.parametrize(
+    ("model", "kind", "told"),
+    [
+        ("vit_tiny_patch16_224", "slim", "models of the families cbr and resnet can be slim"),
+        ("convnext_tiny", "slim", "models of the families cbr and resnet can be slim"),
+        ("hrnet_w18", "transfuse", "not a chain of named stages"),
+        ("cait_xxs24_224", "transfuse", "not a chain of named stages"),
+    ],
+)
+def test_a_family_that_an_init_does_not_fit_is_told_why(model: str, kind: str, told: str) -> None:
+    body = experiment(models=[model], inits=[arm(kind, prefix="all" if kind == "transfuse" else "s")], image_size=224)
+    fault = only(body | {"sections": ["performance"]})
+    assert fault.pointer == "/inits/0/kind"
+    assert told in fault.message
+
+
+@pytest.mark.parametrize(
+    ("inits", "place"),
+    [
+        ([arm("transfuse", prefix="all"), arm("transfuse", prefix="stage2")], 1),
+        ([arm("transfuse", prefix="all"), arm("transfuse", prefix="all", rest="random")], 1),
+        ([arm("slim", prefix="stage2"), arm("slim", prefix="stage2", width=0.5)], 1),
+    ],
+    ids=str,
+)
+def test_a_rung_of_a_ladder_is_not_asked_for_twice(inits: list[Any], place: int) -> None:
+    fault = only(experiment(models=["cbr-tiny"], inits=inits))
+    assert (fault.pointer, fault.message) == (f"/inits/{place}", "is there twice")
+
+
 def test_all_faults_come_at_once() -> None:
     body = experiment(
         models=["resnet5O", "inception_v3", "resnet18"],

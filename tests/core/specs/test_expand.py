@@ -12,6 +12,7 @@ from transfusion_core.specs.comparison import ComparisonSpec
 from transfusion_core.specs.expand import Expansion, comparison_draft, expand, plan
 from transfusion_core.specs.experiment import ExperimentSpec
 from transfusion_core.specs.facts import Facts, RunFacts
+from transfusion_core.specs.init import Slim
 from transfusion_core.specs.job import CompareJob, TrainJob
 from transfusion_core.specs.presets import PRESETS
 
@@ -129,6 +130,50 @@ def test_stored_job_specs_can_be_read_back() -> None:
             TrainJob.read({**draft.spec, "of_a_newer_version": 1})
         if draft.kind == "compare":
             CompareJob.read(draft.spec)
+
+
+def test_the_kinds_of_init_that_there_were_keep_their_keys() -> None:
+    # recorded before `transfuse` and `slim` brought new fields
+    cells = expanded().cells
+    assert [cell.key[:16] for cell in cells[::4]] == ["9911bbe0d90fbe24", "a3a5d8f74d9ffe98", "cd8cb74334c6acbb"]
+    assert expanded().digest.startswith("2686242a5928b0e9")
+
+
+def transfused(prefix: str, **more: object) -> dict[str, object]:
+    return {"kind": "transfuse", "source": "natural", "prefix": prefix, **more}
+
+
+def test_a_ladder_has_a_rung_for_every_stage_of_each_model() -> None:
+    ladder = expanded(inits=["random", transfused("all"), transfused("all", rest="mean_var")], seeds=1)
+    labels: dict[str, list[str]] = {"cbr-tiny": [], "resnet18": []}
+    for cell in ladder.cells:
+        labels[cell.labels["model"]].append(cell.labels["init"])
+    assert labels["cbr-tiny"] == [
+        "random",
+        *(f"transfuse(stage{n})" for n in range(1, 5)),
+        *(f"transfuse(stage{n},mean_var)" for n in range(1, 5)),
+    ]
+    assert labels["resnet18"][1:6] == [f"transfuse({s})" for s in ("act1", "layer1", "layer2", "layer3", "layer4")]
+    assert ladder.spec.inits[1].prefix == "all"
+    assert len({cell.key for cell in ladder.cells}) == 9 + 11
+
+
+def test_a_rung_is_the_run_that_its_stage_alone_would_be() -> None:
+    ladder = expanded(models=["cbr-tiny"], inits=[transfused("all")], seeds=1)
+    alone = expanded(models=["cbr-tiny"], inits=[transfused("stage2", rest="random")], seeds=1)
+    assert ladder.cells[1].key == alone.cells[0].key
+    assert TrainJob.read(alone.cells[0].spec).init.rest == "random"
+
+
+def test_a_slim_run_says_how_its_network_changes_and_its_source_is_of_the_whole_network() -> None:
+    slim = {"kind": "slim", "source": "natural", "prefix": "stage2"}
+    ours = expanded(models=["cbr-tiny"], inits=[slim, {**slim, "width": 0.25}], seeds=1)
+    assert [cell.labels["init"] for cell in ours.cells] == ["slim(stage2,0.5)", "slim(stage2,0.25)"]
+    jobs = [TrainJob.read(cell.spec) for cell in ours.cells]
+    assert [job.init.slim for job in jobs] == [Slim(prefix="stage2", width=0.5), Slim(prefix="stage2", width=0.25)]
+    (source,) = [d for d in ours.of_kind("train") if d.labels["role"] == "source"]
+    assert TrainJob.read(source.spec).init.slim is None
+    assert {job.source.run for job in jobs if job.source} == {source.key}
 
 
 def test_a_comparison_of_its_own_equals_the_one_an_experiment_makes() -> None:

@@ -11,7 +11,7 @@ from transfusion_core.errors import DataError
 from transfusion_core.science.models.build import build_random
 from transfusion_core.science.training.checkpoint import load_checkpoint, save_checkpoint
 from transfusion_core.specs.dataset import StoredObject
-from transfusion_core.specs.init import SourceRef
+from transfusion_core.specs.init import Slim, SourceRef
 from transfusion_core.specs.job import CheckpointRef
 from transfusion_core.specs.training import Checkpoint, TrainResult
 from transfusion_worker.context import JobContext
@@ -32,18 +32,21 @@ class About:
     mean: list[float]
     """Of each channel of pixels in 0..1: what the network's input was normalised by."""
     std: list[float]
+    slim: Slim | None = None
+    """How the network differs from the model of that name."""
 
     def metadata(self) -> dict[str, str]:
         """As safetensors keeps it: text to text. In one piece, since it writes several in any order, and equal weights
-        are to be equal files.
+        are to be equal files. `slim` stands only in files of slim networks.
         """
-        return {_ABOUT: json.dumps(asdict(self))}
+        return {_ABOUT: json.dumps({name: value for name, value in asdict(self).items() if value is not None})}
 
     @classmethod
     def read(cls, metadata: Mapping[str, str]) -> Self:
         """From a file; DataError where it is none of ours."""
         try:
-            return cls(**json.loads(metadata[_ABOUT]))
+            told = json.loads(metadata[_ABOUT])
+            return cls(**told | {"slim": Slim(**told["slim"]) if "slim" in told else None})
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"expected a checkpoint written by a run, got metadata {dict(metadata)}") from error
 
@@ -65,7 +68,7 @@ class LoadedCheckpoint:
     def build_untrained(self, *, seed: int) -> nn.Module:
         """The same network with random weights."""
         about = self.about
-        return build_random(about.model, classes=about.classes, image_size=about.image_size, seed=seed)
+        return build_random(about.model, classes=about.classes, image_size=about.image_size, seed=seed, slim=about.slim)
 
 
 def keep(context: JobContext, weights: Mapping[str, Tensor], about: About, name: str) -> Checkpoint:

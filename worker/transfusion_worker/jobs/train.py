@@ -34,7 +34,9 @@ def run(context: JobContext) -> dict[str, Any]:
     dataset = load_dataset(context, job.dataset, image_size=job.image_size)
     data = training_data(dataset, job)
     device = device_of(context)
-    model = build_random(job.model, classes=dataset.classes, image_size=job.image_size, seed=job.seed)
+    model = build_random(
+        job.model, classes=dataset.classes, image_size=job.image_size, seed=job.seed, slim=job.init.slim
+    )
     source = read_source(context, job.source, model=model, image_size=job.image_size) if job.source else None
     report = _initialise(model, job, source)
     standing = newest(context)
@@ -142,6 +144,7 @@ def _about(job: TrainJob, dataset: LoadedDataset, data: TrainingData) -> dict[st
         "dataset": dataset.found.digest,
         "mean": data.mean.tolist(),
         "std": data.std.tolist(),
+        "slim": job.init.slim,
     }
 
 

@@ -9,6 +9,8 @@ from transfusion_core.science.inits.gabor import gabor
 from transfusion_core.science.inits.mean_var import mean_var
 from transfusion_core.science.inits.pretrained import pretrained
 from transfusion_core.science.inits.random import random
+from transfusion_core.science.inits.slim import slim
+from transfusion_core.science.inits.transfuse import transfuse
 from transfusion_core.specs.init import NEEDS_SOURCE, InitSpec, TensorReport, WeightReport
 
 INITS: dict[str, Callable[..., list[TensorReport]]] = {
@@ -16,6 +18,8 @@ INITS: dict[str, Callable[..., list[TensorReport]]] = {
     "pretrained": pretrained,
     "mean_var": mean_var,
     "gabor": gabor,
+    "transfuse": transfuse,
+    "slim": slim,
 }
 """Each changes the network in place and tells of every tensor of its state dict."""
 
@@ -31,9 +35,9 @@ def initialise(
 ) -> WeightReport:
     """Start the network's weights as `init` says, in place, and report on each tensor.
 
-    `model` comes from `build_random` with the same `seed`: what no init touches, the new head above all, stays as
-    drawn there. `source` holds CPU tensors by the network's names (`map_keys`), `head` the head's module paths
-    (`head_names`). Raises `DataError` where the source is wanting or does not fit.
+    `model` comes from `build_random` with the same `seed` and `init.slim`: what no init touches, the new head above
+    all, stays as drawn there. `source` holds CPU tensors by the network's names (`map_keys`), `head` the head's module
+    paths (`head_names`). Raises `DataError` where the source is wanting or does not fit.
     """
     if init.kind in NEEDS_SOURCE and source is None:
         raise DataError(f"init {init.kind!r} needs the tensors of its source {init.source!r}; none were given")

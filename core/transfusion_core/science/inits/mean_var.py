@@ -26,7 +26,7 @@ def mean_var(
 ) -> list[TensorReport]:
     """Draw the network from the source's moments; the head stays as it was built from `seed`."""
     found = match(model, source, head=head, skip=init.skip)
-    start = _Start(model, found=found, bn=init.bn or "reset", head=list(head), seed=seed)
+    start = Start(model, found=found, bn=init.bn or "reset", head=list(head), seed=seed)
     with torch.no_grad():
         reports = [start(name, tensor) for name, tensor in model.state_dict().items()]
     return reports + found.unused
@@ -44,8 +44,8 @@ def draw_like(source: Tensor, *, seed: int, name: str) -> Tensor:
     return (noise * deviation + mean).float()
 
 
-class _Start:
-    """What becomes of each tensor under one spec."""
+class Start:
+    """Draws one tensor of the network after another and tells of each."""
 
     def __init__(self, model: nn.Module, *, found: Match, bn: str, head: list[str], seed: int) -> None:
         self.found, self.bn, self.head, self.seed = found, bn, head, seed
@@ -53,6 +53,7 @@ class _Start:
         self.norms = [path for path, module in model.named_modules() if is_norm(module)]
 
     def __call__(self, name: str, tensor: Tensor) -> TensorReport:
+        """Draw the tensor in place."""
         if in_modules(name, self.head):
             return as_built(name, tensor, reason="new head")
         if name in self.found.skipped and not name.endswith("num_batches_tracked"):

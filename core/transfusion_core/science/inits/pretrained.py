@@ -17,7 +17,7 @@ def pretrained(
     """Copy the source's tensors; the head stays as it was built from `seed`."""
     found = match(model, source, head=head, skip=init.skip)
     with torch.no_grad():
-        reports = [_copy(name, tensor, found, head=head) for name, tensor in model.state_dict().items()]
+        reports = [take(name, tensor, found, head=head) for name, tensor in model.state_dict().items()]
     return reports + found.unused
 
 
@@ -28,7 +28,8 @@ def copied(name: str, tensor: Tensor, *, found: Match) -> TensorReport:
     return TensorReport(name=name, shape=list(tensor.shape), action="copied", reason=reason, source_name=name)
 
 
-def _copy(name: str, tensor: Tensor, found: Match, *, head: Sequence[str]) -> TensorReport:
+def take(name: str, tensor: Tensor, found: Match, *, head: Sequence[str]) -> TensorReport:
+    """Copy one tensor unless it is of the head or the spec lets the source lack it."""
     if in_modules(name, list(head)):
         return as_built(name, tensor, reason="new head")
     if name in found.tensors:

@@ -9,7 +9,9 @@ from torch import nn
 
 from transfusion_core.errors import DataError
 from transfusion_core.science.models.cbr import CBR, Cbr
+from transfusion_core.science.models.slim import slim_plan, slim_resnet
 from transfusion_core.science.seeds import derive
+from transfusion_core.specs.init import Slim
 from transfusion_core.specs.model import catalogue
 
 
@@ -25,25 +27,27 @@ class ImageSizeUnfit(DataError):
     code = "image_size_unfit"
 
 
-def build(name: str, *, classes: int, channels: int = 3, image_size: int) -> nn.Module:
+def build(name: str, *, classes: int, channels: int = 3, image_size: int, slim: Slim | None = None) -> nn.Module:
     """The network in its default initialisation, drawn from torch's global generator.
 
     Maps images `(n, channels, image_size, image_size)` to logits `(n, classes)`. Raises `ModelUnknown`, and
     `ImageSizeUnfit` where the catalogue says that the model is too deep for such small images or that its
-    patches do not divide them.
+    patches do not divide them. Where `slim` is given the network is redesigned after its prefix (`SlimUnfit`).
     """
     check_image_size(name, image_size=image_size)
-    return create(name, classes=classes, channels=channels, image_size=image_size)
+    return create(name, classes=classes, channels=channels, image_size=image_size, slim=slim)
 
 
-def build_random(name: str, *, classes: int, channels: int = 3, image_size: int, seed: int) -> nn.Module:
+def build_random(
+    name: str, *, classes: int, channels: int = 3, image_size: int, seed: int, slim: Slim | None = None
+) -> nn.Module:
     """`build`, with every weight from `seed`; torch's global generator is left as it was.
 
     Two calls with the same arguments give equal weights.
     """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(derive(seed, "init"))
-        return build(name, classes=classes, channels=channels, image_size=image_size)
+        return build(name, classes=classes, channels=channels, image_size=image_size, slim=slim)
 
 
 def check_image_size(name: str, *, image_size: int) -> None:
@@ -59,12 +63,15 @@ def check_image_size(name: str, *, image_size: int) -> None:
         )
 
 
-def create(name: str, *, classes: int, channels: int = 3, image_size: int) -> nn.Module:
+def create(name: str, *, classes: int, channels: int = 3, image_size: int, slim: Slim | None = None) -> nn.Module:
     """`build` without asking the catalogue, which is made with this function."""
     if name in CBR:
-        return Cbr(CBR[name], classes=classes, channels=channels)
+        plan = slim_plan(CBR[name], slim) if slim else CBR[name]
+        return Cbr(plan, classes=classes, channels=channels)
     if not timm.is_model(name):
         raise ModelUnknown(f"no model is called {name!r}: expected one of {', '.join(CBR)} or a timm architecture")
+    if slim:
+        return slim_resnet(name, slim, classes=classes, channels=channels)
     options: dict[str, Any] = {"img_size": image_size} if takes_image_size(name) else {}
     model: nn.Module = timm.create_model(name, pretrained=False, num_classes=classes, in_chans=channels, **options)
     return model

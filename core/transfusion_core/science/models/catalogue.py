@@ -32,7 +32,11 @@ from transfusion_core.science.models.layers import (
     select_layers,
     select_stages,
     stage_information,
+    stages,
 )
+from transfusion_core.science.models.prefix import stages_in_order
+from transfusion_core.science.models.slim import SlimUnfit
+from transfusion_core.specs.init import Slim
 from transfusion_core.specs.model import ModelEntry, Stage
 
 CLASSES = 1000
@@ -122,6 +126,25 @@ def on_meta(name: str, size: int) -> nn.Module:
         return create(name, classes=CLASSES, image_size=size)
 
 
+def inits(name: str, *, model: nn.Module, chain: Sequence[str], size: int) -> list[str]:
+    """The initialisations that fit; `chain` are the stages that can be tapped, `model` is on the meta device."""
+    found = ["random", "pretrained", "mean_var", *(["gabor"] if gabor_conv(model) else [])]
+    if list(chain) != stages(model) or not stages_in_order(model, image_size=size):
+        return found
+    return [*found, "transfuse", *(["slim"] if can_be_slim(name, chain) else [])]
+
+
+def can_be_slim(name: str, chain: Sequence[str]) -> bool:
+    """Whether the network can be built with half the channels after any stage of `chain` but the last."""
+    try:
+        with torch.device("meta"):
+            for stage in chain[:-1]:
+                create(name, classes=CLASSES, image_size=CBR_IMAGE_SIZE, slim=Slim(prefix=stage, width=0.5))
+    except SlimUnfit:
+        return False
+    return True
+
+
 def pack(entries: Sequence[ModelEntry]) -> bytes:
     """The catalogue file: gzipped JSON, sorted by name, without a time in it."""
     rows = [one.model_dump(mode="json") for one in sorted(entries, key=lambda one: one.name)]
@@ -162,7 +185,7 @@ def _entry(name: str, *, size: int, sources: Sequence[str]) -> ModelEntry:
         image_size_multiple=multiple,
         default_image_size=size,
         macs=counter.get_total_flops() // (2 * images),  # a multiply-add is two operations
-        inits=["random", "pretrained", "mean_var", *(["gabor"] if gabor_conv(model) else [])],
+        inits=inits(name, model=model, chain=select_stages(model, seen), size=size),
         sources=list(sources),
     )
 

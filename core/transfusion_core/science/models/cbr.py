@@ -19,6 +19,11 @@ class CbrPlan:
     pooled_stages: int
     """The first so many stages end in a max pool."""
 
+    @property
+    def stage_names(self) -> list[str]:
+        """Names of the stages, in forward order."""
+        return [f"stage{number}" for number in range(1, len(self.widths) + 1)]
+
 
 CBR = {
     "cbr-large-t": CbrPlan(kernel=7, widths=(32, 64, 128, 256, 512), pooled_stages=4),
@@ -39,7 +44,7 @@ class Cbr(nn.Module):
 
     def __init__(self, plan: CbrPlan, *, classes: int, channels: int = 3) -> None:
         super().__init__()
-        self.stage_names = [f"stage{number}" for number in range(1, len(plan.widths) + 1)]
+        self.stage_names = plan.stage_names
         inputs = (channels, *plan.widths)
         for index, name in enumerate(self.stage_names):
             pooled = index < plan.pooled_stages

@@ -56,7 +56,7 @@ def probe(model: nn.Module, *, image_size: int, channels: int = 3) -> Probe:
     tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
     on_meta = {name: tensor.detach().to("meta") for name, tensor in tensors.items()}
     images = torch.empty(PROBE_IMAGES, channels, image_size, image_size, device="meta")
-    with _evaluating(model), _hooked(model, seen), torch.no_grad():
+    with evaluating(model), _hooked(model, seen), torch.no_grad():
         seen.output = tuple(functional_call(model, on_meta, (images,)).shape)
     return seen
 
@@ -156,7 +156,8 @@ def _kind(path: str) -> str:
 
 
 @contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """The network in evaluation mode; each module's own mode afterwards."""
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:

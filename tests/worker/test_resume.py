@@ -18,7 +18,7 @@ from transfusion_worker.assignment import Assignment, open_settings
 from transfusion_worker.context import JobContext
 from transfusion_worker.jobs.resume import Uploader, newest
 
-STATE = TrainingState(3, 1.5, {"weight": torch.ones(2)}, {0: {"step": torch.tensor(3.0)}}, {}, [0.5], [])
+STATE = TrainingState(3, 1.5, {"weight": torch.ones(2)}, {0: {"step": torch.tensor(3.0)}}, {}, [0.5], [], {})
 CHECKPOINT = Checkpoint(step=0, name="init", bytes=1, sha256="0" * 64, key="k")
 
 
@@ -74,7 +74,7 @@ def test_without_a_bundle_a_training_starts_from_the_start(make):
 
 @pytest.mark.parametrize("harm", ["flipped", "missing", "rubbish"])
 def test_what_is_damaged_gives_way_to_the_one_before_and_says_so(make, harm: str):
-    older = TrainingState(2, 1.0, STATE.weights, {}, {}, [], [])
+    older = TrainingState(2, 1.0, STATE.weights, {}, {}, [], [], {})
     context = make()
     handover = _handed(context, older, STATE)
     key = handover.bundles[0].object.key

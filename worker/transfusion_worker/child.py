@@ -38,6 +38,7 @@ def main(connection: Any, find: Callable[[], JobFunction]) -> None:
     assignment = Assignment.read(wire.receive())
     _print_into(Path(assignment.scratch) / OUTPUT)
     torch.set_num_threads(assignment.threads)
+    torch.backends.cudnn.allow_tf32 = False  # torch's default: on CUDA convolutions would keep ten bits of each pixel
     stop = threading.Event()
     threading.Thread(target=_listen, args=(wire, stop), name="supervisor", daemon=True).start()
     wire.send(_attempt(find, assignment, wire, stop))

@@ -1,5 +1,6 @@
 """Training: the recipe, and what a run answers."""
 
+from collections.abc import Callable
 from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
@@ -7,6 +8,11 @@ from pydantic_core import PydanticCustomError
 
 from transfusion_core.specs.base import Record, Spec
 from transfusion_core.specs.dataset import StoredObject
+
+
+def _is(default: object) -> Callable[[object], bool]:
+    """Left out of the JSON where it says nothing, so that jobs keep the keys that they had."""
+    return lambda value: value == default
 
 
 class TrainingSpec(Spec):
@@ -36,6 +42,12 @@ class TrainingSpec(Spec):
     """`flip`: each image is mirrored left to right with probability one half."""
     checkpoints: int = Field(default=4, ge=0, le=50)
     """Log-spaced checkpoints between the first (`init`) and the last (`final`), which are always kept."""
+    precision: Literal["float32", "tf32", "bf16", "fp16"] = Field("float32", exclude_if=_is("float32"))
+    """`tf32`: products on CUDA read ten bits; `bf16`, `fp16`: mixed precision. Weights are float32 in all."""
+    compile: Literal["never", "measure"] = Field("never", exclude_if=_is("never"))
+    """`measure`: by torch.compile, with CUDA graphs too, where a few trial steps say that it pays."""
+    deterministic: bool = Field(True, exclude_if=_is(True))
+    """False lets CUDA choose faster kernels that round anew each time: a second run ends a little otherwise."""
 
     @model_validator(mode="after")
     def _check_schedule(self) -> Self:

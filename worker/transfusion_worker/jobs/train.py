@@ -59,7 +59,8 @@ def run(context: JobContext) -> dict[str, Any]:
         checkpoints=keeper.checkpoints,
         series=trained.series,
         weight_report=_put_report(context, report),
-        manifest=_manifest(context, job, dataset, device, report) | {"micro_batch": micro_batch},
+        manifest=_manifest(context, job, dataset, device, report)
+        | {"micro_batch": micro_batch, "execution": trained.execution},
         steps=trained.steps,
         images_per_second=trained.images_per_second,
         parameters=sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad),

@@ -2,13 +2,13 @@
 
 Everything drawn at random is a function of (seed, step), so where a training stands is its step, its weights and its
 optimizer (see `state`). The same seed gives bit-identical weights on the same machine with the same number of threads;
-on CUDA as far as the model's operations have a deterministic kernel, since only cuDNN is told to choose one here.
+on CUDA where the recipe is `deterministic`, as far as the model's operations have a deterministic kernel.
 """
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,7 @@ from transfusion_core.science.seeds import seed_dropout
 from transfusion_core.science.training.batches import TrainingData, check_data, flip, normalise, to_device
 from transfusion_core.science.training.curves import Curves, LossNotFinite, TrainLoss
 from transfusion_core.science.training.evaluation import check_logits, evaluate
+from transfusion_core.science.training.execution import Execution, Network, numerics, resident
 from transfusion_core.science.training.hooks import Hooks, Point
 from transfusion_core.science.training.losses import loss, share
 from transfusion_core.science.training.memory import memory_errors
@@ -49,6 +50,8 @@ class Trained:
     images_per_second: float
     """Over the updates only."""
     steps: int
+    execution: dict[str, Any]
+    """How it was computed: `precision`, `mode`, and `milliseconds` per mode where they were measured."""
 
 
 def train(
@@ -76,9 +79,9 @@ def train(
     """
     check_data(data, task)
     size = f"{training.batch_size} images of {data.images.shape[3]} x {data.images.shape[2]} pixels"
-    with memory_errors(f"training on batches of {size}"), _own_randomness(device):
+    with memory_errors(f"training on batches of {size}"), numerics(training, device):
         to_device(model, device)
-        loop = _Loop(model, data, training, task, seed, device, hooks or Hooks(), micro_batch, clock)
+        loop = _Loop(model, resident(data, device), training, task, seed, device, hooks or Hooks(), micro_batch, clock)
         if resume is not None:
             loop.restore(resume)
         return loop.run()
@@ -102,7 +105,8 @@ class _Loop:
         self.model, self.data, self.training = model, data, training
         self.task, self.seed, self.device = task, seed, device
         self.hooks, self.clock, self.micro_batch = hooks, clock, micro_batch or training.batch_size
-        self.optimizer = build_optimizer(model, training)
+        self.optimizer, self.execution = build_optimizer(model, training), Execution(training, device)
+        self.network: Network = model
         self.evaluate_at = set(evaluation_steps(training.steps, training.eval_every))
         self.keep_at = set(checkpoint_steps(training.steps, training.checkpoints))
         self.step, self.seconds = 0, 0.0
@@ -115,6 +119,7 @@ class _Loop:
         if not 0 <= state.step < self.training.steps:
             raise DataError(f"expected the state of a step below {self.training.steps}, got that of step {state.step}")
         restore(self.model, self.optimizer, state)
+        self.execution.restore(state.execution)
         self.step, self.seconds = state.step, state.seconds
         self.train_loss, self.curves = TrainLoss(state.losses), Curves(state.series)
         self.restored = True
@@ -122,13 +127,15 @@ class _Loop:
     def run(self) -> Trained:
         if not self.restored:
             self._keep_and_evaluate()
+            self.execution.choose(self.model.train(), self._try)
+        self.network = self.execution.network(self.model)
         while self.step < self.training.steps:
             self._stop_if_asked()
             self._update()
             self._keep_and_evaluate()
             if self.step < self.training.steps and self.hooks.wants_state(self.step):
                 self._tell_state()
-        return Trained(self.metrics, self.curves.series(), self._images_per_second(), self.step)
+        return Trained(self.metrics, self.curves.series(), self._images_per_second(), self.step, self.execution.told())
 
     def _keep_and_evaluate(self) -> None:
         if self.step in self.keep_at:
@@ -144,11 +151,9 @@ class _Loop:
         self.optimizer.zero_grad(set_to_none=True)
         parts = zip(torch.split(images, self.micro_batch), torch.split(labels, self.micro_batch), strict=True)
         batch_loss = torch.stack([self._backward(part, of, labels) for part, of in parts]).sum()
-        if self.training.clip_norm is not None:
-            nn.utils.clip_grad_norm_(self.model.parameters(), self.training.clip_norm)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.training, self.step)
-        self.optimizer.step()
+        self.execution.update(self.optimizer, self.model, clip_norm=self.training.clip_norm)
         self.step += 1
         self.train_loss.add(self.step, batch_loss)
         if self.step % LOOK_EVERY == 0 or self.step in self.keep_at or self.step in self.evaluate_at:
@@ -173,13 +178,20 @@ class _Loop:
 
     def _backward(self, images: Tensor, labels: Tensor, of_batch: Tensor) -> Tensor:
         """Add the gradients of a part of the batch; its share in the batch's loss."""
-        logits = self.model(normalise(images, mean=self.data.mean, std=self.data.std))
+        with self.execution.autocast():
+            logits = self.network(normalise(images, mean=self.data.mean, std=self.data.std))
         check_logits(logits, images=len(images), classes=len(self.data.classes))
-        part_loss = loss(self.task, logits, labels, smoothing=self.training.label_smoothing)
+        part_loss = loss(self.task, logits.float(), labels, smoothing=self.training.label_smoothing)
         if len(labels) < len(of_batch):
             part_loss = part_loss * share(self.task, labels, of_batch)
-        torch.autograd.backward(part_loss)
+        self.execution.backward(part_loss)
         return part_loss.detach()
+
+    def _try(self, network: Network) -> None:
+        """A pass over the first part of the coming batch, to measure how long it takes."""
+        images, labels = (torch.split(each, self.micro_batch)[0] for each in self._batch())
+        self.network = network
+        self._backward(images, labels, labels)
 
     def _batch(self) -> tuple[Tensor, Tensor]:
         """The uint8 images and the labels of the coming update, on the device."""
@@ -218,7 +230,8 @@ class _Loop:
         _check_finite(weights, self.step)
         kept, groups = optimizer_tensors(self.optimizer), group_tensors(self.optimizer)
         seen, series = list(self.train_loss.seen), self.curves.series()
-        self.hooks.on_state(TrainingState(self.step, self.seconds, weights, kept, groups, seen, series))
+        execution = self.execution.state()
+        self.hooks.on_state(TrainingState(self.step, self.seconds, weights, kept, groups, seen, series, execution))
 
     def _stop_if_asked(self) -> None:
         if not self.hooks.should_stop():
@@ -237,14 +250,3 @@ def _check_finite(weights: dict[str, Tensor], step: int) -> None:
     broken = [name for name, fine in zip(floating, finite, strict=True) if not fine]
     if broken:
         raise Diverged(f"expected finite weights after step {step}, got NaN or infinity in {', '.join(broken[:5])}")
-
-
-@contextmanager
-def _own_randomness(device: torch.device) -> Iterator[None]:
-    """Leave torch's generators and cuDNN's choices to others as they were."""
-    devices = [device] if device.type == "cuda" else []
-    with (
-        torch.random.fork_rng(devices=devices),
-        torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True),
-    ):
-        yield

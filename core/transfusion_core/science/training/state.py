@@ -41,6 +41,8 @@ class TrainingState:
     losses: list[float]
     """Of the updates since the last evaluation."""
     series: list[Series]
+    execution: dict[str, Any]
+    """How updates are computed, as JSON."""
 
     def save(self, path: Path, **extra: Any) -> None:
         """Write it as safetensors; `extra` is JSON that comes back with it."""
@@ -49,7 +51,7 @@ class TrainingState:
             for number, kept in numbered.items():
                 tensors |= {f"{prefix}{number}/{name}": tensor for name, tensor in kept.items()}
         about = {"step": self.step, "seconds": self.seconds, "losses": self.losses, "extra": extra}
-        about["series"] = [series.model_dump() for series in self.series]
+        about |= {"series": [series.model_dump() for series in self.series], "execution": self.execution}
         save_checkpoint(path, tensors, {_META: json.dumps(about)})
 
     @classmethod
@@ -62,7 +64,9 @@ class TrainingState:
             weights = {key.removeprefix(_WEIGHTS): each for key, each in tensors.items() if key.startswith(_WEIGHTS)}
             series = [Series.model_validate(each) for each in about["series"]]
             step, seconds = int(about["step"]), float(about["seconds"])
-            return cls(step, seconds, weights, optimizer, groups, about["losses"], series), about["extra"]
+            return cls(step, seconds, weights, optimizer, groups, about["losses"], series, about["execution"]), about[
+                "extra"
+            ]
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"expected the state of a training at {path.name}, got {error!r}") from error
 

@@ -101,7 +101,9 @@ def test_the_optimizer_comes_back_in_the_layout_of_the_weights(tmp_path) -> None
     model(torch.ones(1, 3, 5, 5)).sum().backward()
     optimizer.step()
     path = tmp_path / "state.safetensors"
-    TrainingState(1, 0.0, model.state_dict(), optimizer_tensors(optimizer), group_tensors(optimizer), [], []).save(path)
+    TrainingState(1, 0.0, model.state_dict(), optimizer_tensors(optimizer), group_tensors(optimizer), [], [], {}).save(
+        path
+    )
     again = Adam(model.parameters(), fused=True)
     restore(model, again, TrainingState.load(path)[0])
     for name, value in optimizer.state[model.weight].items():
@@ -110,12 +112,12 @@ def test_the_optimizer_comes_back_in_the_layout_of_the_weights(tmp_path) -> None
 
 
 def _of_another_model(path: Path) -> None:
-    state = TrainingState(3, 0.0, {"other.weight": torch.zeros(2)}, {}, {}, [], [])
+    state = TrainingState(3, 0.0, {"other.weight": torch.zeros(2)}, {}, {}, [], [], {})
     state.save(path)
 
 
 def _of_a_late_step(path: Path) -> None:
-    TrainingState(SPEC.steps, 0.0, {}, {}, {}, [], []).save(path)
+    TrainingState(SPEC.steps, 0.0, {}, {}, {}, [], [], {}).save(path)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
 from transfusion_core.specs.base import Record, Spec
@@ -13,6 +13,18 @@ EVERY_STAGE = "all"
 """What `freeze` calls everything but the head."""
 
 Weight = Annotated[float, Field(gt=0, le=1e6)]
+
+
+def _kind_of_weights(written: object) -> str:
+    return "list[number]" if isinstance(written, list) else "literal[balanced]"
+
+
+# Read as what it looks like, so that one mistake is one fault.
+ClassWeights = Annotated[
+    Annotated[Literal["balanced"], Tag("literal[balanced]")]
+    | Annotated[list[Weight], Field(max_length=10_000), Tag("list[number]")],
+    Discriminator(_kind_of_weights),
+]
 
 
 class EarlyStopping(Spec):
@@ -71,9 +83,7 @@ class TrainingSpec(Spec):
     """What is evaluated and kept is an average of the weights after every update so far: those i updates ago count
     `ema`**i times as much as the present ones."""
     early_stopping: EarlyStopping | None = Field(None, exclude_if=_is(None))
-    class_weights: Literal["balanced"] | Annotated[list[Weight], Field(max_length=10_000)] | None = Field(
-        None, exclude_if=_is(None)
-    )
+    class_weights: ClassWeights | None = Field(None, exclude_if=_is(None))
     """The weight in the loss of each class, for multilabel of each label's positives. `balanced`: images / (classes x
     images of the class), for multilabel negatives / positives, in the images trained on. Evaluations do without."""
     decay_norms: bool = Field(True, exclude_if=_is(True))

@@ -38,7 +38,10 @@ def _train(labels: dict[str, Any]) -> dict[str, Any]:
     rows = [_label(name, final - 0.01 * place) for place, name in enumerate((">=2", ">=1", "macro"))]
     values = [0.5, 0.5 + (final - 0.5) * (0.95 if labels["init"] == "pretrained" else 0.5), final - 0.001, final]
     return {
-        "metrics": {"test": {"auroc": final, "auprc": 0.7, "loss": 0.4, "labels": rows}},
+        "metrics": {
+            "val": {"auroc": None, "loss": labels.get("lr", 0.4)},
+            "test": {"auroc": final, "auprc": 0.7, "loss": 0.4, "labels": rows},
+        },
         "checkpoints": [],
         "series": [{"name": "auroc", "split": "test", "steps": [0, 20, 40, 60], "values": values}],
         "weight_report": {"key": "w", "size_bytes": 1, "sha256": "0" * 64},

@@ -59,7 +59,7 @@ class Presets:
         self._connection = connection
 
     def list(self) -> Iterator[dict[str, Any]]:
-        """Every preset: `preset`, its name, and `spec`."""
+        """Every preset: `preset`, its name, and `spec`; `provenance` where it trains by the paper's recipe."""
         return self._connection.pages("/v1/presets")
 
     def get(self, name: str) -> dict[str, Any]:

@@ -126,6 +126,8 @@ _EVERY: Sequence[Column] = (
 
 
 def _performance(rows: Sequence[Row]) -> list[TitledRows]:
+    tried = [row for row in rows if row.lr is not None]
+    rows = [row for row in rows if row.lr is None]
     shown = [row for row in rows if row.metric == "auroc" and row.label in _headlines(rows)]
     arms = [row for row in shown if row.pair is None]
     pairs = [row for row in shown if row.pair is not None]
@@ -138,7 +140,16 @@ def _performance(rows: Sequence[Row]) -> list[TitledRows]:
             (_MODEL, _PAIR, _SIZE, _LABEL, ("delta AUROC", _value), _INTERVAL, tost),
             pairs,
         ),
+        (
+            "Learning rates, chosen on validation",
+            (_MODEL, _INIT, _METRIC, ("rate", lambda row: f"{row.lr:g}"), _VALUE, ("chosen", _chosen)),
+            tried,
+        ),
     ]
+
+
+def _chosen(row: Row) -> str:
+    return "yes" if row.chosen else ""
 
 
 def _headlines(rows: Sequence[Row]) -> set[str | None]:

@@ -37,6 +37,18 @@ def test_presets_lack_a_dataset_and_nothing_else(client: TestClient) -> None:
     assert answer.status_code == 200, answer.text
 
 
+def test_presets_of_the_paper_say_how_sure_each_setting_is(client: TestClient) -> None:
+    known = {item["preset"]: item.get("provenance") for item in client.get("/v1/presets").json()["items"]}
+    assert known["quick"] is None
+    retina, chest = known["transfusion-table-1"], known["transfusion-table-2"]
+    assert (retina["recipe"], chest["recipe"]) == ("raghu2019-retina", "raghu2019-chest-xray")
+    assert (retina["marks"]["lr"], chest["marks"]["lr"], chest["marks"]["steps"]) == ("t", "u", "p")
+    assert {"augmentation", "weight_decay", "schedule"} <= set(retina["unstated"])
+    assert "momentum" in retina["unstated"]
+    assert "momentum" not in chest["unstated"]
+    assert "image_size" not in known["transfusion-figure-3"]["marks"], "224 px there is not the paper's 587"
+
+
 @pytest.mark.parametrize("name", ["experiment", "dataset", "comparison", "report"])
 def test_schemas_have_defaults(client: TestClient, name: str) -> None:
     schema = client.get(f"/v1/schemas/{name}").json()

@@ -33,6 +33,21 @@ def test_performance_reads_like_table_1(printed: Any) -> None:
     assert "Similarity" not in text
 
 
+def test_learning_rates_have_a_table_of_their_own() -> None:
+    tried = [
+        Row(model="cbr-tiny", init="random", seed=0, lr=lr, chosen=lr == 0.001, metric="val_auroc", value=0.5 + lr)
+        for lr in (0.001, 0.0001)
+    ]
+    quality = Row(model="cbr-tiny", init="random", label="dr", metric="auroc", value=0.9)
+    (_, _, arms), _, (title, columns, rows) = tables_of("performance", [quality, *tried])
+    assert arms == [quality]
+    assert title == "Learning rates, chosen on validation"
+    assert [[show(row) for _, show in columns] for row in rows] == [
+        ["cbr-tiny", "random", "val_auroc", "0.001", "0.5010", "yes"],
+        ["cbr-tiny", "random", "val_auroc", "0.0001", "0.5001", ""],
+    ]
+
+
 def test_every_section_is_printed_with_its_numbers(printed: Any) -> None:
     text = printed()
     for wanted in ("Figure 2", "random-random", "0.3600", "Figure 3", "Figure 4", "stage2", "0.1250", "8,300"):
@@ -64,7 +79,7 @@ def test_numbers_are_short() -> None:
 
 def test_referable_grades_are_a_headline_and_without_any_headline_every_label_is_shown() -> None:
     rows = [Row(model="m", init="random", label=label, metric="auroc", value=0.5) for label in (">=1", ">=2", "macro")]
-    (_, _, arms), _ = tables_of("performance", rows)
+    (_, _, arms), *_ = tables_of("performance", rows)
     assert [row.label for row in arms] == [">=2", "macro"]
-    (_, _, arms), _ = tables_of("performance", rows[:1])
+    (_, _, arms), *_ = tables_of("performance", rows[:1])
     assert [row.label for row in arms] == [">=1"]

@@ -1,7 +1,6 @@
 """What job functions refuse: locations that are not allowed, layers and checkpoints that do not exist."""
 
 import json
-import threading
 from dataclasses import replace
 
 import boto3
@@ -12,46 +11,16 @@ import bad_weights
 from s3_server import KEY, SECRET, TOOL, s3_server
 from transfusion_core.errors import DataError, Unavailable
 from transfusion_core.science.models.build import build_random
-from transfusion_core.settings import Settings
 from transfusion_core.specs.comparison import ComparisonResult
 from transfusion_core.specs.init import Slim, SourceRef
 from transfusion_core.specs.job import CheckpointRef, CompareJob
-from transfusion_core.store import open_store
-from transfusion_worker.assignment import Assignment, Need, open_settings
-from transfusion_worker.context import CurvePoint, JobContext
+from transfusion_worker.assignment import Need
+from transfusion_worker.context import CurvePoint
 from transfusion_worker.jobs import compare
 from transfusion_worker.jobs.checkpoints import About, LoadedCheckpoint, keep, load
 from transfusion_worker.jobs.location import resolve
 from transfusion_worker.jobs.report import _job as job_for_report
 from transfusion_worker.jobs.source import read_source
-
-
-@pytest.fixture
-def make(tmp_path):
-    """A context on a folder store, and what it told."""
-    (tmp_path / "scratch").mkdir()
-
-    def make_one(*, needs=(), spec=None, **changes) -> JobContext:
-        settings = Settings(store_url=f"file://{tmp_path}/store", cache_dir=tmp_path / "cache", **changes)
-        assignment = Assignment(
-            job_id="1",
-            attempt=1,
-            kind="train",
-            spec=spec or {},
-            needs=list(needs),
-            settings=open_settings(settings),
-            scratch=str(tmp_path / "scratch"),
-            device="cpu",
-            threads=1,
-        )
-        told = []
-        context = JobContext(
-            assignment, settings=settings, store=open_store(settings), tell=told.append, stop=threading.Event()
-        )
-        context.told = told
-        return context
-
-    return make_one
 
 
 def test_a_file_of_this_machine_is_read_in_embedded_mode_alone(make, tmp_path):

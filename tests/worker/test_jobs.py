@@ -4,20 +4,13 @@ import json
 
 import pytest
 
-from transfusion_core.db import experiments, jobs
-from transfusion_core.db.engine import connect, migrate
-from transfusion_core.db.facts import facts_for
-from transfusion_core.settings import Settings
+from transfusion_core.db import jobs
 from transfusion_core.specs.comparison import ComparisonResult
-from transfusion_core.specs.dataset import IngestResult, StoredObject
-from transfusion_core.specs.expand import expand
-from transfusion_core.specs.experiment import ExperimentSpec
+from transfusion_core.specs.dataset import IngestResult
 from transfusion_core.specs.init import WeightReport
 from transfusion_core.specs.report import Report
 from transfusion_core.specs.training import TrainResult
-from transfusion_core.store import open_store
-from transfusion_worker.worker import Worker
-from worker_bench import Bench, until
+from worker_study import study_of
 
 BODY = {
     "dataset": "demo-retina",
@@ -35,40 +28,8 @@ BODY = {
 @pytest.fixture(scope="module")
 def studied(tmp_path_factory):
     """An experiment, done by the real job functions."""
-    folder = tmp_path_factory.mktemp("studied")
-    settings = Settings(
-        mode="embedded",
-        database_url=f"sqlite:///{folder}/database.db",
-        broker_url="memory://localhost",
-        store_url=f"file://{folder}/store",
-        cache_dir=folder / "cache",
-        poll_seconds=0.05,
-        device="cpu",
-    )
-    engine = connect(settings.database_url)
-    migrate(engine)
-    spec = ExperimentSpec.model_validate({"name": "small", **BODY})
-    expansion = expand(spec, facts_for(engine, BODY))
-    created = experiments.create(engine, expansion, name="small")
-    worker = Worker(settings, ["cpu", "gpu"])
-    worker.start()
-    ended = ("succeeded", "failed", "cancelled")
-    until(lambda: all(job.state in ended for job, _ in experiments.jobs_of(engine, created.id)), seconds=200)
-    worker.stop()
-    yield Study(Bench(engine, settings, folder), [job for job, _ in experiments.jobs_of(engine, created.id)])
-    engine.dispose()
-
-
-class Study:
-    def __init__(self, bench: Bench, rows: list[jobs.JobRow]) -> None:
-        self.bench, self.rows = bench, rows
-        self.store = open_store(bench.settings)
-
-    def of_kind(self, kind: str) -> list[jobs.JobRow]:
-        return [row for row in self.rows if row.kind == kind]
-
-    def read(self, stored: dict) -> bytes:
-        return self.store.get_bytes(StoredObject.model_validate(stored))
+    with study_of(BODY, tmp_path_factory.mktemp("studied")) as study:
+        yield study
 
 
 def test_every_job_succeeds(studied):

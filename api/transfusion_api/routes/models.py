@@ -14,7 +14,7 @@ from transfusion_core.specs.dataset import DatasetSpec
 from transfusion_core.specs.experiment import ExperimentSpec
 from transfusion_core.specs.fault import nearest
 from transfusion_core.specs.model import ModelEntry, catalogue
-from transfusion_core.specs.presets import PRESETS
+from transfusion_core.specs.presets import PRESETS, provenance_of
 from transfusion_core.specs.report import Report
 
 router = APIRouter(prefix="/v1", tags=["catalogue"], dependencies=[needs("read")])
@@ -46,8 +46,16 @@ def get_model(name: Id) -> ModelEntry:
 
 @router.get("/presets", responses=documented())
 def list_presets() -> Page[dict[str, Any]]:
-    """Presets: experiment specs with the dataset left open, each with the `preset`'s name."""
-    return Page[dict[str, Any]](items=[{"preset": name, "spec": spec} for name, spec in PRESETS.items()])
+    """Presets: experiment specs with the dataset left open, each with the `preset`'s name; those that train by the
+    paper's recipe say in `provenance` how sure each setting is, and what no source states.
+    """
+    return Page[dict[str, Any]](items=[_preset(name) for name in PRESETS])
+
+
+def _preset(name: str) -> dict[str, Any]:
+    known = provenance_of(name)
+    told = {"provenance": known.model_dump(mode="json")} if known else {}
+    return {"preset": name, "spec": PRESETS[name], **told}
 
 
 @router.get("/presets/{name}", responses=documented(404))

@@ -7,6 +7,7 @@ from typing import Any
 from transfusion_core.specs.comparison import ComparisonResult
 from transfusion_core.specs.experiment import ExperimentSpec
 from transfusion_core.specs.training import Series, TrainResult
+from transfusion_core.specs.tuning import Trial
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +78,15 @@ class Pair:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Tuning:
+    """The learning rates that were tried for an arm, for all of its train sizes."""
+
+    arm: Arm
+    seed: int
+    trials: list[Trial]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Study:
     """Everything a report is made of."""
 
@@ -84,6 +94,7 @@ class Study:
     task: str
     cells: list[Cell]
     pairs: list[Pair]
+    tunings: list[Tuning]
 
     @property
     def arms(self) -> list[Arm]:
@@ -112,7 +123,13 @@ def read_study(experiment: dict[str, Any], jobs: Sequence[dict[str, Any]]) -> St
     trained = [job for job in jobs if job["kind"] == "train" and job["labels"]["role"] == "cell"]
     compared = [job for job in jobs if job["kind"] == "compare"]
     spec = ExperimentSpec.read({"name": "report", **experiment})
-    return Study(spec=spec, task=_task(jobs, spec.dataset), cells=[*map(_cell, trained)], pairs=[*map(_pair, compared)])
+    return Study(
+        spec=spec,
+        task=_task(jobs, spec.dataset),
+        cells=[*map(_cell, trained)],
+        pairs=[*map(_pair, compared)],
+        tunings=_tunings(jobs),
+    )
 
 
 def _task(jobs: Sequence[dict[str, Any]], dataset: str) -> str:
@@ -122,10 +139,27 @@ def _task(jobs: Sequence[dict[str, Any]], dataset: str) -> str:
 
 
 def _cell(job: dict[str, Any]) -> Cell:
-    labels = job["labels"]
-    arm = Arm(**{word: labels[word] for word in ("model", "init", "source", "train_size")})
     result = TrainResult.model_validate(job["result"]) if job["result"] else None
-    return Cell(arm=arm, seed=labels["seed"], state=job["state"], reason=job["reason"], result=result)
+    return Cell(arm=_arm(job), seed=job["labels"]["seed"], state=job["state"], reason=job["reason"], result=result)
+
+
+def _arm(job: dict[str, Any]) -> Arm:
+    return Arm(**{word: job["labels"][word] for word in ("model", "init", "source", "train_size")})
+
+
+def _tunings(jobs: Sequence[dict[str, Any]]) -> list[Tuning]:
+    found: dict[Arm, Tuning] = {}
+    for job in jobs:
+        if job["labels"].get("role") == "tuning":
+            tuning = found.setdefault(_arm(job), Tuning(arm=_arm(job), seed=job["labels"]["seed"], trials=[]))
+            tuning.trials.append(_trial(job))
+    return list(found.values())
+
+
+def _trial(job: dict[str, Any]) -> Trial:
+    if job["result"]:
+        return Trial.of(job["labels"]["lr"], job["result"])
+    return Trial(lr=job["labels"]["lr"], reason=": ".join(filter(None, (job["state"], job["reason"]))))
 
 
 def _pair(job: dict[str, Any]) -> Pair:

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations, product
-from typing import Any
+from typing import Any, NamedTuple
 
 from transfusion_core.specs.check import (
     COMPARING,
@@ -22,11 +22,15 @@ from transfusion_core.specs.init import Init, InitSpec, SourceRef
 from transfusion_core.specs.job import CheckpointRef, CompareJob, JobDraft, TrainJob
 from transfusion_core.specs.keys import digest
 from transfusion_core.specs.model import catalogue
+from transfusion_core.specs.rates import RateGrid
 
 MACS_PER_SECOND = 30e9
 """Assumed speed of training and inference on a small CPU, for estimates only."""
 TRAIN_COST = 3
 """A training step costs about three forward passes."""
+
+TUNING_SEED = 0
+"""The seed that learning rates are tried with: the first of every experiment."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,9 +66,11 @@ def expand(spec: ExperimentSpec, facts: Facts) -> Expansion:
         for model in spec.models
         if source.pretrain and any(init.source == name for init in spec.inits)
     }
-    cells = [_cell(spec, facts, cell, ingests[spec.dataset], sources) for cell in _grid(spec)]
+    runs = [_cell(spec, facts, cell, ingests[spec.dataset], sources) for cell in _grid(spec)]
+    trials = {trial.key: trial for run in runs for trial in run.trials}
+    cells = [run.cell for run in runs]
     compares = _comparisons(spec, cells, ingests[spec.dataset])
-    needed = [*ingests.values(), *sources.values(), *cells, *compares]
+    needed = [*ingests.values(), *sources.values(), *trials.values(), *cells, *compares]
     drafts = list({draft.key: draft for draft in [*needed, _report(spec, needed)]}.values())
     return Expansion(
         spec=spec,
@@ -133,6 +139,13 @@ class _Cell:
     seed: int
 
 
+class _Run(NamedTuple):
+    """A cell's job, and the tuning runs that it waits for."""
+
+    cell: JobDraft
+    trials: list[JobDraft]
+
+
 def _grid(spec: ExperimentSpec) -> Iterator[_Cell]:
     for model in spec.models:
         arms = [arm for init in spec.inits for arm in init.arms(catalogue()[model].stage_names)]
@@ -167,7 +180,7 @@ def _cell(
     cell: _Cell,
     ingest: JobDraft,
     sources: dict[tuple[str, str], JobDraft],
-) -> JobDraft:
+) -> _Run:
     ref = _source_ref(spec, facts, cell, sources)
     job = TrainJob(
         dataset=ingest.key,
@@ -180,13 +193,27 @@ def _cell(
         training=spec.training,
     )
     needs = (ingest.key, ref.run) if ref and ref.run else (ingest.key,)
-    labels = {"role": "cell", "model": cell.model, "init": cell.init.label, "source": cell.init.source}
-    return JobDraft.make(
-        "train",
-        job.model_dump(mode="json"),
-        needs=needs,
-        labels={**labels, "train_size": cell.train_size, "seed": cell.seed, "dataset": spec.dataset},
-    )
+    arm = {"model": cell.model, "init": cell.init.label, "source": cell.init.source, "dataset": spec.dataset}
+    trials = list(_trials(job, spec, needs=needs, arm=arm))
+    job = job.model_copy(update={"tuned_by": [trial.key for trial in trials]})
+    labels = {"role": "cell", **arm, "train_size": cell.train_size, "seed": cell.seed}
+    needs = (*needs, *job.tuned_by)
+    return _Run(JobDraft.make("train", job.model_dump(mode="json"), needs=needs, labels=labels), trials)
+
+
+def _trials(job: TrainJob, spec: ExperimentSpec, *, needs: tuple[str, ...], arm: dict[str, Any]) -> Iterator[JobDraft]:
+    """The tuning runs of a cell, the same for every seed and train size of its arm."""
+    if not isinstance(spec.training.lr, RateGrid):
+        return
+    words = {"train_size": _largest(spec.train_sizes), "seed": TUNING_SEED}
+    for lr in spec.training.lr.grid:
+        trial = job.trial(lr).model_copy(update=words)
+        labels = {"role": "tuning", **arm, **words, "lr": lr}
+        yield JobDraft.make("train", trial.model_dump(mode="json"), needs=needs, labels=labels)
+
+
+def _largest(train_sizes: Sequence[Any]) -> Any:
+    return "all" if "all" in train_sizes else max(train_sizes)
 
 
 def _source_ref(
@@ -310,7 +337,9 @@ def _report(spec: ExperimentSpec, needed: Sequence[JobDraft]) -> JobDraft:
 def plan(expansion: Expansion, existing: frozenset[str]) -> Plan:
     """What the expansion would do, where the jobs of `existing` keys are there already."""
     new = [draft for draft in expansion.drafts if draft.key not in existing]
-    trainings = [TrainJob.read(draft.spec) for draft in new if draft.kind == "train"]
+    trainings = [
+        TrainJob.read(draft.spec) for draft in new if draft.kind == "train" and not _is_adopted(draft, expansion)
+    ]
     images = sum(job.training.steps * job.training.batch_size for job in trainings)
     return Plan(
         runs=[
@@ -323,6 +352,7 @@ def plan(expansion: Expansion, existing: frozenset[str]) -> Plan:
         ],
         jobs_by_kind=dict(Counter(draft.kind for draft in expansion.drafts)),
         new_jobs=len(new),
+        tuning_runs=sum(draft.labels["role"] == "tuning" for draft in expansion.of_kind("train")),
         images_to_train=images,
         estimated_seconds=sum(map(_training_seconds, trainings)),
         estimated_bytes=sum(_training_bytes(job) for job in trainings),
@@ -330,6 +360,12 @@ def plan(expansion: Expansion, existing: frozenset[str]) -> Plan:
         digest=expansion.digest,
         spec=expansion.spec.model_dump(mode="json"),
     )
+
+
+def _is_adopted(draft: JobDraft, expansion: Expansion) -> bool:
+    """Whether one of the tuning runs is this very run, whose result is then taken over."""
+    first = (_largest(expansion.spec.train_sizes), TUNING_SEED)
+    return bool(draft.spec.get("tuned_by")) and (draft.labels["train_size"], draft.labels["seed"]) == first
 
 
 def _training_seconds(job: TrainJob) -> float:

@@ -18,7 +18,7 @@ from transfusion_core.specs.comparison import CheckpointName, SimilaritySpec
 from transfusion_core.specs.fault import not_among
 from transfusion_core.specs.init import InitSpec
 from transfusion_core.specs.model import catalogue
-from transfusion_core.specs.training import TrainingSpec
+from transfusion_core.specs.training import Recipe, TrainingSpec
 
 Section = Literal["performance", "similarity", "movement", "reuse", "convergence"]
 DatasetRef = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}(@[1-9][0-9]{0,8})?$")]
@@ -88,7 +88,7 @@ class ExperimentSpec(Spec):
     """Images in the train split, `all` or numbers; smaller subsets lie inside larger ones."""
     image_size: int = Field(default=64, ge=8, le=2048)
     """Side in pixels to which images are resized."""
-    training: TrainingSpec = TrainingSpec()
+    training: Recipe = Recipe()
     sections: list[Section] = Field(
         default=["performance", "similarity", "movement", "reuse", "convergence"], min_length=1
     )
@@ -136,6 +136,8 @@ class Plan(Record):
     """Jobs that would be made or shared, by kind."""
     new_jobs: int
     """Of these, those that do not exist yet."""
+    tuning_runs: int = 0
+    """Of the runs to train or share, those that only find out a learning rate; they are not among `runs`."""
     images_to_train: int
     estimated_seconds: float
     estimated_bytes: int
@@ -154,6 +156,8 @@ class Run(Record):
     source: str | None = None
     train_size: int | str
     seed: int
+    lr: float | None = None
+    """Of a tuning run: the learning rate that it tries."""
     dataset: str
     state: str
     attempt: int

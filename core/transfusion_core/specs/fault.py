@@ -6,7 +6,7 @@ import re
 import types
 import typing
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
@@ -56,7 +56,7 @@ def not_among(value: object, allowed: Sequence[Any], what: str) -> PydanticCusto
     )
 
 
-_UNION_MEMBER = re.compile(r"(literal|list)\[.*\]", re.DOTALL)
+_UNION_MEMBER = re.compile(r"(literal|list|union)\[.*\]", re.DOTALL)
 """How pydantic marks, in the middle of a path, which member of a union it speaks of."""
 
 
@@ -95,7 +95,12 @@ def _plain(value: Any) -> Any:
 
 def _fields_at(model: type[BaseModel], location: Sequence[str | int]) -> list[str]:
     here = _annotation_at(model, location)
-    return sorted(here.model_fields) if isinstance(here, type) and issubclass(here, BaseModel) else []
+    kinds = [_bare(kind) for kind in typing.get_args(here)] or [here]
+    return sorted(name for kind in kinds if _is_model(kind) for name in kind.model_fields)
+
+
+def _is_model(annotation: Any) -> TypeGuard[type[BaseModel]]:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
 
 
 def _literals_at(model: type[BaseModel], location: Sequence[str | int]) -> list[Any]:
@@ -112,7 +117,7 @@ def _literals(annotation: Any) -> list[Any]:
 def _annotation_at(model: type[BaseModel], location: Sequence[str | int]) -> Any:
     here: Any = model
     for part in location:
-        if isinstance(here, type) and issubclass(here, BaseModel):
+        if _is_model(here):
             field = here.model_fields.get(str(part))
             here = _bare(field.annotation) if field else None
         else:

@@ -1,7 +1,10 @@
 """Jobs: the unit of work behind everything, and the specs that are hashed into their keys."""
 
 from dataclasses import dataclass, field
+from operator import not_
 from typing import Any, Literal, Self
+
+from pydantic import Field
 
 from transfusion_core.specs.base import Key, Record, Spec
 from transfusion_core.specs.comparison import Measure, Precision, Protocol, Spatial
@@ -9,7 +12,7 @@ from transfusion_core.specs.dataset import StoredObject
 from transfusion_core.specs.experiment import TrainSize
 from transfusion_core.specs.init import Init, SourceRef
 from transfusion_core.specs.keys import job_key
-from transfusion_core.specs.training import TrainingSpec
+from transfusion_core.specs.training import Recipe
 
 JobKind = Literal["ingest", "train", "compare", "report"]
 State = Literal["waiting", "queued", "running", "succeeded", "failed", "cancelled"]
@@ -33,7 +36,20 @@ class TrainJob(Spec):
     train_size: TrainSize
     seed: int
     image_size: int
-    training: TrainingSpec
+    training: Recipe
+    # Left out of the JSON where they say nothing, so that other trainings keep the job keys that they had.
+    tuning: bool = Field(False, exclude_if=not_)
+    """It only tries a learning rate: that the rate is too high is a result, not a failure."""
+    tuned_by: list[Key] = Field([], exclude_if=not_)
+    """Keys of the tuning runs that decide the learning rate, one for each rate of the grid."""
+
+    def at(self, lr: float) -> Self:
+        """The same training at one learning rate."""
+        return self.model_copy(update={"training": self.training.at(lr)})
+
+    def trial(self, lr: float) -> Self:
+        """The same training as a tuning run of a rate."""
+        return self.at(lr).model_copy(update={"tuning": True, "tuned_by": []})
 
 
 class Bundle(Record):

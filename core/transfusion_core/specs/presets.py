@@ -2,13 +2,14 @@
 
 from typing import Any
 
+from transfusion_core.specs.published import Provenance, provenance, training_of
+
 _RANDOM_AND_TRANSFER: list[Any] = ["random", {"kind": "pretrained", "source": "imagenet"}]
 _ALL_INITS: list[Any] = [*_RANDOM_AND_TRANSFER, {"kind": "mean_var", "source": "imagenet"}]
 _IMAGENET = {"imagenet": {"timm": "default"}}
 _NATURAL = {"natural": {"pretrain": {"dataset": "demo-natural", "training": {"steps": 2000}}}}
 _CBR = ["cbr-large-t", "cbr-large-w", "cbr-small", "cbr-tiny"]
-_PAPER_TRAINING = {"optimizer": "adam", "lr": 1e-3, "batch_size": 32, "steps": 150_000, "eval_every": 1000}
-"""Table 1's steps and batch; the optimiser and rate are third-party statements (science.md, section 4)."""
+_RETINA, _CHEST = "raghu2019-retina", "raghu2019-chest-xray"
 
 
 def _on_natural(inits: list[Any]) -> list[Any]:
@@ -33,7 +34,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "inits": _RANDOM_AND_TRANSFER,
         "seeds": 3,
         "image_size": 587,
-        "training": _PAPER_TRAINING,
+        "training": training_of(_RETINA),
         "sections": ["performance"],
     },
     "transfusion-table-2": {
@@ -43,7 +44,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "inits": _RANDOM_AND_TRANSFER,
         "seeds": 3,
         "image_size": 224,
-        "training": {**_PAPER_TRAINING, "optimizer": "sgd", "steps": 100_000},
+        "training": training_of(_CHEST),
         "sections": ["performance"],
     },
     "transfusion-table-3": {
@@ -54,7 +55,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "train_sizes": [5000, "all"],
         "seeds": 3,
         "image_size": 587,
-        "training": _PAPER_TRAINING,
+        "training": training_of(_RETINA),
         "sections": ["performance"],
     },
     "transfusion-figure-2": {
@@ -64,7 +65,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "inits": _RANDOM_AND_TRANSFER,
         "seeds": 3,
         "image_size": 587,
-        "training": _PAPER_TRAINING,
+        "training": training_of(_RETINA),
         "sections": ["similarity"],
         "similarity": {"positions_per_image": 16},
     },
@@ -75,7 +76,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "inits": _on_natural(_RANDOM_AND_TRANSFER),
         "seeds": 3,
         "image_size": 224,
-        "training": _PAPER_TRAINING,
+        "training": training_of(_RETINA),
         "sections": ["movement"],
     },
     "transfusion-figure-4": {
@@ -85,7 +86,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "inits": _on_natural(_RANDOM_AND_TRANSFER),
         "seeds": 3,
         "image_size": 224,
-        "training": _PAPER_TRAINING,
+        "training": training_of(_RETINA),
         "sections": ["reuse"],
     },
     "transfusion-figure-5": {
@@ -95,7 +96,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "inits": _ALL_INITS,
         "seeds": 3,
         "image_size": 587,
-        "training": _PAPER_TRAINING,
+        "training": training_of(_RETINA),
         "sections": ["convergence"],
     },
     "transfusion-all": {
@@ -105,6 +106,13 @@ PRESETS: dict[str, dict[str, Any]] = {
         "inits": _on_natural(_ALL_INITS),
         "seeds": 3,
         "image_size": 224,
-        "training": _PAPER_TRAINING,
+        "training": training_of(_RETINA),
     },
 }
+
+
+def provenance_of(name: str) -> Provenance | None:
+    """Where a preset's settings come from; None for one that follows no paper."""
+    if not name.startswith("transfusion-"):
+        return None
+    return provenance(_CHEST if name == "transfusion-table-2" else _RETINA, PRESETS[name])

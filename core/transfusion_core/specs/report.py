@@ -21,6 +21,10 @@ class Row(Record):
     source: Where[str] = None
     train_size: Where[int | str] = None
     seed: Where[int] = None
+    lr: Where[float] = None
+    """A learning rate that was tried; its values are of the validation split."""
+    chosen: Where[bool] = None
+    """Whether it is the rate that was taken."""
     label: Where[str] = None
     metric: Where[str] = None
     layer: Where[str] = None

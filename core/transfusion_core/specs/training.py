@@ -8,6 +8,7 @@ from pydantic_core import PydanticCustomError
 
 from transfusion_core.specs.base import Record, Spec
 from transfusion_core.specs.dataset import StoredObject
+from transfusion_core.specs.rates import Rate, RateChoice
 
 EVERY_STAGE = "all"
 """What `freeze` calls everything but the head."""
@@ -43,11 +44,11 @@ def _is(default: object) -> Callable[[object], bool]:
     return lambda value: value == default
 
 
-class TrainingSpec(Spec):
+class Recipe(Spec):
     """How each cell of the grid is trained."""
 
     optimizer: Literal["adam", "adamw", "sgd", "lamb"] = "adam"
-    lr: float = Field(default=1e-3, gt=0, le=100)
+    lr: RateChoice = 1e-3
     """The highest learning rate; what becomes of it is for `schedule` and `warmup_steps`."""
     schedule: Literal["constant", "cosine", "step", "plateau"] = "constant"
     """`cosine`: falls to 0 at the last step. `step`: times `step_factor` after every `step_every` steps. `plateau`:
@@ -111,6 +112,17 @@ class TrainingSpec(Spec):
             told = {"warmup": self.warmup_steps, "steps": self.steps}
             raise PydanticCustomError("schedule", "'warmup_steps' {warmup} is more than the {steps} 'steps'", told)
         return self
+
+    def at(self, lr: float) -> "TrainingSpec":
+        """The same with one learning rate."""
+        return TrainingSpec.read({**self.model_dump(), "lr": lr})
+
+
+class TrainingSpec(Recipe):
+    """How one network is trained: a recipe whose learning rate is known."""
+
+    lr: Rate = 1e-3
+    """The highest learning rate; what becomes of it is for `schedule` and `warmup_steps`."""
 
 
 class LabelMetrics(Record):

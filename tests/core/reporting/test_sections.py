@@ -41,6 +41,18 @@ def test_table_1_is_mean_and_sd_over_seeds_with_the_published_value_beside_it() 
     assert (row.n, row.published, row.mark) == (2, 0.958, "u")
 
 
+def test_rates_that_were_tried_are_shown_with_the_one_that_was_taken_and_why_others_have_no_value() -> None:
+    made = report(
+        failed=lambda labels: labels.get("lr") == 0.1, training={"steps": 60, "lr": {"grid": [0.01, 0.001, 0.1]}}
+    )
+    found = {(r.lr, r.metric): r for r in rows(made, "performance", model="cbr-tiny", init="random") if r.lr}
+    assert [lr for (lr, _), row in found.items() if row.chosen] == [0.001, 0.001]
+    assert [found[lr, "val_loss"].value for lr in (0.001, 0.01, 0.1)] == [0.001, 0.01, None]
+    assert found[0.1, "val_loss"].reason == "failed: nan"
+    assert found[0.01, "val_auroc"].reason == "one class only"
+    assert {row.seed for row in found.values()} == {0}
+
+
 def test_the_difference_of_two_inits_is_paired_by_seed() -> None:
     (row,) = rows(
         report(seeds=3), "performance", model="resnet18", pair="pretrained-random", label=">=2", metric="auroc"

@@ -62,6 +62,36 @@ def test_a_fault_names_its_place_and_the_nearest_allowed_value(
     assert (fault.pointer, fault.nearest) == (pointer, nearest)
 
 
+@pytest.mark.parametrize(
+    ("lr", "place", "told"),
+    [
+        ({"grid": []}, "/grid", "at least 1 item"),
+        ({"grid": [1e-3, 1e-4, 1e-3]}, "/grid", "expected each rate once, got 0.001 twice"),
+        ({"grid": [n / 100 for n in range(1, 12)]}, "/grid", "at most 10 items"),
+        ({"grid": [1e-3, 0]}, "/grid/1", "greater than 0"),
+        ({"grid": [1e-3, -1]}, "/grid/1", "greater than 0"),
+        ({"grid": ["fast"]}, "/grid/0", "a valid number"),
+        ([1e-3, 1e-4], "", "a valid number"),
+    ],
+    ids=str,
+)
+def test_a_grid_of_learning_rates_that_cannot_be_is_one_fault(lr: Any, place: str, told: str) -> None:
+    fault = only(experiment(training={"lr": lr}))
+    assert fault.pointer == f"/training/lr{place}"
+    assert told in fault.message
+
+
+def test_a_misspelt_grid_is_told_how_it_is_spelt() -> None:
+    missing, unknown = check(experiment(training={"lr": {"gird": [1e-3]}}), facts())
+    assert (missing.pointer, missing.message) == ("/training/lr/grid", "Field required")
+    assert (unknown.pointer, unknown.nearest) == ("/training/lr/gird", "grid")
+
+
+def test_a_source_is_trained_at_one_rate() -> None:
+    tuned = {"pretrain": {"dataset": "demo-natural", "training": {"lr": {"grid": [1e-3]}}}}
+    assert only(experiment(sources={"natural": tuned})).pointer == "/sources/natural/pretrain/training/lr"
+
+
 def arm(kind: str, **more: Any) -> dict[str, Any]:
     return {"kind": kind, "source": "natural", **more}
 

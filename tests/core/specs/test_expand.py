@@ -13,7 +13,7 @@ from transfusion_core.specs.expand import Expansion, comparison_draft, expand, p
 from transfusion_core.specs.experiment import ExperimentSpec
 from transfusion_core.specs.facts import Facts, RunFacts
 from transfusion_core.specs.init import Slim
-from transfusion_core.specs.job import CompareJob, TrainJob
+from transfusion_core.specs.job import CompareJob, JobDraft, TrainJob
 from transfusion_core.specs.presets import PRESETS
 
 
@@ -74,7 +74,7 @@ def test_more_seeds_keep_the_runs_that_there_are() -> None:
 
 def test_every_need_is_a_job_that_comes_before() -> None:
     seen: set[str] = set()
-    for draft in expanded().drafts:
+    for draft in [*expanded().drafts, *expanded(training=GRID).drafts]:
         assert seen.issuperset(draft.needs), draft.labels
         seen.add(draft.key)
 
@@ -174,6 +174,47 @@ def test_a_slim_run_says_how_its_network_changes_and_its_source_is_of_the_whole_
     (source,) = [d for d in ours.of_kind("train") if d.labels["role"] == "source"]
     assert TrainJob.read(source.spec).init.slim is None
     assert {job.source.run for job in jobs if job.source} == {source.key}
+
+
+GRID = {"steps": 60, "lr": {"grid": [1e-2, 1e-3, 1e-4]}}
+
+
+def trials(expansion: Expansion) -> list[JobDraft]:
+    """The tuning runs."""
+    return [draft for draft in expansion.of_kind("train") if draft.labels["role"] == "tuning"]
+
+
+def test_a_grid_of_rates_is_tried_once_per_model_and_init_on_the_largest_train_size() -> None:
+    ours = expanded(training=GRID, train_sizes=[100, "all", 50], seeds=4)
+    assert len(ours.cells) == 2 * 3 * 3 * 4
+    assert len(trials(ours)) == 2 * 3 * 3
+    assert {(t.labels["train_size"], t.labels["seed"]) for t in trials(ours)} == {("all", 0)}
+    assert [t.labels["lr"] for t in trials(ours)[:3]] == [1e-4, 1e-3, 1e-2]
+    assert {t.labels["train_size"] for t in trials(expanded(training=GRID, train_sizes=[100, 50]))} == {100}
+
+
+def test_every_run_of_an_arm_waits_for_the_same_tuning_runs_and_has_a_key_of_its_own() -> None:
+    ours = expanded(training=GRID, models=["cbr-tiny"], seeds=2)
+    by_arm = [[t.key for t in trials(ours) if t.labels["init"] == init] for init in ("random", "pretrained")]
+    for cell, keys in zip(ours.cells[:4], [by_arm[0], by_arm[0], by_arm[1], by_arm[1]], strict=True):
+        assert TrainJob.read(cell.spec).tuned_by == keys
+        assert set(keys) < set(cell.needs)
+    assert len({cell.key for cell in ours.cells}) == 6
+
+
+def test_a_grid_in_another_order_is_the_same_and_a_wider_one_shares_what_was_tried() -> None:
+    ours, turned = expanded(training=GRID), expanded(training={**GRID, "lr": {"grid": [1e-4, 1e-2, 1e-3]}})
+    assert [draft.key for draft in ours.drafts] == [draft.key for draft in turned.drafts]
+    wider = expanded(training={**GRID, "lr": {"grid": [1e-4, 1e-2, 1e-3, 1e-1]}})
+    assert {t.key for t in trials(ours)} < {t.key for t in trials(wider)}
+    assert {cell.key for cell in ours.cells}.isdisjoint(cell.key for cell in wider.cells)
+
+
+def test_the_plan_counts_tuning_runs_and_not_the_runs_that_they_are_already() -> None:
+    made = plan(expanded(training=GRID, models=["cbr-tiny"], inits=["random"], seeds=3), frozenset())
+    assert (len(made.runs), made.tuning_runs, made.jobs_by_kind["train"]) == (3, 3, 6)
+    assert made.images_to_train == (3 + 3 - 1) * 60 * 32
+    assert plan(expanded(), frozenset()).tuning_runs == 0
 
 
 def test_a_comparison_of_its_own_equals_the_one_an_experiment_makes() -> None:

@@ -8,6 +8,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from transfusion_core.errors import Diverged
 from transfusion_core.science.data import sampling
 from transfusion_core.science.data.pack import mean_std
 from transfusion_core.science.inits.initialise import initialise
@@ -26,11 +27,33 @@ from transfusion_worker.jobs.dataset import LoadedDataset, load_dataset
 from transfusion_worker.jobs.environment import device_of, environment
 from transfusion_worker.jobs.resume import Standing, Uploader, newest
 from transfusion_worker.jobs.source import Source, read_source
+from transfusion_worker.jobs.tuning import choose, curve_points, done_before
 
 
 def run(context: JobContext) -> dict[str, Any]:
-    """A TrainResult."""
+    """A TrainResult; of a tuning run that diverged, `diverged` alone: why."""
     job = TrainJob.read(context.spec)
+    if job.tuned_by:
+        return _tuned(context, job).model_dump(mode="json")
+    try:
+        return _trained(context, job).model_dump(mode="json")
+    except Diverged as error:
+        if not job.tuning:
+            raise
+        return {"diverged": str(error)}
+
+
+def _tuned(context: JobContext, job: TrainJob) -> TrainResult:
+    """The result at the rate that did best. Where a tuning run was this very training, it is that one's."""
+    choice = choose(context, job)
+    result = done_before(context, job, lr=choice.lr) or _trained(context, job.at(choice.lr))
+    told = {"spec": job.at(choice.lr).model_dump(mode="json"), "tuning": choice.model_dump(mode="json")}
+    return result.model_copy(update={"manifest": result.manifest | told})
+
+
+def _trained(context: JobContext, job: TrainJob) -> TrainResult:
+    """The result of a training at one learning rate."""
+    assert isinstance(job.training.lr, float)
     dataset = load_dataset(context, job.dataset, image_size=job.image_size)
     data = training_data(dataset, job)
     device = device_of(context)
@@ -46,7 +69,7 @@ def run(context: JobContext) -> dict[str, Any]:
         trained = train(
             model,
             data,
-            job.training,
+            job.training.at(job.training.lr),
             task=dataset.pack.task,
             seed=job.seed,
             device=device,
@@ -61,7 +84,7 @@ def run(context: JobContext) -> dict[str, Any]:
         "best_step": trained.best_step,
         "retried_at_lr": trained.retried_at_lr,
     }
-    result = TrainResult(
+    return TrainResult(
         metrics=trained.metrics,
         checkpoints=keeper.checkpoints,
         series=trained.series,
@@ -71,7 +94,6 @@ def run(context: JobContext) -> dict[str, Any]:
         images_per_second=trained.images_per_second,
         parameters=sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad),
     )
-    return result.model_dump(mode="json")
 
 
 def _log_end(context: JobContext, trained: Trained, steps: int) -> None:
@@ -111,9 +133,7 @@ class _Keeper(Hooks):
         self._context, self._about, self._uploader = context, about, uploader
         self.checkpoints = list(standing.checkpoints) if standing else []
         self._points: list[CurvePoint] = []
-        for series in standing.state.series if standing else ():
-            points = zip(series.steps, series.values, strict=True)
-            self._tell([CurvePoint(step, series.name, series.split, value) for step, value in points])
+        self._tell(curve_points(standing.state.series if standing else []))
 
     def on_points(self, step: int, points: Sequence[Point]) -> None:
         self._tell([CurvePoint(step, point.name, point.split, point.value) for point in points])

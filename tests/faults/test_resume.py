@@ -18,6 +18,7 @@ from transfusion_client import Client
 pytestmark = pytest.mark.faults
 
 KILLS = 6
+SOAK = bool(os.environ.get("TRANSFUSION_SOAK"))
 LONG: dict[str, Any] = {
     **TINY,
     "inits": ["random"],
@@ -31,12 +32,20 @@ OFTEN = {"TRANSFUSION_RESUME_STEPS": "7"}
 
 def _left(client: Client, experiment: str) -> tuple[dict[str, Any], list[str]]:
     """What must be the same of the only run, and its log."""
-    ended = client.experiments.get(experiment).wait(progress=False, timeout_seconds=240)
-    assert ended.state == "succeeded", ended.counts
+    _await_success(client, experiment)
     (run,) = client.experiments.runs(experiment)
-    checkpoints = {checkpoint.name: checkpoint.sha256 for checkpoint in client.runs.checkpoints(run.id)}
-    curves = {(s.name, s.split): list(zip(s.steps, s.values, strict=True)) for s in client.runs.metrics(run.id)}
-    return {"checkpoints": checkpoints, "curves": curves}, list(client.runs.log(run.id))
+    return _leaves(client, run.id), list(client.runs.log(run.id))
+
+
+def _await_success(client: Client, experiment: str) -> None:
+    ended = client.experiments.get(experiment).wait(progress=False, timeout_seconds=3600 if SOAK else 240)
+    assert ended.state == "succeeded", ended.counts
+
+
+def _leaves(client: Client, run: str) -> dict[str, Any]:
+    checkpoints = {checkpoint.name: checkpoint.sha256 for checkpoint in client.runs.checkpoints(run)}
+    curves = {(s.name, s.split): list(zip(s.steps, s.values, strict=True)) for s in client.runs.metrics(run)}
+    return {"checkpoints": checkpoints, "curves": curves}
 
 
 def _bundles(data: Path) -> list[str]:
@@ -103,3 +112,37 @@ def test_a_damaged_bundle_gives_way_to_the_one_before(tmp_path: Path, undisturbe
         told = "\n".join(log)
         assert "cannot continue from step" in told
         assert "continues after step" in told
+
+
+if SOAK:
+    FIFTY: dict[str, Any] = {
+        **LONG,
+        "seeds": 50,
+        "training": {"steps": 60, "eval_every": 10, "batch_size": 16, "checkpoints": 3},
+    }
+
+    @pytest.mark.timeout(3600)
+    def test_fifty_runs_each_killed_once_at_a_random_moment_end_as_their_twins(tmp_path: Path) -> None:
+        draw = random.Random(1)
+        one_at_a_time = {"TRANSFUSION_SLOTS": "1", "TRANSFUSION_RESUME_STEPS": "5"}
+        with embedded(tmp_path / "twin", one_at_a_time) as platform, Client(platform.url) as client:
+            made = client.experiments.create(FIFTY)
+            _await_success(client, made.id)
+            expected = {run.seed: _leaves(client, run.id) for run in client.experiments.runs(made.id)}
+        with embedded(tmp_path / "killed", one_at_a_time) as platform, Client(platform.url) as client:
+            made = client.experiments.create(FIFTY)
+            killed: set[str] = set()
+            while not client.experiments.get(made.id).ended:
+                running = [run.id for run in client.experiments.runs(made.id) if run.state == "running"]
+                children = job_children(platform.process.pid)
+                if not children or not running or running[0] in killed:
+                    time.sleep(0.02)
+                    continue
+                time.sleep(draw.uniform(0, 1))
+                with suppress(ProcessLookupError):
+                    os.kill(children[0], signal.SIGKILL)
+                    killed.add(running[0])
+            _await_success(client, made.id)
+            runs = list(client.experiments.runs(made.id))
+            assert {run.seed: _leaves(client, run.id) for run in runs} == expected
+            assert sum(run.attempt > 1 for run in runs) >= 45, "kills that came too late"

@@ -72,6 +72,7 @@ def _dataset(session: Session, name: str) -> DatasetFacts | None:
         registered=True,
         # The foretold ones first: keys must be the same before and after a drawn dataset is ingested.
         splits=foretold_splits(spec) or (row.result["splits"] if row.result else None),
+        classes=len(row.result["classes"]) if row.result else None,
     )
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from transfusion_core.specs.check_training import NO_STAGES, training_faults
 from transfusion_core.specs.comparison import (
     MIN_SAMPLES_PER_DIMENSION,
     PAPER_CHANNELS,
@@ -17,6 +18,7 @@ from transfusion_core.specs.facts import Facts
 from transfusion_core.specs.fault import Fault, faults_of, nearest, pointer
 from transfusion_core.specs.init import LADDER, InitSpec
 from transfusion_core.specs.model import ModelEntry, Stage, catalogue
+from transfusion_core.specs.training import TrainingSpec
 
 SAMPLE_HUNGRY = ("cca", "pwcca")
 """Measures that do not exist unless there are more samples than dimensions."""
@@ -37,6 +39,7 @@ class Readable:
     inits: dict[int, InitSpec]
     train_sizes: dict[int, Any]
     image_size: int | None
+    training: TrainingSpec | None
     similarity: SimilaritySpec | None
     compares: bool
     known: frozenset[str] = field(default_factory=frozenset)
@@ -58,6 +61,7 @@ def check(body: Any, facts: Facts) -> list[Fault]:
             _inits,
             _prefixes,
             _sources,
+            _trainings,
             _image_size,
             _train_sizes,
             _probe_images,
@@ -80,6 +84,7 @@ def readable(body: dict[str, Any]) -> Readable:
         inits=_items(InitSpec, body.get("inits", ["random"])),
         train_sizes=_items(TrainSize, body.get("train_sizes", ["all"])),
         image_size=_one(int, body.get("image_size", 64)),
+        training=_one(TrainingSpec, body.get("training", {})),
         similarity=_one(SimilaritySpec, body.get("similarity", {})),
         compares=isinstance(sections, list) and any(isinstance(s, str) and s in COMPARING for s in sections),
         known=frozenset(map(str, sources)),
@@ -157,7 +162,7 @@ def _inits(parts: Readable, facts: Facts) -> Iterator[Fault]:
 
 _WHY_NOT = {
     "gabor": "it needs a first convolution of 5x5 or larger",
-    "transfuse": "the model is not a chain of named stages that can be told apart by their tensors",
+    "transfuse": NO_STAGES,
     "slim": "models of the families cbr and resnet can be slim",
 }
 
@@ -199,6 +204,17 @@ def _sources(parts: Readable, facts: Facts) -> Iterator[Fault]:
             yield from _timm(source.timm, parts, here)
         if source.run:
             yield from _run(source.run, parts, facts, here)
+
+
+def _trainings(parts: Readable, facts: Facts) -> Iterator[Fault]:
+    models = list(parts.models.values())
+    if parts.training:
+        dataset = facts.datasets.get(parts.dataset) if parts.dataset else None
+        yield from training_faults(["training"], parts.training, models, dataset)
+    for name, source in parts.sources.items():
+        if source.pretrain:
+            here, dataset = ["sources", name, "pretrain", "training"], facts.datasets.get(source.pretrain.dataset)
+            yield from training_faults(here, source.pretrain.training, models, dataset)
 
 
 def _timm(tag: str, parts: Readable, here: list[str]) -> Iterator[Fault]:

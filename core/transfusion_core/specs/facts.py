@@ -18,6 +18,8 @@ class DatasetFacts:
     """False for a demo dataset that nobody has named yet."""
     splits: dict[str, int] | None = None
     """Images per split; None until it is ingested, where it cannot be foretold."""
+    classes: int | None = None
+    """Classes or labels; None until it is ingested."""
 
 
 @dataclass(frozen=True, kw_only=True)

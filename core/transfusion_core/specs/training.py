@@ -1,14 +1,42 @@
 """Training: the recipe, and what a run answers."""
 
 from collections.abc import Callable
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
 from transfusion_core.specs.base import Record, Spec
 from transfusion_core.specs.dataset import StoredObject
 from transfusion_core.specs.rates import Rate, RateChoice
+
+EVERY_STAGE = "all"
+"""What `freeze` calls everything but the head."""
+
+Weight = Annotated[float, Field(gt=0, le=1e6)]
+
+
+def _kind_of_weights(written: object) -> str:
+    return "list[number]" if isinstance(written, list) else "literal[balanced]"
+
+
+# Read as what it looks like, so that one mistake is one fault.
+ClassWeights = Annotated[
+    Annotated[Literal["balanced"], Tag("literal[balanced]")]
+    | Annotated[list[Weight], Field(max_length=10_000), Tag("list[number]")],
+    Discriminator(_kind_of_weights),
+]
+
+
+class EarlyStopping(Spec):
+    """When a training ends before its last step, and which weights are then final."""
+
+    patience: int = Field(ge=1)
+    """It ends after so many evaluations without a better value; step 0 is none of them."""
+    metric: Literal["auroc", "loss"] = "loss"
+    """Of the validation split."""
+    keep: Literal["best", "last"] = "best"
+    """Of which evaluation the final weights are, however the training ends."""
 
 
 def _is(default: object) -> Callable[[object], bool]:
@@ -22,8 +50,9 @@ class Recipe(Spec):
     optimizer: Literal["adam", "adamw", "sgd", "lamb"] = "adam"
     lr: RateChoice = 1e-3
     """The highest learning rate; what becomes of it is for `schedule` and `warmup_steps`."""
-    schedule: Literal["constant", "cosine", "step"] = "constant"
-    """`cosine`: falls to 0 at the last step. `step`: times `step_factor` after every `step_every` steps."""
+    schedule: Literal["constant", "cosine", "step", "plateau"] = "constant"
+    """`cosine`: falls to 0 at the last step. `step`: times `step_factor` after every `step_every` steps. `plateau`:
+    times `step_factor` whenever `plateau_patience` evaluations brought no lower validation loss."""
     warmup_steps: int = Field(default=0, ge=0)
     """The learning rate rises to `lr` in equal parts over so many steps; they count among `steps`."""
     step_every: int | None = Field(default=None, ge=1)
@@ -49,11 +78,36 @@ class Recipe(Spec):
     """`measure`: by torch.compile, with CUDA graphs too, where a few trial steps say that it pays."""
     deterministic: bool = Field(True, exclude_if=_is(True))
     """False lets CUDA choose faster kernels that round anew each time: a second run ends a little otherwise."""
+    plateau_patience: int | None = Field(None, ge=1, exclude_if=_is(None))
+    """For `plateau`; evaluations during warm-up do not count."""
+    ema: float | None = Field(None, gt=0, lt=1, exclude_if=_is(None))
+    """What is evaluated and kept is an average of the weights after every update so far: those i updates ago count
+    `ema`**i times as much as the present ones."""
+    early_stopping: EarlyStopping | None = Field(None, exclude_if=_is(None))
+    class_weights: ClassWeights | None = Field(None, exclude_if=_is(None))
+    """The weight in the loss of each class, for multilabel of each label's positives. `balanced`: images / (classes x
+    images of the class), for multilabel negatives / positives, in the images trained on. Evaluations do without."""
+    decay_norms: bool = Field(True, exclude_if=_is(True))
+    """Weight decay falls on biases and the parameters of norms too; `false` spares all that has one dimension."""
+    layer_decay: float | None = Field(None, gt=0, lt=1, exclude_if=_is(None))
+    """The head learns at the full rate, the last stage at this share of it, each stage before at this share of that of
+    the next."""
+    freeze: str | None = Field(None, min_length=1, max_length=200, exclude_if=_is(None))
+    """Stages up to and with this one do not learn; `all` leaves the head alone to learn (a linear probe)."""
+    retry_on_divergence: bool = Field(False, exclude_if=_is(False))
+    """A training that diverges starts once again, from the same weights, at a tenth of the learning rate."""
+
+    @property
+    def steered_by(self) -> list[Literal["auroc", "loss"]]:
+        """What of the validation split steers the training."""
+        plateau: list[Literal["auroc", "loss"]] = ["loss"] if self.schedule == "plateau" else []
+        return [*plateau, self.early_stopping.metric] if self.early_stopping else plateau
 
     @model_validator(mode="after")
     def _check_schedule(self) -> Self:
-        if (self.schedule == "step") != (self.step_every is not None):
-            raise PydanticCustomError("schedule", "'step_every' and schedule 'step' go together", {})
+        for name, needed in (("step", "step_every"), ("plateau", "plateau_patience")):
+            if (self.schedule == name) != (getattr(self, needed) is not None):
+                raise PydanticCustomError("schedule", f"'{needed}' and schedule '{name}' go together", {})
         if self.warmup_steps > self.steps:
             told = {"warmup": self.warmup_steps, "steps": self.steps}
             raise PydanticCustomError("schedule", "'warmup_steps' {warmup} is more than the {steps} 'steps'", told)

@@ -45,6 +45,15 @@ def test_a_demo_dataset_needs_no_registration(engine):
     assert facts_for(engine, {"dataset": "demo-retina@2"}).datasets == {}
 
 
+def test_what_an_ingest_found_is_known_afterwards(engine, drain):
+    spec = DatasetSpec(name="mine", kind="folder", location="file:///a")
+    datasets.register(engine, spec, ingest_draft(spec))
+    assert dataset_facts(engine, "mine").classes is None
+    drain()
+    facts = dataset_facts(engine, "mine")
+    assert (facts.classes, facts.splits) == (2, {"train": 70, "val": 10, "test": 20})
+
+
 def test_a_name_stands_for_its_newest_version(engine):
     for folder in ("a", "b"):
         spec = DatasetSpec(name="mine", kind="folder", location=f"file:///{folder}")

@@ -15,7 +15,7 @@ from transfusion_core.science.inits.initialise import initialise
 from transfusion_core.science.models.build import build_random, head_names
 from transfusion_core.science.training.batches import Sampling, TrainingData
 from transfusion_core.science.training.hooks import Hooks, Point
-from transfusion_core.science.training.loop import train
+from transfusion_core.science.training.loop import Trained, train
 from transfusion_core.science.training.state import TrainingState
 from transfusion_core.specs.dataset import StoredObject
 from transfusion_core.specs.init import Init, InitSpec, WeightReport
@@ -27,7 +27,7 @@ from transfusion_worker.jobs.dataset import LoadedDataset, load_dataset
 from transfusion_worker.jobs.environment import device_of, environment
 from transfusion_worker.jobs.resume import Standing, Uploader, newest
 from transfusion_worker.jobs.source import Source, read_source
-from transfusion_worker.jobs.tuning import choose, done_before, tell_curves
+from transfusion_worker.jobs.tuning import choose, curve_points, done_before
 
 
 def run(context: JobContext) -> dict[str, Any]:
@@ -77,17 +77,30 @@ def _trained(context: JobContext, job: TrainJob) -> TrainResult:
             resume=standing.state if standing else None,
             micro_batch=micro_batch,
         )
+    _log_end(context, trained, job.training.steps)
+    outcome = {
+        "micro_batch": micro_batch,
+        "execution": trained.execution,
+        "best_step": trained.best_step,
+        "retried_at_lr": trained.retried_at_lr,
+    }
     return TrainResult(
         metrics=trained.metrics,
         checkpoints=keeper.checkpoints,
         series=trained.series,
         weight_report=_put_report(context, report),
-        manifest=_manifest(context, job, dataset, device, report)
-        | {"micro_batch": micro_batch, "execution": trained.execution},
+        manifest=_manifest(context, job, dataset, device, report) | outcome,
         steps=trained.steps,
         images_per_second=trained.images_per_second,
         parameters=sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad),
     )
+
+
+def _log_end(context: JobContext, trained: Trained, steps: int) -> None:
+    if trained.steps < steps:
+        context.log(f"stops after step {trained.steps} of {steps}: validation got no better")
+    if trained.best_step is not None:
+        context.log(f"the final weights are those after step {trained.best_step}, the best on validation")
 
 
 def training_data(dataset: LoadedDataset, job: TrainJob) -> TrainingData:
@@ -119,10 +132,15 @@ class _Keeper(Hooks):
     ) -> None:
         self._context, self._about, self._uploader = context, about, uploader
         self.checkpoints = list(standing.checkpoints) if standing else []
-        tell_curves(context, standing.state.series if standing else [])
+        self._points: list[CurvePoint] = []
+        self._tell(curve_points(standing.state.series if standing else []))
 
     def on_points(self, step: int, points: Sequence[Point]) -> None:
-        self._context.points(CurvePoint(step, point.name, point.split, point.value) for point in points)
+        self._tell([CurvePoint(step, point.name, point.split, point.value) for point in points])
+
+    def _tell(self, points: list[CurvePoint]) -> None:
+        self._points += points
+        self._context.points(points)
 
     def on_checkpoint(self, step: int, name: str, state_dict: Mapping[str, Tensor]) -> None:
         self.checkpoints.append(keep(self._context, state_dict, About(step=step, **self._about), name))
@@ -130,6 +148,11 @@ class _Keeper(Hooks):
 
     def on_progress(self, step: int, steps: int, images_per_second: float) -> None:
         self._context.progress("train", step=step, steps=steps, images_per_second=round(images_per_second, 1))
+
+    def on_retry(self, lr: float, error: str) -> None:
+        self._context.log(f"{error}; starts again at a learning rate of {lr:g}")
+        self._context.points(point._replace(value=None) for point in self._points)
+        self._points, self.checkpoints = [], []
 
     def should_stop(self) -> bool:
         return self._context.should_stop()

@@ -30,13 +30,15 @@ def done_before(context: JobContext, job: TrainJob, *, lr: float) -> TrainResult
         if need.spec == same:
             context.log(f"takes over run {need.id}, which was the same training")
             result = TrainResult.model_validate(need.result)
-            tell_curves(context, result.series)
+            context.points(curve_points(result.series))
             return result
     return None
 
 
-def tell_curves(context: JobContext, curves: Sequence[Series]) -> None:
-    """Tell the points of whole curves."""
-    for series in curves:
-        points = zip(series.steps, series.values, strict=True)
-        context.points(CurvePoint(step, series.name, series.split, value) for step, value in points)
+def curve_points(curves: Sequence[Series]) -> list[CurvePoint]:
+    """The points of whole curves."""
+    return [
+        CurvePoint(step, series.name, series.split, value)
+        for series in curves
+        for step, value in zip(series.steps, series.values, strict=True)
+    ]

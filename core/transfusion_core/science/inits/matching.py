@@ -1,7 +1,7 @@
 """Fits a source's tensors to a network's, by name; what does not fit is an error that lists every culprit.
 
 The head is never taken from a source. Two things are adapted, and said so in the report: the channels of the first
-convolution (1 to 3 and 3 to 1) and a transformer's grid of positions.
+convolution (see `fit_channels`) and a transformer's grid of positions.
 """
 
 from collections.abc import Mapping, Sequence
@@ -67,18 +67,14 @@ def match(model: nn.Module, source: Mapping[str, Tensor], *, head: Sequence[str]
 
 
 def fit_channels(tensor: Tensor, channels: int) -> Tensor | None:
-    """A convolution's weight `(out, in, k, k)` for 1 instead of 3 input channels or the reverse; `None` for others.
+    """A convolution's weight `(out, in, k, k)` for another number of input channels; `None` for other tensors.
 
-    3 to 1 sums over the channels, 1 to 3 gives each a third: a grey image, repeated in three channels or not,
-    then has the same response before and after.
+    The sum over its channels is spread evenly over the new ones: an image that is grey, the same in all channels
+    however many there are, has the same response before and after.
     """
     if tensor.ndim != 4:
         return None
-    if tensor.shape[1] == 3 and channels == 1:
-        return tensor.sum(dim=1, keepdim=True)
-    if tensor.shape[1] == 1 and channels == 3:
-        return tensor.expand(-1, 3, -1, -1) / 3
-    return None
+    return tensor.sum(dim=1, keepdim=True).expand(-1, channels, -1, -1) / channels
 
 
 def _take(found: Match, model: nn.Module, name: str, *, ours: Tensor, theirs: Tensor) -> bool:

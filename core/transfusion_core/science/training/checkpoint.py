@@ -13,8 +13,12 @@ from transfusion_core.errors import DataError
 
 def save_checkpoint(path: Path, state_dict: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
     """Write plain contiguous CPU copies. Tied weights are written once per name: loading need not know of ties."""
-    copies = {name: _plain_copy(name, tensor) for name, tensor in state_dict.items()}
-    save_file(copies, path, metadata=dict(metadata))
+    save_file(plain_copies(state_dict), path, metadata=dict(metadata))
+
+
+def plain_copies(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Contiguous copies on the CPU."""
+    return {name: _plain_copy(name, tensor) for name, tensor in state_dict.items()}
 
 
 def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from transfusion_core.science.training.hooks import Point
+from transfusion_core.specs.dataset import Split
 from transfusion_core.specs.training import Series
 
 
@@ -62,6 +63,12 @@ class Curves:
             series = self._series.setdefault((name, split), empty)
             series.steps.append(step)
             series.values.append(value)
+
+    def after(self, step: int, name: str, split: Split) -> dict[int, float | None]:
+        """The values of one curve after a step, by their steps."""
+        series = self._series.get((name, split))
+        points = zip(series.steps, series.values, strict=True) if series else ()
+        return {at: value for at, value in points if at > step}
 
     def series(self) -> list[Series]:
         """Every curve so far, the first seen first."""

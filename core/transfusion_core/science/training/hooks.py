@@ -24,10 +24,13 @@ class Hooks:
         """An evaluation took place."""
 
     def on_checkpoint(self, step: int, name: str, state_dict: Mapping[str, Tensor]) -> None:
-        """Weights to keep. The tensors are the model's own: write or copy them before returning."""
+        """Weights to keep, those after `step` updates. The tensors are the model's own: write or copy them at once."""
 
     def on_progress(self, step: int, steps: int, images_per_second: float) -> None:
         """An update was made, the `step`-th of `steps`; called often, so it has to be cheap."""
+
+    def on_retry(self, lr: float, error: str) -> None:
+        """The training diverged and starts again at that learning rate: nothing told of it so far counts."""
 
     def should_stop(self) -> bool:
         """Asked before every update: True ends the training after telling its state."""

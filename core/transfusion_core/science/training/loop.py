@@ -7,7 +7,8 @@ on CUDA where the recipe is `deterministic`, as far as the model's operations ha
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -15,21 +16,27 @@ from torch import Tensor, nn
 
 from transfusion_core.errors import DataError, Diverged, JobCancelled
 from transfusion_core.science.seeds import seed_dropout
+from transfusion_core.science.training.averaging import Average
 from transfusion_core.science.training.batches import TrainingData, check_data, flip, normalise, to_device
 from transfusion_core.science.training.curves import Curves, LossNotFinite, TrainLoss
 from transfusion_core.science.training.evaluation import check_logits, evaluate
 from transfusion_core.science.training.execution import Execution, Network, numerics, resident
+from transfusion_core.science.training.freezing import freeze
 from transfusion_core.science.training.hooks import Hooks, Point
-from transfusion_core.science.training.losses import loss, share
+from transfusion_core.science.training.losses import class_weights, loss, share
 from transfusion_core.science.training.memory import memory_errors
 from transfusion_core.science.training.optimizers import build_optimizer
+from transfusion_core.science.training.retrying import with_retry
 from transfusion_core.science.training.schedule import (
+    LAST,
     checkpoint_name,
     checkpoint_steps,
     evaluation_steps,
     learning_rate,
 )
 from transfusion_core.science.training.state import TrainingState, group_tensors, optimizer_tensors, restore
+from transfusion_core.science.training.steering import Steering
+from transfusion_core.science.training.stopping import check_validation
 from transfusion_core.specs.dataset import Split, Task
 from transfusion_core.specs.training import Metrics, Series, TrainingSpec
 
@@ -50,8 +57,13 @@ class Trained:
     images_per_second: float
     """Over the updates only."""
     steps: int
+    """Updates made."""
     execution: dict[str, Any]
     """How it was computed: `precision`, `mode`, and `milliseconds` per mode where they were measured."""
+    best_step: int | None = None
+    """Where the recipe keeps the best evaluation's weights: its step, which is that of the final weights."""
+    retried_at_lr: float | None = None
+    """The learning rate of the second attempt, where the first diverged."""
 
 
 def train(
@@ -70,21 +82,30 @@ def train(
     """Train the model in place, on `device`, as the spec says.
 
     `seed` draws the order of the data, the augmentation and dropout; the model comes initialised. `resume`: continue
-    from there; the model's own weights do not count then. `micro_batch`: take so many images of a batch at a time,
-    where a whole batch does not fit into memory; gradients add up to those of the batch, apart from batch norm, whose
-    statistics are those of the parts.
+    from there; the model's own weights count only for a second attempt after divergence. `micro_batch`: take so many
+    images of a batch at a time, where a whole batch does not fit into memory; gradients add up to those of the batch,
+    apart from batch norm, whose statistics are those of the parts.
 
     Raises DataError for data that do not fit, Diverged at a loss or weight that is not finite, OutOfMemory, and
     JobCancelled when `hooks.should_stop()` says so, the state having been given to `hooks.on_state`.
     """
     check_data(data, task)
+    check_validation(data, training, task=task)
+    hooks = hooks or Hooks()
     size = f"{training.batch_size} images of {data.images.shape[3]} x {data.images.shape[2]} pixels"
     with memory_errors(f"training on batches of {size}"), numerics(training, device):
         to_device(model, device)
-        loop = _Loop(model, resident(data, device), training, task, seed, device, hooks or Hooks(), micro_batch, clock)
-        if resume is not None:
-            loop.restore(resume)
-        return loop.run()
+        data = resident(data, device)
+
+        def attempt(lr: float | None, state: TrainingState | None) -> Trained:
+            loop = _Loop(model, data, training, task, seed, device, hooks, micro_batch, clock, lr)
+            if state is not None:
+                loop.restore(state)
+            return loop.run()
+
+        if training.retry_on_divergence:
+            return with_retry(attempt, model, lr=training.lr, resume=resume, hooks=hooks)
+        return attempt(None, resume)
 
 
 class _Loop:
@@ -101,17 +122,26 @@ class _Loop:
         hooks: Hooks,
         micro_batch: int | None,
         clock: Callable[[], float],
+        retried_at_lr: float | None,
     ) -> None:
+        self.retried_at_lr = retried_at_lr
+        if retried_at_lr is not None:
+            training = training.model_copy(update={"lr": retried_at_lr})
         self.model, self.data, self.training = model, data, training
         self.task, self.seed, self.device = task, seed, device
         self.hooks, self.clock, self.micro_batch = hooks, clock, micro_batch or training.batch_size
+        self.still = freeze(model, training.freeze) if training.freeze else []
         self.optimizer, self.execution = build_optimizer(model, training), Execution(training, device)
         self.network: Network = model
+        self.average = Average(model, decay=training.ema) if training.ema else None
+        self.class_weights = self._class_weights()
         self.evaluate_at = set(evaluation_steps(training.steps, training.eval_every))
-        self.keep_at = set(checkpoint_steps(training.steps, training.checkpoints))
+        self.keep_at = set(checkpoint_steps(training.steps, training.checkpoints)) - {training.steps}
+        self.due = self.evaluate_at | self.keep_at
         self.step, self.seconds = 0, 0.0
         self.train_loss, self.curves = TrainLoss(), Curves()
         self.metrics: dict[str, Metrics] = {}
+        self.steering = Steering(training)
         self.restored = False
 
     def restore(self, state: TrainingState) -> None:
@@ -122,44 +152,79 @@ class _Loop:
         self.execution.restore(state.execution)
         self.step, self.seconds = state.step, state.seconds
         self.train_loss, self.curves = TrainLoss(state.losses), Curves(state.series)
+        if self.average:
+            self.average.restore(state.average)
+        self.steering.restore(state.best, self.curves)
         self.restored = True
 
     def run(self) -> Trained:
         if not self.restored:
             self._keep_and_evaluate()
-            self.execution.choose(self.model.train(), self._try)
+            self.execution.choose(self._to_train(), self._try)
         self.network = self.execution.network(self.model)
-        while self.step < self.training.steps:
+        while self._goes_on():
             self._stop_if_asked()
             self._update()
             self._keep_and_evaluate()
-            if self.step < self.training.steps and self.hooks.wants_state(self.step):
+            if self._goes_on() and self.hooks.wants_state(self.step):
                 self._tell_state()
-        return Trained(self.metrics, self.curves.series(), self._images_per_second(), self.step, self.execution.told())
+        return self._finish()
+
+    def _goes_on(self) -> bool:
+        return self.step < self.training.steps and not self.steering.stalled
+
+    def _finish(self) -> Trained:
+        """Leave the final weights in the model, and keep them."""
+        best = self.steering.best
+        if best:
+            self.model.load_state_dict(best.weights)
+        elif self.average:
+            self.average.settle(self.model)
+        self._keep(best.step if best else self.step, LAST)
+        return Trained(
+            metrics=best.metrics if best else self.metrics,
+            series=self.curves.series(),
+            images_per_second=self._images_per_second(),
+            steps=self.step,
+            execution=self.execution.told(),
+            best_step=best.step if best else None,
+            retried_at_lr=self.retried_at_lr,
+        )
 
     def _keep_and_evaluate(self) -> None:
-        if self.step in self.keep_at:
-            self._keep()
-        if self.step in self.evaluate_at:
-            self._evaluate()
+        if self.step not in self.due:
+            return
+        with self.average.in_use(self.model) if self.average else nullcontext():
+            if self.step in self.keep_at:
+                self._keep(self.step, checkpoint_name(self.step))
+            if self.step in self.evaluate_at:
+                self._evaluate()
 
     def _update(self) -> None:
         started = self.clock()
         images, labels = self._batch()
-        self.model.train()
+        self._to_train()
         seed_dropout(self.seed, step=self.step, device=self.device)
         self.optimizer.zero_grad(set_to_none=True)
         parts = zip(torch.split(images, self.micro_batch), torch.split(labels, self.micro_batch), strict=True)
         batch_loss = torch.stack([self._backward(part, of, labels) for part, of in parts]).sum()
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.training, self.step)
+            group["lr"] = learning_rate(self.training, self.step, plateaus=self.steering.plateaus) * group["lr_scale"]
         self.execution.update(self.optimizer, self.model, clip_norm=self.training.clip_norm)
         self.step += 1
+        if self.average:
+            self.average.update(self.model, step=self.step)
         self.train_loss.add(self.step, batch_loss)
-        if self.step % LOOK_EVERY == 0 or self.step in self.keep_at or self.step in self.evaluate_at:
+        if self.step % LOOK_EVERY == 0 or self.step in self.due:
             self._look()  # inside the timing: it waits for the updates that the device still has to do
         self.seconds += self.clock() - started
         self.hooks.on_progress(self.step, self.training.steps, self._images_per_second())
+
+    def _to_train(self) -> nn.Module:
+        self.model.train()
+        for norm in self.still:
+            norm.eval()
+        return self.model
 
     def _look(self) -> None:
         """Diverged where a loss was not finite: at which step, on which images, and what is left."""
@@ -168,8 +233,15 @@ class _Loop:
         except LossNotFinite as error:
             rows = ", ".join(map(str, self._rows(error.step - 1)[:SHOWN_ROWS].tolist()))
             last = max((step for step in self.keep_at if step < error.step), default=0)
-            name = checkpoint_name(last, self.training.steps)
+            name = checkpoint_name(last)
             raise Diverged(f"{error}, on the images at rows {rows}; the last checkpoint is '{name}'") from error
+
+    def _class_weights(self) -> Tensor | None:
+        wanted = self.training.class_weights
+        if wanted is None:
+            return None
+        labels = self.data.labels[self.data.train.to(self.data.labels.device)]
+        return class_weights(wanted, labels, task=self.task, classes=len(self.data.classes)).to(self.device)
 
     def _rows(self, step: int) -> Tensor:
         """The rows of the images that the update after `step` takes."""
@@ -181,9 +253,10 @@ class _Loop:
         with self.execution.autocast():
             logits = self.network(normalise(images, mean=self.data.mean, std=self.data.std))
         check_logits(logits, images=len(images), classes=len(self.data.classes))
-        part_loss = loss(self.task, logits.float(), labels, smoothing=self.training.label_smoothing)
+        weights = self.class_weights
+        part_loss = loss(self.task, logits.float(), labels, smoothing=self.training.label_smoothing, weights=weights)
         if len(labels) < len(of_batch):
-            part_loss = part_loss * share(self.task, labels, of_batch)
+            part_loss = part_loss * share(self.task, labels, of_batch, weights=weights)
         self.execution.backward(part_loss)
         return part_loss.detach()
 
@@ -218,11 +291,13 @@ class _Loop:
             points.append(Point("loss", "train", mean_loss))
         self.curves.add(self.step, points)
         self.hooks.on_points(self.step, points)
+        self.steering.see(self.step, self.model, self.metrics, self.curves)
 
-    def _keep(self) -> None:
+    def _keep(self, step: int, name: str) -> None:
+        """Keep the model's weights, which are those after `step` updates."""
         weights = self.model.state_dict()
-        _check_finite(weights, self.step)
-        self.hooks.on_checkpoint(self.step, checkpoint_name(self.step, self.training.steps), weights)
+        _check_finite(weights, step)
+        self.hooks.on_checkpoint(step, name, weights)
 
     def _tell_state(self) -> None:
         self._look()
@@ -231,7 +306,9 @@ class _Loop:
         kept, groups = optimizer_tensors(self.optimizer), group_tensors(self.optimizer)
         seen, series = list(self.train_loss.seen), self.curves.series()
         execution = self.execution.state()
-        self.hooks.on_state(TrainingState(self.step, self.seconds, weights, kept, groups, seen, series, execution))
+        state = TrainingState(self.step, self.seconds, weights, kept, groups, seen, series, execution)
+        average = self.average.tensors if self.average else {}
+        self.hooks.on_state(replace(state, average=average, best=self.steering.best, retried_at_lr=self.retried_at_lr))
 
     def _stop_if_asked(self) -> None:
         if not self.hooks.should_stop():

@@ -1,4 +1,4 @@
-"""When to evaluate, when to keep weights, and how fast to learn: pure functions of the recipe and the step.
+"""When to evaluate, when to keep weights, and how fast to learn: pure functions of the recipe, the step and the curve.
 
 A step is one update. Step 0 stands before the first update, step `steps` after the last.
 """
@@ -30,15 +30,13 @@ def checkpoint_steps(steps: int, count: int) -> list[int]:
     return [0, *inner, steps]
 
 
-def checkpoint_name(step: int, steps: int) -> str:
-    """`init` for step 0, `final` for the last one, else the step as text."""
-    if step == 0:
-        return FIRST
-    return LAST if step == steps else str(step)
+def checkpoint_name(step: int) -> str:
+    """`init` for step 0, else the step as text; the weights that a training ends with are called `final`."""
+    return str(step) if step else FIRST
 
 
-def learning_rate(training: TrainingSpec, step: int) -> float:
-    """The learning rate of the update that follows step `step` (from 0).
+def learning_rate(training: TrainingSpec, step: int, *, plateaus: int = 0) -> float:
+    """The learning rate of the update that follows step `step` (from 0), after so many plateaus of the validation loss.
 
     Warm-up is linear, its last update the first at the full rate; the cosine (Loshchilov and Hutter 2017, 1608.03983,
     without restarts) spans the updates after it.
@@ -50,4 +48,6 @@ def learning_rate(training: TrainingSpec, step: int) -> float:
         return training.lr * (1 + math.cos(math.pi * done / (training.steps - training.warmup_steps))) / 2
     if training.schedule == "step" and training.step_every is not None:
         return float(training.lr * training.step_factor ** (step // training.step_every))
+    if training.schedule == "plateau":
+        return float(training.lr * training.step_factor**plateaus)
     return training.lr

@@ -6,7 +6,7 @@ the learning rate.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,11 @@ from torch.optim import Optimizer
 
 from transfusion_core.errors import DataError
 from transfusion_core.science.training.checkpoint import load_checkpoint, save_checkpoint
-from transfusion_core.specs.training import Series
+from transfusion_core.science.training.stopping import Best
+from transfusion_core.specs.training import Metrics, Series
 
 _META = "state"
-_WEIGHTS, _OPTIMIZER, _GROUPS = "weights/", "optimizer/", "groups/"
+_WEIGHTS, _OPTIMIZER, _GROUPS, _AVERAGE, _BEST = "weights/", "optimizer/", "groups/", "average/", "best/"
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,15 +44,25 @@ class TrainingState:
     series: list[Series]
     execution: dict[str, Any]
     """How updates are computed, as JSON."""
+    average: dict[str, Tensor] = field(default_factory=dict)
+    """The averaged weights; empty where none are."""
+    best: Best | None = None
+    """What the training would end with; None where that is its last weights."""
+    retried_at_lr: float | None = None
+    """The learning rate of the second attempt; None in the first."""
 
     def save(self, path: Path, **extra: Any) -> None:
         """Write it as safetensors; `extra` is JSON that comes back with it."""
-        tensors = {_WEIGHTS + name: tensor for name, tensor in self.weights.items()}
+        best_weights = self.best.weights if self.best else {}
+        named = ((_WEIGHTS, self.weights), (_AVERAGE, self.average), (_BEST, best_weights))
+        tensors = {prefix + name: tensor for prefix, kept in named for name, tensor in kept.items()}
         for prefix, numbered in ((_OPTIMIZER, self.optimizer), (_GROUPS, self.groups)):
             for number, kept in numbered.items():
                 tensors |= {f"{prefix}{number}/{name}": tensor for name, tensor in kept.items()}
         about = {"step": self.step, "seconds": self.seconds, "losses": self.losses, "extra": extra}
         about |= {"series": [series.model_dump() for series in self.series], "execution": self.execution}
+        about["best"] = self.best and {"step": self.best.step, "metrics": _plain(self.best.metrics)}
+        about["retried_at_lr"] = self.retried_at_lr
         save_checkpoint(path, tensors, {_META: json.dumps(about)})
 
     @classmethod
@@ -61,12 +72,21 @@ class TrainingState:
         try:
             about = json.loads(metadata[_META])
             optimizer, groups = _numbered(tensors, _OPTIMIZER), _numbered(tensors, _GROUPS)
-            weights = {key.removeprefix(_WEIGHTS): each for key, each in tensors.items() if key.startswith(_WEIGHTS)}
             series = [Series.model_validate(each) for each in about["series"]]
-            step, seconds = int(about["step"]), float(about["seconds"])
-            return cls(step, seconds, weights, optimizer, groups, about["losses"], series, about["execution"]), about[
-                "extra"
-            ]
+            state = cls(
+                step=int(about["step"]),
+                seconds=float(about["seconds"]),
+                weights=_named(tensors, _WEIGHTS),
+                optimizer=optimizer,
+                groups=groups,
+                losses=about["losses"],
+                series=series,
+                execution=about["execution"],
+                average=_named(tensors, _AVERAGE),
+                best=_best(about["best"], _named(tensors, _BEST)),
+                retried_at_lr=about["retried_at_lr"],
+            )
+            return state, about["extra"]
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"expected the state of a training at {path.name}, got {error!r}") from error
 
@@ -86,6 +106,21 @@ def group_tensors(optimizer: Optimizer) -> dict[int, dict[str, Tensor]]:
         number: {name: value for name, value in group.items() if isinstance(value, Tensor)}
         for number, group in enumerate(optimizer.param_groups)
     }
+
+
+def _plain(metrics: Mapping[str, Metrics]) -> dict[str, Any]:
+    return {split: each.model_dump() for split, each in metrics.items()}
+
+
+def _best(told: dict[str, Any] | None, weights: dict[str, Tensor]) -> Best | None:
+    if told is None:
+        return None
+    metrics = {split: Metrics.model_validate(each) for split, each in told["metrics"].items()}
+    return Best(int(told["step"]), weights, metrics)
+
+
+def _named(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {key.removeprefix(prefix): each for key, each in tensors.items() if key.startswith(prefix)}
 
 
 def _numbered(tensors: Mapping[str, Tensor], prefix: str) -> dict[int, dict[str, Tensor]]:

@@ -1,5 +1,6 @@
 """A tiny network and toy data that it can learn in a few steps."""
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -62,6 +63,18 @@ def make_data() -> Callable[..., TrainingData]:
 
 
 @pytest.fixture
+def make_noisy(make_data) -> Callable[[], TrainingData]:
+    """Toy data of which a quarter of the validation labels are wrong: the surer a network is, the worse is its loss."""
+
+    def make() -> TrainingData:
+        data = make_data()
+        data.labels[40:60:4] = 1 - data.labels[40:60:4]
+        return data
+
+    return make
+
+
+@pytest.fixture
 def make_model() -> Callable[..., nn.Module]:
     """Conv, batch norm, dropout, pool, head: each part that could break a promise of the loop."""
 
@@ -79,3 +92,47 @@ def make_model() -> Callable[..., nn.Module]:
             )
 
     return make
+
+
+@pytest.fixture
+def make_staged() -> Callable[..., nn.Module]:
+    """A network of two named stages and a head."""
+
+    def make(classes: int = 2, seed: int = 0) -> nn.Module:
+        def stage(channels: int) -> nn.Module:
+            return nn.Sequential(nn.Conv2d(channels, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8), nn.ReLU())
+
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            parts = {
+                "stage1": stage(3),
+                "stage2": stage(8),
+                "pool": nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.1)),
+                "head": nn.Linear(8, classes),
+            }
+        model = nn.Sequential(OrderedDict(parts))
+        model.feature_info = [{"module": "stage1"}, {"module": "stage2"}]
+        model.default_cfg = {"classifier": "head"}
+        return model
+
+    return make
+
+
+class Fragile(nn.Module):
+    """Its answers in training are no numbers once its head has moved further than `limit`."""
+
+    def __init__(self, model: nn.Module, limit: float) -> None:
+        super().__init__()
+        self.model, self.limit = model, limit
+        self.start = model[-1].weight.detach().clone()
+
+    def forward(self, images: Tensor) -> Tensor:
+        answer: Tensor = self.model(images)
+        moved = (self.model[-1].weight - self.start).abs().max()
+        return answer * float("nan") if self.training and moved > self.limit else answer
+
+
+@pytest.fixture
+def make_fragile(make_model) -> Callable[[float], nn.Module]:
+    """Adam at a learning rate of 0.1 breaks it after five updates, where `limit` is 0.45; at 0.01 it is safe."""
+    return lambda limit=0.45: Fragile(make_model(), limit)

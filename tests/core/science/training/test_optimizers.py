@@ -34,3 +34,22 @@ def test_frozen_parameters_are_left_out() -> None:
     layer = nn.Linear(2, 2)
     layer.bias.requires_grad_(False)
     assert len(build_optimizer(layer, TrainingSpec()).param_groups[0]["params"]) == 1
+
+
+@pytest.mark.parametrize("name", sorted(OPTIMIZERS))
+def test_norms_and_biases_are_spared_of_decay_where_asked(make_staged, name: str) -> None:
+    spec = TrainingSpec.model_validate({"optimizer": name, "weight_decay": 0.5, "decay_norms": False})
+    model = make_staged()
+    decays = {p: group["weight_decay"] for group in build_optimizer(model, spec).param_groups for p in group["params"]}
+    assert {name for name, p in model.named_parameters() if decays[p] == 0.5} == {
+        "stage1.0.weight",
+        "stage2.0.weight",
+        "head.weight",
+    }
+    assert set(decays.values()) == {0.5, 0.0}
+
+
+def test_decay_falls_on_all_in_one_group_unless_told_otherwise(make_staged) -> None:
+    model = make_staged()
+    (group,) = build_optimizer(model, TrainingSpec(weight_decay=0.5)).param_groups
+    assert all(p is q for p, q in zip(group["params"], model.parameters(), strict=True))

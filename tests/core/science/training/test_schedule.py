@@ -37,8 +37,8 @@ def test_a_short_run_keeps_every_step() -> None:
     assert checkpoint_steps(1, 4) == [0, 1]
 
 
-def test_the_ends_have_names_and_the_rest_their_step() -> None:
-    assert [checkpoint_name(s, 20) for s in (0, 7, 20)] == ["init", "7", "final"]
+def test_the_start_has_a_name_and_the_rest_their_step() -> None:
+    assert [checkpoint_name(step) for step in (0, 7)] == ["init", "7"]
 
 
 def _rates(**recipe) -> list[float]:
@@ -69,6 +69,13 @@ def test_the_rate_falls_in_steps() -> None:
     assert _rates(schedule="step", step_every=3, step_factor=0.5) == pytest.approx([0.8] * 3 + [0.4] * 3 + [0.2] * 2)
 
 
+def test_each_plateau_lowers_the_rate_after_warm_up() -> None:
+    spec = TrainingSpec(lr=0.8, schedule="plateau", plateau_patience=2, step_factor=0.5, warmup_steps=2)
+    assert [learning_rate(spec, step, plateaus=n) for step, n in [(0, 0), (1, 3), (2, 0), (9, 1), (30, 2)]] == (
+        pytest.approx([0.4, 0.8, 0.8, 0.4, 0.2])
+    )
+
+
 def test_a_training_that_is_all_warm_up_is_fine() -> None:
     assert _rates(schedule="cosine", warmup_steps=8)[-1] == pytest.approx(0.8)
 
@@ -78,6 +85,11 @@ def test_a_training_that_is_all_warm_up_is_fine() -> None:
     [
         ({"schedule": "step"}, "'step_every' and schedule 'step' go together"),
         ({"step_every": 5}, "'step_every' and schedule 'step' go together"),
+        ({"schedule": "plateau"}, "'plateau_patience' and schedule 'plateau' go together"),
+        ({"plateau_patience": 5}, "'plateau_patience' and schedule 'plateau' go together"),
+        ({"ema": 1}, "less than 1"),
+        ({"class_weights": [1, 0]}, "greater than 0"),
+        ({"early_stopping": {"patience": 0}}, "greater than or equal to 1"),
         ({"steps": 5, "warmup_steps": 6}, "'warmup_steps' 6 is more than the 5 'steps'"),
         ({"clip_norm": 0}, "greater than 0"),
         ({"label_smoothing": 1}, "less than 1"),
@@ -86,3 +98,12 @@ def test_a_training_that_is_all_warm_up_is_fine() -> None:
 def test_a_recipe_that_makes_no_sense_is_refused(recipe, told: str) -> None:
     with pytest.raises(ValidationError, match=told):
         TrainingSpec.model_validate(recipe)
+
+
+def test_what_says_nothing_new_is_left_out_of_the_json() -> None:
+    assert set(TrainingSpec().model_dump(mode="json")) == {
+        "optimizer", "lr", "schedule", "warmup_steps", "step_every", "step_factor", "clip_norm", "label_smoothing",
+        "batch_size", "steps", "eval_every", "weight_decay", "momentum", "augmentation", "checkpoints",
+    }  # fmt: skip
+    said = {"ema": 0.9, "decay_norms": False, "retry_on_divergence": True, "freeze": "all", "class_weights": [1.0, 2.0]}
+    assert said.items() <= TrainingSpec.model_validate(said).model_dump(mode="json").items()

@@ -18,7 +18,7 @@ from transfusion_core.specs.facts import Facts
 from transfusion_core.specs.fault import Fault, faults_of, nearest, pointer
 from transfusion_core.specs.init import LADDER, InitSpec
 from transfusion_core.specs.model import ModelEntry, Stage, catalogue
-from transfusion_core.specs.training import TrainingSpec
+from transfusion_core.specs.training import Recipe
 
 SAMPLE_HUNGRY = ("cca", "pwcca")
 """Measures that do not exist unless there are more samples than dimensions."""
@@ -39,7 +39,7 @@ class Readable:
     inits: dict[int, InitSpec]
     train_sizes: dict[int, Any]
     image_size: int | None
-    training: TrainingSpec | None
+    training: Recipe | None
     similarity: SimilaritySpec | None
     compares: bool
     known: frozenset[str] = field(default_factory=frozenset)
@@ -84,7 +84,7 @@ def readable(body: dict[str, Any]) -> Readable:
         inits=_items(InitSpec, body.get("inits", ["random"])),
         train_sizes=_items(TrainSize, body.get("train_sizes", ["all"])),
         image_size=_one(int, body.get("image_size", 64)),
-        training=_one(TrainingSpec, body.get("training", {})),
+        training=_one(Recipe, body.get("training", {})),
         similarity=_one(SimilaritySpec, body.get("similarity", {})),
         compares=isinstance(sections, list) and any(isinstance(s, str) and s in COMPARING for s in sections),
         known=frozenset(map(str, sources)),

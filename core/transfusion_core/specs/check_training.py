@@ -5,13 +5,13 @@ from collections.abc import Iterable, Iterator
 from transfusion_core.specs.facts import DatasetFacts
 from transfusion_core.specs.fault import Fault, nearest, pointer
 from transfusion_core.specs.model import ModelEntry
-from transfusion_core.specs.training import EVERY_STAGE, TrainingSpec
+from transfusion_core.specs.training import EVERY_STAGE, Recipe
 
 NO_STAGES = "the model is not a chain of named stages that can be told apart by their tensors"
 
 
 def training_faults(
-    here: list[str], training: TrainingSpec, models: Iterable[ModelEntry], dataset: DatasetFacts | None
+    here: list[str], training: Recipe, models: Iterable[ModelEntry], dataset: DatasetFacts | None
 ) -> Iterator[Fault]:
     """What keeps the recipe at the place `here` from being done; a dataset that nobody knows is not looked at."""
     for entry in models:
@@ -30,7 +30,7 @@ def training_faults(
         )
 
 
-def _stage_faults(here: list[str], training: TrainingSpec, entry: ModelEntry) -> Iterator[Fault]:
+def _stage_faults(here: list[str], training: Recipe, entry: ModelEntry) -> Iterator[Fault]:
     if "transfuse" not in entry.inits:
         for field in ("freeze", "layer_decay"):
             if value := getattr(training, field):

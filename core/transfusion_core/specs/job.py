@@ -48,8 +48,9 @@ class TrainJob(Spec):
         return self.model_copy(update={"training": self.training.at(lr)})
 
     def trial(self, lr: float) -> Self:
-        """The same training as a tuning run of a rate."""
-        return self.at(lr).model_copy(update={"tuning": True, "tuned_by": []})
+        """The same training as a tuning run of a rate: one that diverges does not start again at another."""
+        training = self.training.at(lr).model_copy(update={"retry_on_divergence": False})
+        return self.model_copy(update={"training": training, "tuning": True, "tuned_by": []})
 
 
 class Bundle(Record):

@@ -87,6 +87,11 @@ def test_a_misspelt_grid_is_told_how_it_is_spelt() -> None:
     assert (unknown.pointer, unknown.nearest) == ("/training/lr/gird", "grid")
 
 
+def test_the_rest_of_a_recipe_is_checked_with_a_grid_too() -> None:
+    fault = only(experiment(models=["cbr-tiny"], training={"lr": {"grid": [1e-3]}, "freeze": "stagE9"}))
+    assert fault.pointer == "/training/freeze"
+
+
 def test_a_source_is_trained_at_one_rate() -> None:
     tuned = {"pretrain": {"dataset": "demo-natural", "training": {"lr": {"grid": [1e-3]}}}}
     assert only(experiment(sources={"natural": tuned})).pointer == "/sources/natural/pretrain/training/lr"

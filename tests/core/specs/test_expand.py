@@ -210,6 +210,13 @@ def test_a_grid_in_another_order_is_the_same_and_a_wider_one_shares_what_was_tri
     assert {cell.key for cell in ours.cells}.isdisjoint(cell.key for cell in wider.cells)
 
 
+def test_a_tuning_run_that_diverges_is_not_retried_at_a_rate_that_is_not_its_own() -> None:
+    ours = expanded(training={**GRID, "retry_on_divergence": True})
+    assert not any(TrainJob.read(trial.spec).training.retry_on_divergence for trial in trials(ours))
+    assert all(TrainJob.read(cell.spec).training.retry_on_divergence for cell in ours.cells)
+    assert [t.key for t in trials(ours)] == [t.key for t in trials(expanded(training=GRID))]
+
+
 def test_the_plan_counts_tuning_runs_and_not_the_runs_that_they_are_already() -> None:
     made = plan(expanded(training=GRID, models=["cbr-tiny"], inits=["random"], seeds=3), frozenset())
     assert (len(made.runs), made.tuning_runs, made.jobs_by_kind["train"]) == (3, 3, 6)

@@ -40,6 +40,10 @@ class Settings(BaseSettings):
     max_upload_bytes: int = Field(default=20_000_000_000, ge=1)
     slots: int | None = Field(default=None, ge=1)
     """Jobs that a worker runs at once; one per GPU, or one per two processor cores (two at least), unless given."""
+    gpus_per_job: int = Field(default=1, ge=1)
+    """GPUs that a worker gives to each job: what `gpus` of a training can be at most."""
+    packing: int = Field(default=1, ge=1)
+    """Jobs that share a GPU: small ones leave most of it idle. A job that gets too little memory halves its batches."""
     threads_per_job: int | None = Field(default=None, ge=1)
     """Processor threads per job; cores divided by slots unless given."""
     device: Literal["auto", "cpu", "cuda"] = "auto"

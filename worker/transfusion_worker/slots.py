@@ -17,9 +17,10 @@ class Slots:
     def __init__(self, settings: Settings, *, cores: int | None = None, gpus: int | None = None) -> None:
         cores = cores or len(os.sched_getaffinity(0))
         gpus = 0 if settings.device == "cpu" else (visible_gpus() if gpus is None else gpus)
-        self.count = settings.slots or gpus or max(2, cores // 2)
+        each = settings.gpus_per_job
+        self.count = settings.slots or gpus // each * settings.packing or max(2, cores // 2)
         self.threads = settings.threads_per_job or max(1, cores // self.count)
-        self._devices = [_device(settings.device, slot, gpus) for slot in range(self.count)]
+        self._devices = [_device(settings.device, slot * each, gpus // each * each) for slot in range(self.count)]
         self._free = list(reversed(range(self.count)))
         self._changed = threading.Condition()
 
@@ -55,7 +56,7 @@ def visible_gpus() -> int:
     return present if chosen is None else min(present, len([name for name in chosen.split(",") if name.strip()]))
 
 
-def _device(device: str, slot: int, gpus: int) -> str:
+def _device(device: str, first: int, gpus: int) -> str:
     if gpus:
-        return f"cuda:{slot % gpus}"
+        return f"cuda:{first % gpus}"
     return "cuda" if device == "cuda" else "cpu"

@@ -20,9 +20,9 @@ def generator(seed: int, *names: str) -> torch.Generator:
     return torch.Generator().manual_seed(derive(seed, *names))
 
 
-def seed_dropout(seed: int, *, step: int, device: torch.device) -> None:
-    """Set torch's own generators, on the CPU and on `device`, to where the stream of a step starts."""
-    value = derive(seed, "dropout", str(step))
+def seed_dropout(seed: int, *, step: int, device: torch.device, rank: int = 0) -> None:
+    """Set torch's own generators, on the CPU and on `device`, to where the stream of a step and rank starts."""
+    value = derive(seed, "dropout", str(step), *([f"rank {rank}"] if rank else []))
     torch.default_generator.manual_seed(value)  # torch.manual_seed takes 0.3 ms where CUDA is not yet initialised
     if device.type == "cuda":
         torch.cuda.default_generators[device.index or 0].manual_seed(value)

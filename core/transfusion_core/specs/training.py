@@ -94,6 +94,10 @@ class Recipe(Spec):
     the next."""
     freeze: str | None = Field(None, min_length=1, max_length=200, exclude_if=_is(None))
     """Stages up to and with this one do not learn; `all` leaves the head alone to learn (a linear probe)."""
+    gpus: int = Field(1, ge=1, le=64, exclude_if=_is(1))
+    """Processes that train the model together, a GPU and an equal part of each batch for each."""
+    sync_bn: bool = Field(False, exclude_if=_is(False))
+    """Batch norms take the statistics of whole batches, not of each GPU's part."""
     retry_on_divergence: bool = Field(False, exclude_if=_is(False))
     """A training that diverges starts once again, from the same weights, at a tenth of the learning rate."""
 
@@ -102,6 +106,15 @@ class Recipe(Spec):
         """What of the validation split steers the training."""
         plateau: list[Literal["auroc", "loss"]] = ["loss"] if self.schedule == "plateau" else []
         return [*plateau, self.early_stopping.metric] if self.early_stopping else plateau
+
+    @model_validator(mode="after")
+    def _check_gpus(self) -> Self:
+        told = {"batch": self.batch_size, "gpus": self.gpus}
+        if self.batch_size % self.gpus or self.batch_size < 2 * self.gpus:
+            raise PydanticCustomError("gpus", "'batch_size' {batch} is not {gpus} parts of two images or more", told)
+        if self.sync_bn and self.gpus == 1:
+            raise PydanticCustomError("gpus", "'sync_bn' is for trainings on more than one of 'gpus'", {})
+        return self
 
     @model_validator(mode="after")
     def _check_schedule(self) -> Self:

@@ -16,6 +16,7 @@ from transfusion_core.science.models.build import build_random, head_names
 from transfusion_core.science.training.batches import Sampling, TrainingData
 from transfusion_core.science.training.hooks import Hooks, Point
 from transfusion_core.science.training.loop import Trained, train
+from transfusion_core.science.training.ranks import Ranks
 from transfusion_core.science.training.state import TrainingState
 from transfusion_core.specs.dataset import StoredObject
 from transfusion_core.specs.init import Init, InitSpec, WeightReport
@@ -25,6 +26,7 @@ from transfusion_worker.context import CurvePoint, JobContext
 from transfusion_worker.jobs.checkpoints import About, keep
 from transfusion_worker.jobs.dataset import LoadedDataset, load_dataset
 from transfusion_worker.jobs.environment import device_of, environment
+from transfusion_worker.jobs.ranks import backend_of, together
 from transfusion_worker.jobs.resume import Standing, Uploader, newest
 from transfusion_worker.jobs.source import Source, read_source
 from transfusion_worker.jobs.tuning import choose, curve_points, done_before
@@ -51,35 +53,55 @@ def _tuned(context: JobContext, job: TrainJob) -> TrainResult:
     return result.model_copy(update={"manifest": result.manifest | told})
 
 
+def follow(context: JobContext, ranks: Ranks) -> None:
+    """What ranks other than 0 do of a job: its training, and nothing else."""
+    job = TrainJob.read(context.spec)
+    _Prepared(context, job.at(choose(context, job).lr) if job.tuned_by else job).train(ranks)
+
+
+class _Prepared:
+    """All that a training at one learning rate takes."""
+
+    def __init__(self, context: JobContext, job: TrainJob) -> None:
+        self.context, self.job = context, job
+        self.dataset = load_dataset(context, job.dataset, image_size=job.image_size)
+        self.data = training_data(self.dataset, job)
+        self.device = device_of(context)
+        self.model = build_random(
+            job.model, classes=self.dataset.classes, image_size=job.image_size, seed=job.seed, slim=job.init.slim
+        )
+        source = read_source(context, job.source, model=self.model, image_size=job.image_size) if job.source else None
+        self.report = _initialise(self.model, job, source)
+        self.standing = newest(context)
+        self.micro_batch = context.handover.micro_batch(job.training.batch_size)
+
+    def train(self, ranks: Ranks, hooks: Hooks | None = None) -> Trained:
+        assert isinstance(self.job.training.lr, float)
+        return train(
+            self.model,
+            self.data,
+            self.job.training.at(self.job.training.lr),
+            task=self.dataset.pack.task,
+            seed=self.job.seed,
+            device=self.device,
+            hooks=hooks,
+            resume=self.standing.state if self.standing else None,
+            micro_batch=self.micro_batch,
+            ranks=ranks,
+        )
+
+
 def _trained(context: JobContext, job: TrainJob) -> TrainResult:
     """The result of a training at one learning rate."""
-    assert isinstance(job.training.lr, float)
-    dataset = load_dataset(context, job.dataset, image_size=job.image_size)
-    data = training_data(dataset, job)
-    device = device_of(context)
-    model = build_random(
-        job.model, classes=dataset.classes, image_size=job.image_size, seed=job.seed, slim=job.init.slim
-    )
-    source = read_source(context, job.source, model=model, image_size=job.image_size) if job.source else None
-    report = _initialise(model, job, source)
-    standing = newest(context)
-    micro_batch = context.handover.micro_batch(job.training.batch_size)
-    with Uploader(context) as uploader:
-        keeper = _Keeper(context, _about(job, dataset, data), uploader, standing)
-        trained = train(
-            model,
-            data,
-            job.training.at(job.training.lr),
-            task=dataset.pack.task,
-            seed=job.seed,
-            device=device,
-            hooks=keeper,
-            resume=standing.state if standing else None,
-            micro_batch=micro_batch,
-        )
+    prepared = _Prepared(context, job)
+    dataset, model, device, report = prepared.dataset, prepared.model, prepared.device, prepared.report
+    with together(context, job.training.gpus) as ranks, Uploader(context) as uploader:
+        keeper = _Keeper(context, _about(job, dataset, prepared.data), uploader, prepared.standing)
+        trained = prepared.train(ranks, keeper)
     _log_end(context, trained, job.training.steps)
     outcome = {
-        "micro_batch": micro_batch,
+        "micro_batch": prepared.micro_batch,
+        "ranks": {"count": ranks.count, "backend": backend_of(device) if ranks.count > 1 else None},
         "execution": trained.execution,
         "best_step": trained.best_step,
         "retried_at_lr": trained.retried_at_lr,

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from transfusion_core.science.training.batches import TrainingData, normalise
 from transfusion_core.science.training.metrics import evaluate_scores
+from transfusion_core.science.training.ranks import ALONE, Ranks
 from transfusion_core.specs.dataset import Split, Task
 from transfusion_core.specs.training import Metrics
 
@@ -13,10 +14,18 @@ BATCH_IMAGES = 256
 BATCH_PIXELS = BATCH_IMAGES * 128 * 128
 
 
-def evaluate(model: nn.Module, data: TrainingData, *, task: Task, split: Split, device: torch.device) -> Metrics:
-    """The quality of the model on a split; the model's mode is left as it was."""
+def evaluate(
+    model: nn.Module,
+    data: TrainingData,
+    *,
+    task: Task,
+    split: Split,
+    device: torch.device,
+    ranks: Ranks = ALONE,
+) -> Metrics:
+    """The quality of the model on a split, worked out by all ranks together; the model's mode is left as it was."""
     rows = data.rows(split)
-    logits = predict(model, data, rows=rows, device=device)
+    logits = ranks.joined(predict(model, data, rows=ranks.part(rows), device=device))
     return evaluate_scores(task, logits, data.labels[rows.to(data.labels.device)], classes=data.classes)
 
 

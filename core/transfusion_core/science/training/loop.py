@@ -26,6 +26,7 @@ from transfusion_core.science.training.hooks import Hooks, Point
 from transfusion_core.science.training.losses import class_weights, loss, share
 from transfusion_core.science.training.memory import memory_errors
 from transfusion_core.science.training.optimizers import build_optimizer
+from transfusion_core.science.training.ranks import ALONE, Ranks, synchronise_norms
 from transfusion_core.science.training.retrying import with_retry
 from transfusion_core.science.training.schedule import (
     LAST,
@@ -77,6 +78,7 @@ def train(
     hooks: Hooks | None = None,
     resume: TrainingState | None = None,
     micro_batch: int | None = None,
+    ranks: Ranks = ALONE,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Trained:
     """Train the model in place, on `device`, as the spec says.
@@ -84,21 +86,22 @@ def train(
     `seed` draws the order of the data, the augmentation and dropout; the model comes initialised. `resume`: continue
     from there; the model's own weights count only for a second attempt after divergence. `micro_batch`: take so many
     images of a batch at a time, where a whole batch does not fit into memory; gradients add up to those of the batch,
-    apart from batch norm, whose statistics are those of the parts.
+    apart from batch norm, whose statistics are those of the parts. `ranks`: this process's place among those that
+    train the model together; all are called with the same arguments, but only the hooks of rank 0 hear anything.
 
     Raises DataError for data that do not fit, Diverged at a loss or weight that is not finite, OutOfMemory, and
     JobCancelled when `hooks.should_stop()` says so, the state having been given to `hooks.on_state`.
     """
     check_data(data, task)
     check_validation(data, training, task=task)
-    hooks = hooks or Hooks()
+    hooks = hooks if hooks and ranks.rank == 0 else Hooks()
     size = f"{training.batch_size} images of {data.images.shape[3]} x {data.images.shape[2]} pixels"
     with memory_errors(f"training on batches of {size}"), numerics(training, device):
         to_device(model, device)
         data = resident(data, device)
 
         def attempt(lr: float | None, state: TrainingState | None) -> Trained:
-            loop = _Loop(model, data, training, task, seed, device, hooks, micro_batch, clock, lr)
+            loop = _Loop(model, data, training, task, seed, device, hooks, micro_batch, ranks, clock, lr)
             if state is not None:
                 loop.restore(state)
             return loop.run()
@@ -121,15 +124,18 @@ class _Loop:
         device: torch.device,
         hooks: Hooks,
         micro_batch: int | None,
+        ranks: Ranks,
         clock: Callable[[], float],
         retried_at_lr: float | None,
     ) -> None:
         self.retried_at_lr = retried_at_lr
         if retried_at_lr is not None:
             training = training.model_copy(update={"lr": retried_at_lr})
+        model = synchronise_norms(model, device) if training.sync_bn else model
         self.model, self.data, self.training = model, data, training
         self.task, self.seed, self.device = task, seed, device
-        self.hooks, self.clock, self.micro_batch = hooks, clock, micro_batch or training.batch_size
+        self.hooks, self.clock, self.ranks = hooks, clock, ranks
+        self.micro_batch = max(1, (micro_batch or training.batch_size) // ranks.count)
         self.still = freeze(model, training.freeze) if training.freeze else []
         self.optimizer, self.execution = build_optimizer(model, training), Execution(training, device)
         self.network: Network = model
@@ -161,7 +167,7 @@ class _Loop:
         if not self.restored:
             self._keep_and_evaluate()
             self.execution.choose(self._to_train(), self._try)
-        self.network = self.execution.network(self.model)
+        self.network = self.execution.network(self.ranks.wrap(self.model, self.device))
         while self._goes_on():
             self._stop_if_asked()
             self._update()
@@ -204,10 +210,9 @@ class _Loop:
         started = self.clock()
         images, labels = self._batch()
         self._to_train()
-        seed_dropout(self.seed, step=self.step, device=self.device)
+        seed_dropout(self.seed, step=self.step, device=self.device, rank=self.ranks.rank)
         self.optimizer.zero_grad(set_to_none=True)
-        parts = zip(torch.split(images, self.micro_batch), torch.split(labels, self.micro_batch), strict=True)
-        batch_loss = torch.stack([self._backward(part, of, labels) for part, of in parts]).sum()
+        batch_loss = self._gradients(images, labels)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.training, self.step, plateaus=self.steering.plateaus) * group["lr_scale"]
         self.execution.update(self.optimizer, self.model, clip_norm=self.training.clip_norm)
@@ -248,6 +253,16 @@ class _Loop:
         data, size = self.data, self.training.batch_size
         return data.train[data.sampling.batch_indices(step, n=len(data.train), batch_size=size, seed=self.seed)]
 
+    def _gradients(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Leave the batch's gradients in the model; the batch's loss. `images`: this rank's, `labels`: everybody's."""
+        parts = torch.split(images, self.micro_batch)
+        answers = torch.split(self.ranks.part(labels), self.micro_batch)
+        losses = []
+        for number, (part, of) in enumerate(zip(parts, answers, strict=True), 1):
+            with self.ranks.alone(self.network, last=number == len(parts)):
+                losses.append(self._backward(part, of, labels))
+        return self.ranks.total(torch.stack(losses).sum())
+
     def _backward(self, images: Tensor, labels: Tensor, of_batch: Tensor) -> Tensor:
         """Add the gradients of a part of the batch; its share in the batch's loss."""
         with self.execution.autocast():
@@ -257,28 +272,32 @@ class _Loop:
         part_loss = loss(self.task, logits.float(), labels, smoothing=self.training.label_smoothing, weights=weights)
         if len(labels) < len(of_batch):
             part_loss = part_loss * share(self.task, labels, of_batch, weights=weights)
-        self.execution.backward(part_loss)
+        self.execution.backward(part_loss * self.ranks.count)  # ranks average their gradients
         return part_loss.detach()
 
     def _try(self, network: Network) -> None:
         """A pass over the first part of the coming batch, to measure how long it takes."""
-        images, labels = (torch.split(each, self.micro_batch)[0] for each in self._batch())
+        images, labels = self._batch()
+        part = images[: self.micro_batch]
+        labels = self.ranks.part(labels)[: len(part)]
         self.network = network
-        self._backward(images, labels, labels)
+        self._backward(part, labels, labels)
 
     def _batch(self) -> tuple[Tensor, Tensor]:
-        """The uint8 images and the labels of the coming update, on the device."""
+        """The uint8 images of this rank and the labels of all in the coming update, on the device."""
         data, sampling, size = self.data, self.data.sampling, self.training.batch_size
-        n, rows = len(data.train), self._rows(self.step)
+        n, batch = len(data.train), self._rows(self.step)
+        rows = self.ranks.part(batch)
         images = data.images[rows.to(data.images.device)].to(self.device)
         if self.training.augmentation == "flip":
             epoch = sampling.epoch_of(self.step, n=n, batch_size=size)
             images = flip(images, sampling.flip_mask(rows, epoch=epoch, seed=self.seed))
-        return images, data.labels[rows.to(data.labels.device)].to(self.device)
+        return images, data.labels[batch.to(data.labels.device)].to(self.device)
 
     def _evaluate(self) -> None:
+        self.ranks.agree(self.model)
         self.metrics = {
-            split: evaluate(self.model, self.data, task=self.task, split=split, device=self.device)
+            split: evaluate(self.model, self.data, task=self.task, split=split, device=self.device, ranks=self.ranks)
             for split in EVALUATED
         }
         points = [
@@ -311,7 +330,9 @@ class _Loop:
         self.hooks.on_state(replace(state, average=average, best=self.steering.best, retried_at_lr=self.retried_at_lr))
 
     def _stop_if_asked(self) -> None:
-        if not self.hooks.should_stop():
+        if self.ranks.count > 1 and self.step % LOOK_EVERY:
+            return  # asking all ranks costs a round trip
+        if not self.ranks.told_by_first(self.hooks.should_stop()):
             return
         self._tell_state()
         raise JobCancelled(f"stopped as asked after step {self.step} of {self.training.steps}")

@@ -12,6 +12,7 @@ import torch
 from transfusion_core.errors import DataError, JobCancelled, ObjectMissing
 from transfusion_core.specs.dataset import StoredObject
 from transfusion_worker.context import CurvePoint, JobContext
+from transfusion_worker.jobs import ranks
 
 
 def echo(context: JobContext) -> dict[str, Any]:
@@ -88,6 +89,14 @@ def train(context: JobContext) -> dict[str, Any]:
     return {"micro_batch": micro_batch, "attempt": context.attempt}
 
 
+def lonely(context: JobContext) -> dict[str, Any]:
+    """Waits for a second process that cannot start."""
+    ranks.LEAVE_SECONDS = 0.5
+    ranks.sys.executable = "/bin/false"
+    with ranks.together(context, 2):
+        raise AssertionError
+
+
 def _tell_pid(context: JobContext) -> None:
     with open(context.spec["pids"], "a") as file:
         file.write(f"{os.getpid()}\n")
@@ -102,4 +111,5 @@ KINDS: dict[str, Callable[[JobContext], dict[str, Any]]] = {
     "fail": fail,
     "gone": gone,
     "train": train,
+    "lonely": lonely,
 }

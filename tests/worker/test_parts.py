@@ -24,6 +24,10 @@ from transfusion_worker.slots import Slots
         (16, 2, {}, 2, 8, ["cuda:0", "cuda:1"]),
         (16, 1, {"slots": 2}, 2, 8, ["cuda:0", "cuda:0"]),
         (16, 2, {"device": "cpu"}, 8, 2, ["cpu"] * 8),
+        (16, 2, {"packing": 2}, 4, 4, ["cuda:0", "cuda:1", "cuda:0", "cuda:1"]),
+        (16, 4, {"gpus_per_job": 2}, 2, 8, ["cuda:0", "cuda:2"]),
+        (16, 5, {"gpus_per_job": 2, "packing": 2}, 4, 4, ["cuda:0", "cuda:2", "cuda:0", "cuda:2"]),
+        (4, 0, {"gpus_per_job": 2}, 2, 2, ["cpu", "cpu"]),
         (4, 0, {"slots": 1, "threads_per_job": 3, "device": "cuda"}, 1, 3, ["cuda"]),
     ],
 )
@@ -31,6 +35,11 @@ def test_slots_share_cores_and_gpus(cores, gpus, changes, count, threads, device
     slots = Slots(Settings(**changes), cores=cores, gpus=gpus)
     assert (slots.count, slots.threads) == (count, threads)
     assert [slots.resources(slot).device for slot in range(count)] == devices
+
+
+def test_a_worker_with_fewer_gpus_than_a_job_gets_says_so():
+    with pytest.raises(InvalidRequest, match=r"expected 4 GPUs, .* got 2"):
+        Slots(Settings(gpus_per_job=4), cores=4, gpus=2)
 
 
 def test_a_slot_is_taken_once():

@@ -1,11 +1,12 @@
 """What a job function is given: its spec, what it needs, the store, and a line to its supervisor."""
 
 import math
+import os
 import threading
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 from transfusion_core.errors import DataError
 from transfusion_core.settings import Settings
@@ -75,6 +76,11 @@ class JobContext:
     def log(self, line: str) -> None:
         """Add a line to the job's log."""
         self._tell({"log": line})
+
+    def give_up(self, failure: dict[str, Any]) -> NoReturn:
+        """End this process here and now, from any thread, and say why the job fails."""
+        self._tell({"failure": failure})
+        os._exit(1)
 
     def should_stop(self) -> bool:
         """Whether the job was asked to stop: raise JobCancelled at the next good moment."""

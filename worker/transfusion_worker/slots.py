@@ -4,6 +4,7 @@ import os
 import threading
 from pathlib import Path
 
+from transfusion_core.errors import InvalidRequest
 from transfusion_core.settings import Settings
 from transfusion_worker.supervisor import Resources
 
@@ -18,6 +19,10 @@ class Slots:
         cores = cores or len(os.sched_getaffinity(0))
         gpus = 0 if settings.device == "cpu" else (visible_gpus() if gpus is None else gpus)
         each = settings.gpus_per_job
+        if 0 < gpus < each:
+            raise InvalidRequest(
+                f"expected {each} GPUs, as many as each job gets (TRANSFUSION_GPUS_PER_JOB), got {gpus}"
+            )
         self.count = settings.slots or gpus // each * settings.packing or max(2, cores // 2)
         self.threads = settings.threads_per_job or max(1, cores // self.count)
         self._devices = [_device(settings.device, slot * each, gpus // each * each) for slot in range(self.count)]

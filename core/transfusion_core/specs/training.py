@@ -114,6 +114,8 @@ class Recipe(Spec):
             raise PydanticCustomError("gpus", "'batch_size' {batch} is not {gpus} parts of two images or more", told)
         if self.sync_bn and self.gpus == 1:
             raise PydanticCustomError("gpus", "'sync_bn' is for trainings on more than one of 'gpus'", {})
+        if self.compile != "never" and self.gpus > 1:
+            raise PydanticCustomError("gpus", "'compile' is for trainings on one of 'gpus'", {})
         return self
 
     @model_validator(mode="after")

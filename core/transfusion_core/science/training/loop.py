@@ -135,7 +135,7 @@ class _Loop:
         self.model, self.data, self.training = model, data, training
         self.task, self.seed, self.device = task, seed, device
         self.hooks, self.clock, self.ranks = hooks, clock, ranks
-        self.micro_batch = max(1, (micro_batch or training.batch_size) // ranks.count)
+        self.micro_batch = max(2, (micro_batch or training.batch_size) // ranks.count)
         self.still = freeze(model, training.freeze) if training.freeze else []
         self.optimizer, self.execution = build_optimizer(model, training), Execution(training, device)
         self.network: Network = model
@@ -164,6 +164,7 @@ class _Loop:
         self.restored = True
 
     def run(self) -> Trained:
+        self.ranks.check_same(self.step)
         if not self.restored:
             self._keep_and_evaluate()
             self.execution.choose(self._to_train(), self._try)

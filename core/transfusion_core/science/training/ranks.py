@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from transfusion_core.errors import DataError
+from transfusion_core.errors import DataError, Unavailable
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,12 @@ class Ranks:
         told = [answer]
         distributed.broadcast_object_list(told, src=0)
         return told[0]
+
+    def check_same(self, step: int) -> None:
+        """Unavailable where ranks start from different steps: one of them could not read what the others could."""
+        steps = self.joined(torch.tensor([step])).tolist()
+        if len(set(steps)) > 1:
+            raise Unavailable(f"expected all processes of a training to start from one step, got {steps}")
 
     def agree(self, model: nn.Module) -> None:
         """Give every rank the buffers of rank 0."""

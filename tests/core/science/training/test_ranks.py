@@ -7,7 +7,7 @@ import torch
 from torch import distributed, nn
 from torch.multiprocessing.spawn import spawn
 
-from transfusion_core.errors import DataError
+from transfusion_core.errors import DataError, Unavailable
 from transfusion_core.science.data.sampling import batch_indices, epoch_of, flip_mask
 from transfusion_core.science.training.batches import Sampling, TrainingData
 from transfusion_core.science.training.hooks import Hooks
@@ -81,6 +81,10 @@ def _rank(rank: int, folder: str) -> None:
     trained("norms", ranks, hooks=Keeper(folder))
     distributed.barrier()
     found["resumed"] = trained("norms", ranks, resume=TrainingState.load(Path(folder) / "state")[0])
+    try:
+        trained("norms", ranks, resume=TrainingState.load(Path(folder) / "state")[0] if rank else None)
+    except Unavailable as error:
+        (Path(folder) / f"refused-{rank}").write_text(str(error))
     told = {case: (weights, done.metrics["test"].model_dump_json()) for case, (weights, done) in found.items()}
     torch.save(told, f"{folder}/{rank}.pt")
     distributed.destroy_process_group()
@@ -90,6 +94,8 @@ def _rank(rank: int, folder: str) -> None:
 def together(tmp_path_factory) -> list[dict]:
     folder = tmp_path_factory.mktemp("ranks")
     spawn(_rank, args=(str(folder),), nprocs=2)
+    for rank in range(2):
+        assert "start from one step, got [0, 3]" in (folder / f"refused-{rank}").read_text()
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
 
 
@@ -118,7 +124,13 @@ def test_norms_are_synchronised_on_gpus_only() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changed", "told"), [({"gpus": 3}, "3 parts"), ({"gpus": 8}, "8 parts"), ({"sync_bn": True}, "more than one")]
+    ("changed", "told"),
+    [
+        ({"gpus": 3}, "3 parts"),
+        ({"gpus": 8}, "8 parts"),
+        ({"sync_bn": True}, "more than one"),
+        ({"gpus": 2, "compile": "measure"}, "one of 'gpus'"),
+    ],
 )
 def test_batches_that_cannot_be_shared_are_refused(changed: dict, told: str) -> None:
     with pytest.raises(ValueError, match=told):

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from transfusion_core.reporting.charts import COLOURS
+from transfusion_core.reporting.charts.base import COLOURS
 from transfusion_core.science.similarity import (
     MEASURES,
     Moments,

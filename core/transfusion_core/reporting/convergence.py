@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator
 
-from transfusion_core.reporting import charts
+from transfusion_core.reporting.charts.convergence import figure_5
 from transfusion_core.reporting.statistics import summarise
 from transfusion_core.reporting.study import Arm, Cell, Study
 from transfusion_core.specs.report import ReportSection, Row
@@ -23,7 +23,7 @@ def convergence(study: Study) -> ReportSection:
         text="Rows of metric steps_to_threshold hold the first evaluated step at which a run's test AUROC is at or "
         f"above 0.5 + {SHARE_OF_FINAL} (final random - 0.5), mean over seeds. An arm of which a seed never got there "
         "has no number: 'not reached'. Rows of metric auroc are the curves, mean over seeds.",
-        charts={"figure-5": charts.figure_5(table)},
+        charts={"figure-5": figure_5(table)},
         table=table,
     )
 

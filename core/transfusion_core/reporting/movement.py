@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from transfusion_core.reporting import charts
+from transfusion_core.reporting.charts.movement import movement as movement_chart
 from transfusion_core.reporting.representation import before_after
 from transfusion_core.reporting.statistics import summarise
 from transfusion_core.reporting.study import Arm, Pair, Study
@@ -22,7 +22,7 @@ def movement(study: Study) -> ReportSection:
         text="From initialisation to the final weights, mean over seeds. relative_l2 is |W - W0| / |W0| and cosine the "
         "angle between them, per weight tensor; filter_correlation is the mean correlation of each first-layer filter "
         "with itself; the other measures compare activations of the same layer before and after.",
-        charts={"movement": charts.movement(table)},
+        charts={"movement": movement_chart(table)},
         table=table,
     )
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from transfusion_core.reporting import charts
+from transfusion_core.reporting.charts.performance import performance as performance_chart
 from transfusion_core.reporting.published import table_1
 from transfusion_core.reporting.statistics import EQUIVALENCE_MARGIN, UNIT, summarise, tost
 from transfusion_core.reporting.study import Arm, Cell, Study, Tuning
@@ -24,7 +24,7 @@ def performance(study: Study) -> ReportSection:
         complete=not missing,
         missing=missing,
         text=_text(label) + (_TUNED if study.tunings else ""),
-        charts={"performance": charts.performance(table, label)},
+        charts={"performance": performance_chart(table, label)},
         table=table,
     )
 

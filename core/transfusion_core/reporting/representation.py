@@ -4,8 +4,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from transfusion_core.reporting import charts
-from transfusion_core.reporting.published import figure_2
+from transfusion_core.reporting import published
+from transfusion_core.reporting.charts.reuse import figure_4
+from transfusion_core.reporting.charts.similarity import figure_2
 from transfusion_core.reporting.statistics import UNIT, summarise
 from transfusion_core.reporting.study import Pair, Study
 from transfusion_core.specs.comparison import PairResult
@@ -44,7 +45,7 @@ def similarity(study: Study) -> ReportSection:
         "beside its nulls: null_iid, what independent noise of the same shape gives; null_permutation, the same "
         "networks, images shuffled; null_untrained, networks never trained; and beside random-random, networks that "
         "share nothing but the data.",
-        charts={"figure-2": charts.figure_2(table)},
+        charts={"figure-2": figure_2(table)},
         table=table,
     )
 
@@ -54,7 +55,7 @@ def _group_rows(study: Study, key: tuple[Any, ...], pairs: list[Pair]) -> Iterat
     words = {"model": model, "init": pairs[0].a["init"], "source": source, "train_size": train_size, "pair": pair}
     for measure in study.spec.similarity.measures:
         tops = [top for each in pairs if (top := _top_layers(each, measure))]
-        known = figure_2(model, pair) if measure == "cca" else None
+        known = published.figure_2(model, pair) if measure == "cca" else None
         yield _row(
             tops,
             **words,
@@ -130,7 +131,7 @@ def reuse(study: Study) -> ReportSection:
         text="Similarity of each layer after training to the same layer before, mean over seeds: high means that the "
         "layer kept what it started with. Rows with a pair are the difference to random: only where pretrained keeps "
         "more than random does can features have been reused; a large network keeps much from any start.",
-        charts={"figure-4": charts.figure_4(table)},
+        charts={"figure-4": figure_4(table)},
         table=table,
     )
 

@@ -42,6 +42,17 @@ class Row(Record):
     null_permutation: Where[float] = None
     null_untrained: Where[float] = None
     p_value: Where[float] = None
+    test: Where[str] = None
+    """What `p_value` is of: `tost`, `paired t`, `permutation`, `log-rank` ..."""
+    p_adjusted: Where[float] = None
+    """`p_value` corrected for the other tests of the same table (Holm)."""
+    seeds_needed: Where[int] = None
+    """How many seeds would tell, at the spread seen here."""
+    question: Where[str] = None
+    answer: Where[str] = None
+    """`agrees`, `disagrees`, `cannot tell`, or `no published value`."""
+    text: Where[str] = None
+    """The row in a sentence."""
     published: Where[float] = None
     mark: Where[str] = None
     """How sure the published value is: p, t, d or u (science.md)."""

@@ -7,8 +7,9 @@ from specs_examples import experiment, facts
 from transfusion_core.specs.expand import Expansion, expand
 from transfusion_core.specs.experiment import ExperimentSpec
 
-LIFT = {"random": 0.0, "pretrained": 0.06, "mean_var": 0.02}
-"""What each init adds to AUROC in these studies."""
+LIFT = {"random": 0.0, "pretrained": 0.06, "mean_var": 0.02, "transfuse": 0.05, "slim": 0.05, "gabor": 0.01}
+"""What each kind of init adds to AUROC in these studies."""
+PICTURE = "data:image/gif;base64,R0lGODlhAQABAAAAACH5BAEKAAEALAAAAAABAAEAAAICTAEAOw=="
 
 
 def expansion(**changes: Any) -> Expansion:
@@ -34,7 +35,7 @@ def _ingest(labels: dict[str, Any]) -> dict[str, Any]:
 
 
 def _train(labels: dict[str, Any]) -> dict[str, Any]:
-    final = 0.8 + LIFT[labels["init"]] + 0.01 * labels["seed"]
+    final = 0.8 + LIFT[labels["init"].partition("(")[0]] + 0.01 * labels["seed"]
     rows = [_label(name, final - 0.01 * place) for place, name in enumerate((">=2", ">=1", "macro"))]
     values = [0.5, 0.5 + (final - 0.5) * (0.95 if labels["init"] == "pretrained" else 0.5), final - 0.001, final]
     return {
@@ -58,7 +59,9 @@ def _label(name: str, auroc: float) -> dict[str, Any]:
 
 def _compare(labels: dict[str, Any]) -> dict[str, Any]:
     layers = ["stage1", "stage2", "stage3"]
-    kept = 0.9 if labels["a"]["init"] == "pretrained" else 0.6
+    kept = {"random": 0.6, "pretrained": 0.9}.get(labels["a"]["init"], 0.6)
+    if labels["role"] == "start":
+        kept -= 0.05 * labels["a"]["seed"]
     results = [
         {
             "layer_a": layer,
@@ -84,4 +87,6 @@ def _compare(labels: dict[str, Any]) -> dict[str, Any]:
         "results": results,
         "weights": moved if movement else [],
         "filters": [0.8, 0.6, None] if movement else [],
+        "filter_pictures": [PICTURE, PICTURE] if movement else [],
+        "between": [{"step": 9, "results": results, "weights": moved}] if movement else [],
     }

@@ -14,8 +14,8 @@ from transfusion_api.routes.experiments import IdempotencyKey
 from transfusion_api.service import Service, Serving
 from transfusion_core.db import comparisons, idempotency
 from transfusion_core.db.clock import rfc3339
+from transfusion_core.specs.comparing import comparison_draft
 from transfusion_core.specs.comparison import Comparison, ComparisonSpec, ProbeSet
-from transfusion_core.specs.expand import comparison_draft
 from transfusion_core.specs.keys import digest
 
 router = APIRouter(prefix="/v1/comparisons", tags=["comparisons"])

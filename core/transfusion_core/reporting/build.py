@@ -9,6 +9,8 @@ from transfusion_core.reporting.movement import movement
 from transfusion_core.reporting.performance import performance
 from transfusion_core.reporting.representation import reuse, similarity
 from transfusion_core.reporting.study import Study, read_study
+from transfusion_core.reporting.transfusion import transfusion
+from transfusion_core.reporting.verdict import verdict
 from transfusion_core.specs.keys import digest
 from transfusion_core.specs.report import Report, ReportSection
 
@@ -18,6 +20,8 @@ SECTIONS: dict[str, Callable[[Study], ReportSection]] = {
     "movement": movement,
     "reuse": reuse,
     "convergence": convergence,
+    "transfusion": transfusion,
+    "verdict": verdict,
 }
 
 

@@ -30,8 +30,7 @@ def convergence(study: Study) -> ReportSection:
 
 def threshold(study: Study, arm: Arm) -> float | None:
     """The AUROC to be reached by arms of this model and train size; None where random has no result above chance."""
-    random = Arm(model=arm.model, init="random", source=None, train_size=arm.train_size)
-    finals = [value for cell in study.seeds_of(random) if (value := _final(cell)) is not None]
+    finals = [value for cell in study.seeds_of(arm.random) if (value := _final(cell)) is not None]
     found = summarise(finals)
     return 0.5 + SHARE_OF_FINAL * (found.mean - 0.5) if found and found.mean > 0.5 else None
 

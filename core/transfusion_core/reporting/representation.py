@@ -55,7 +55,7 @@ def _group_rows(study: Study, key: tuple[Any, ...], pairs: list[Pair]) -> Iterat
     words = {"model": model, "init": pairs[0].a["init"], "source": source, "train_size": train_size, "pair": pair}
     for measure in study.spec.similarity.measures:
         tops = [top for each in pairs if (top := _top_layers(each, measure))]
-        known = published.figure_2(model, pair) if measure == "cca" else None
+        known = published.top_layers(model, pair) if measure == "cca" else None
         yield _row(
             tops,
             **words,
@@ -64,7 +64,7 @@ def _group_rows(study: Study, key: tuple[Any, ...], pairs: list[Pair]) -> Iterat
             mark=known.mark if known else None,
             reason=None if tops else _refusal(pairs, measure),
         )
-        yield from _layer_rows(pairs, measure, words)
+        yield from layer_rows(pairs, measure, words)
 
 
 def _top_layers(pair: Pair, measure: str) -> Measured | None:
@@ -86,7 +86,8 @@ def _of(pair: Pair, measure: str) -> list[PairResult]:
     return [found for found in pair.result.results if found.measure == measure] if pair.result else []
 
 
-def _layer_rows(pairs: list[Pair], measure: str, words: dict[str, Any]) -> Iterator[Row]:
+def layer_rows(pairs: list[Pair], measure: str, words: dict[str, Any]) -> Iterator[Row]:
+    """A row per layer: the mean of a measure over pairs of networks."""
     layers = dict.fromkeys((found.layer_a, found.layer_b) for pair in pairs for found in _of(pair, measure))
     for stage, (layer, layer_b) in enumerate(layers, start=1):
         found = [f for pair in pairs for f in _of(pair, measure) if (f.layer_a, f.layer_b) == (layer, layer_b)]
@@ -141,7 +142,7 @@ def before_after(study: Study) -> Iterator[Row]:
     for arm in study.arms:
         pairs = [pair for pair in study.done("movement") if pair.arm == arm]
         for measure in study.spec.similarity.measures:
-            yield from _layer_rows(pairs, measure, arm.words)
+            yield from layer_rows(pairs, measure, arm.words)
 
 
 def _differences(rows: Iterable[Row]) -> Iterator[Row]:

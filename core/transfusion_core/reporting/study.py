@@ -24,6 +24,11 @@ class Arm:
         """The arm as columns of a row."""
         return {"model": self.model, "init": self.init, "source": self.source, "train_size": self.train_size}
 
+    @property
+    def random(self) -> "Arm":
+        """The arm of the same model and train size that starts from nothing."""
+        return Arm(model=self.model, init="random", source=None, train_size=self.train_size)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
@@ -42,6 +47,11 @@ class Cell:
         why = f"{self.state}: {self.reason}" if self.reason else self.state
         return f"{self.arm.model} {self.arm.init}{source}, {self.arm.train_size} images, seed {self.seed} ({why})"
 
+    @property
+    def auroc(self) -> float | None:
+        """The headline AUROC of the final weights on the test split."""
+        return self.result.metrics["test"].auroc if self.result else None
+
     def curve(self, name: str, split: str) -> Series | None:
         """One of the run's curves."""
         found = [s for s in self.result.series if (s.name, s.split) == (name, split)] if self.result else []
@@ -53,7 +63,7 @@ class Pair:
     """One comparison of the experiment."""
 
     role: str
-    """`movement`: init and final of one run; `similarity`: the final weights of two runs."""
+    """`movement`: init and final of one run; `similarity`: the final weights of two runs; `start`: their first."""
     model: str
     train_size: int | str
     pair: str

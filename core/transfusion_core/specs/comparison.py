@@ -101,6 +101,14 @@ class WeightMovement(Record):
     reason: str | None = None
 
 
+class Between(Record):
+    """What a run's checkpoint on the way from `a` to `b` is beside `a`."""
+
+    step: int
+    results: list[PairResult]
+    weights: list[WeightMovement]
+
+
 class ComparisonResult(Record):
     """The similarity report's numbers."""
 
@@ -112,6 +120,10 @@ class ComparisonResult(Record):
     """Movement of weights, where both checkpoints have the same tensors."""
     filters: list[float | None] = []
     """Correlation of each first-layer filter with itself between the two checkpoints, where shapes match."""
+    filter_pictures: list[str] = []
+    """The first layer's filters of `a` and of `b`, a grid each, as PNG data URLs; where there are such filters."""
+    between: list[Between] = []
+    """Through a training: its checkpoints between the two, step by step."""
 
 
 class Comparison(ComparisonResult):

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import combinations, product
+from itertools import product
 from typing import Any, NamedTuple
 
 from transfusion_core.specs.check import (
@@ -14,12 +14,13 @@ from transfusion_core.specs.check import (
     sample_warnings,
     samples_per_image,
 )
-from transfusion_core.specs.comparison import ComparisonSpec, Measure, SimilaritySpec
+from transfusion_core.specs.comparing import comparisons
+from transfusion_core.specs.comparison import Measure
 from transfusion_core.specs.dataset import DatasetSpec
 from transfusion_core.specs.experiment import ExperimentSpec, Plan, PlannedRun, SourceSpec
-from transfusion_core.specs.facts import DatasetFacts, Facts, RunFacts
+from transfusion_core.specs.facts import DatasetFacts, Facts
 from transfusion_core.specs.init import Init, InitSpec, SourceRef
-from transfusion_core.specs.job import CheckpointRef, CompareJob, JobDraft, TrainJob
+from transfusion_core.specs.job import JobDraft, TrainJob
 from transfusion_core.specs.keys import digest
 from transfusion_core.specs.model import catalogue
 from transfusion_core.specs.rates import RateGrid
@@ -69,7 +70,7 @@ def expand(spec: ExperimentSpec, facts: Facts) -> Expansion:
     runs = [_cell(spec, facts, cell, ingests[spec.dataset], sources) for cell in _grid(spec)]
     trials = {trial.key: trial for run in runs for trial in run.trials}
     cells = [run.cell for run in runs]
-    compares = _comparisons(spec, cells, ingests[spec.dataset])
+    compares = comparisons(spec, cells, ingests[spec.dataset])
     needed = [*ingests.values(), *sources.values(), *trials.values(), *cells, *compares]
     drafts = list({draft.key: draft for draft in [*needed, _report(spec, needed)]}.values())
     return Expansion(
@@ -231,92 +232,6 @@ def _source_ref(
         return SourceRef(weights=facts.weights[source.weights])
     tag = catalogue()[cell.model].sources[0] if source.timm == "default" else source.timm
     return SourceRef(timm=tag)
-
-
-def _comparisons(spec: ExperimentSpec, cells: Sequence[JobDraft], ingest: JobDraft) -> list[JobDraft]:
-    drafts: list[JobDraft] = []
-    if {"movement", "reuse"}.intersection(spec.sections):
-        drafts += [_compare(spec, (cell, cell), ("init", "final"), ingest) for cell in cells]
-    if "similarity" in spec.sections:
-        drafts += [_compare(spec, pair, ("final", "final"), ingest) for pair in _pairs(cells)]
-    return drafts
-
-
-def _pairs(cells: Sequence[JobDraft]) -> Iterator[tuple[JobDraft, JobDraft]]:
-    """Pairs of trained networks of one model and train size: within each arm, and each arm against random."""
-    for a, b in combinations(cells, 2):
-        if any(a.labels[word] != b.labels[word] for word in ("model", "train_size")):
-            continue
-        same_arm = all(a.labels[word] == b.labels[word] for word in ("init", "source"))
-        if same_arm or a.labels["init"] == "random":
-            yield (a, b) if same_arm else (b, a)
-        elif b.labels["init"] == "random":
-            yield a, b
-
-
-def _compare(
-    spec: ExperimentSpec, runs: tuple[JobDraft, JobDraft], checkpoints: tuple[str, str], ingest: JobDraft
-) -> JobDraft:
-    a, b = (CheckpointRef(run=run.key, checkpoint=name) for run, name in zip(runs, checkpoints, strict=True))
-    words = ("init", "source", "seed")
-    labels = {
-        "role": "movement" if a.run == b.run else "similarity",
-        "model": runs[0].labels["model"],
-        "train_size": runs[0].labels["train_size"],
-        "pair": f"{runs[0].labels['init']}-{runs[1].labels['init']}",
-        "a": {word: runs[0].labels[word] for word in words} | {"checkpoint": checkpoints[0]},
-        "b": {word: runs[1].labels[word] for word in words} | {"checkpoint": checkpoints[1]},
-    }
-    job = compare_job(a, b, ingest.key, image_size=spec.image_size, similarity=spec.similarity)
-    return JobDraft.make(
-        "compare", job.model_dump(mode="json"), needs=(ingest.key, runs[0].key, runs[1].key), labels=labels
-    )
-
-
-def compare_job(
-    a: CheckpointRef,
-    b: CheckpointRef,
-    dataset: str,
-    *,
-    image_size: int,
-    similarity: SimilaritySpec,
-    layers: Any = "stages",
-    pairs: Any = "diagonal",
-) -> CompareJob:
-    """The job that measures two checkpoints on a dataset's probe images."""
-    return CompareJob(
-        a=a,
-        b=b,
-        dataset=dataset,
-        image_size=image_size,
-        layers=layers,
-        pairs=pairs,
-        measures=similarity.measures,
-        images=similarity.images,
-        seed=similarity.seed,
-        positions_per_image=similarity.positions_per_image,
-        variance=similarity.variance,
-        protocol=similarity.protocol,
-        spatial=similarity.spatial,
-        precision=similarity.precision,
-        nulls=similarity.nulls,
-    )
-
-
-def comparison_draft(spec: ComparisonSpec, a: RunFacts, b: RunFacts, dataset: str) -> JobDraft:
-    """A comparison that a user asked for by itself; `dataset` is an ingest job's key."""
-    refs = [CheckpointRef(run=run.key, checkpoint=name.partition("@")[2]) for run, name in ((a, spec.a), (b, spec.b))]
-    job = compare_job(
-        refs[0],
-        refs[1],
-        dataset,
-        image_size=a.image_size,
-        similarity=spec,
-        layers=spec.layers,
-        pairs=spec.pairs,
-    )
-    labels = {"role": "asked", "a": spec.a, "b": spec.b}
-    return JobDraft.make("compare", job.model_dump(mode="json"), needs=(dataset, a.key, b.key), labels=labels)
 
 
 def _report(spec: ExperimentSpec, needed: Sequence[JobDraft]) -> JobDraft:

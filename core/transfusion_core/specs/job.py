@@ -111,6 +111,8 @@ class CompareJob(Spec):
     spatial: Spatial = "sampled"
     precision: Precision = "float64"
     nulls: bool = True
+    through: bool = Field(False, exclude_if=not_)
+    """Of one run: its checkpoints between `a` and `b` are compared with `a` as well."""
 
 
 @dataclass(frozen=True, kw_only=True)

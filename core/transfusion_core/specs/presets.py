@@ -8,12 +8,19 @@ _RANDOM_AND_TRANSFER: list[Any] = ["random", {"kind": "pretrained", "source": "i
 _ALL_INITS: list[Any] = [*_RANDOM_AND_TRANSFER, {"kind": "mean_var", "source": "imagenet"}]
 _IMAGENET = {"imagenet": {"timm": "default"}}
 _NATURAL = {"natural": {"pretrain": {"dataset": "demo-natural", "training": {"steps": 2000}}}}
+_PARTS: list[Any] = [
+    {"kind": "transfuse", "source": "natural", "prefix": "all"},
+    {"kind": "transfuse", "source": "natural", "prefix": "all", "rest": "mean_var"},
+    {"kind": "slim", "source": "natural", "prefix": "stage2"},
+    "gabor",
+]
+_PAPER = ["performance", "similarity", "movement", "reuse", "convergence"]
 _CBR = ["cbr-large-t", "cbr-large-w", "cbr-small", "cbr-tiny"]
 _RETINA, _CHEST = "raghu2019-retina", "raghu2019-chest-xray"
 
 
 def _on_natural(inits: list[Any]) -> list[Any]:
-    return [init if init == "random" else {**init, "source": "natural"} for init in inits]
+    return [init if isinstance(init, str) else {**init, "source": "natural"} for init in inits]
 
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -103,10 +110,22 @@ PRESETS: dict[str, dict[str, Any]] = {
         "name": "Transfusion: every section",
         "models": ["resnet50", *_CBR],
         "sources": _NATURAL,
-        "inits": _on_natural(_ALL_INITS),
+        "inits": _on_natural([*_ALL_INITS, {"kind": "transfuse", "source": "natural", "prefix": "all"}]),
+        "train_sizes": [200, "all"],
         "seeds": 3,
         "image_size": 224,
         "training": training_of(_RETINA),
+        "sections": [*_PAPER, "transfusion", "verdict"],
+    },
+    "beyond": {
+        "name": "Beyond the paper: how much has to be transferred, and what it rests on",
+        "models": ["cbr-large-w"],
+        "sources": _NATURAL,
+        "inits": _on_natural([*_ALL_INITS, *_PARTS]),
+        "seeds": 5,
+        "image_size": 224,
+        "training": training_of(_RETINA),
+        "sections": ["performance", "convergence", "transfusion", "verdict"],
     },
 }
 

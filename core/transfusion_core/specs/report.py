@@ -33,6 +33,8 @@ class Row(Record):
     measure: Where[str] = None
     step: Where[int] = None
     stage: Where[int] = None
+    start: Where[float] = None
+    """What `value` is after training, before it."""
     value: float | None = None
     sd: Where[float] = None
     n: Where[int] = None
@@ -56,6 +58,8 @@ class Row(Record):
     published: Where[float] = None
     mark: Where[str] = None
     """How sure the published value is: p, t, d or u (science.md)."""
+    picture: Where[str] = None
+    """An image as a data URL."""
     reason: Where[str] = None
     """Why `value` is null."""
 

@@ -4,8 +4,8 @@ from sqlalchemy import Engine
 from transfusion_core.db import comparisons, experiments
 from transfusion_core.db.facts import run_facts
 from transfusion_core.errors import NotFound
+from transfusion_core.specs.comparing import comparison_draft
 from transfusion_core.specs.comparison import ComparisonSpec
-from transfusion_core.specs.expand import comparison_draft
 
 
 @pytest.fixture

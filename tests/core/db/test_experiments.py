@@ -10,8 +10,8 @@ from transfusion_core.db.facts import run_facts
 from transfusion_core.db.placing import Cache
 from transfusion_core.db.tables import Experiment, Job
 from transfusion_core.errors import Conflict, IdempotencyMismatch, NotFound
+from transfusion_core.specs.comparing import comparison_draft
 from transfusion_core.specs.comparison import ComparisonSpec
-from transfusion_core.specs.expand import comparison_draft
 from transfusion_core.specs.job import JobDraft
 
 

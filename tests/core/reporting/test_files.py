@@ -25,8 +25,8 @@ def test_the_page_loads_nothing_and_shows_every_section(report: Report) -> None:
     page = render(report)
     assert "<script" not in page
     assert all(word not in page.replace("http://www.w3.org/", "") for word in ("http://", "https://"))
-    assert page.count("<section") == 5
-    assert page.count("<svg") == 5
+    assert page.count("<section") == 6
+    assert page.count("<svg") == 8
 
 
 def test_names_are_escaped_on_the_page(report: Report) -> None:
@@ -47,7 +47,7 @@ def test_every_chart_draws_the_values_of_its_table(report: Report) -> None:
             (drawn,) = chart["datasets"].values()
             values = {row.value for row in section.table}
             assert drawn
-            assert all(point["value"] in values for point in drawn)
+            assert all(point.get("value") in values for point in drawn)
             assert draw(chart).startswith("<svg")
 
 

@@ -29,7 +29,7 @@ def test_every_section_of_the_spec_has_its_function() -> None:
 
 def test_a_whole_study_is_complete_and_holds_only_what_json_can_say() -> None:
     made = report()
-    assert list(made.sections) == ["performance", "similarity", "movement", "reuse", "convergence"]
+    assert list(made.sections) == ["performance", "similarity", "movement", "reuse", "convergence", "verdict"]
     assert all(section.complete and not section.missing for section in made.sections.values())
     json.dumps(made.model_dump(mode="json"), allow_nan=False)
 
@@ -79,7 +79,7 @@ def test_figure_4_has_each_stage_and_the_difference_to_random() -> None:
 
 def test_movement_has_weights_filters_and_representations() -> None:
     made = report()
-    (moved,) = rows(made, "movement", model="cbr-tiny", init="random", layer="stage2", measure="relative_l2")
+    (moved,) = rows(made, "movement", model="cbr-tiny", init="random", layer="stage2", measure="relative_l2", step=None)
     (filters,) = rows(made, "movement", model="cbr-tiny", init="random", measure="filter_correlation")
     assert moved.value == pytest.approx(1.5)
     assert filters.value == pytest.approx(0.7)

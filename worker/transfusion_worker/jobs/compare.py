@@ -1,30 +1,34 @@
 """Kind `compare`: one similarity measurement between two checkpoints, on the probe images."""
 
 import json
-from collections.abc import Callable
+from base64 import b64encode
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from difflib import get_close_matches
 from functools import partial
+from io import BytesIO
 from typing import Any, TypeAlias
 
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from transfusion_core.errors import DataError, JobCancelled
 from transfusion_core.science.data.sampling import probe_digest, probe_indices
 from transfusion_core.science.models.build import first_convs
 from transfusion_core.science.models.layers import channels_last_output, layers, prefix_tokens, stages
-from transfusion_core.science.movement import filter_correlations, weight_movement
+from transfusion_core.science.movement import filter_correlations, filter_grid, weight_movement
 from transfusion_core.science.seeds import derive
-from transfusion_core.science.similarity import Network, Options, Sampling, compare, layer_pairs
+from transfusion_core.science.similarity import Network, Options, Sampling, compare_checkpoints, layer_pairs
 from transfusion_core.science.similarity import PairResult as Measured
 from transfusion_core.science.similarity.samples import CLASS_TOKEN
 from transfusion_core.science.training.batches import normalise
 from transfusion_core.science.training.memory import memory_errors
 from transfusion_core.specs.check import DEFAULT_PROBE_IMAGES
-from transfusion_core.specs.comparison import ComparisonResult, PairResult, ProbeSet, WeightMovement
-from transfusion_core.specs.job import CompareJob
+from transfusion_core.specs.comparison import Between, ComparisonResult, PairResult, ProbeSet, WeightMovement
+from transfusion_core.specs.job import CheckpointRef, CompareJob
 from transfusion_core.specs.keys import digest
+from transfusion_core.specs.training import TrainResult
 from transfusion_core.store.files import whole
 from transfusion_worker.context import JobContext
 from transfusion_worker.jobs.checkpoints import About, LoadedCheckpoint, load
@@ -43,10 +47,10 @@ def run(context: JobContext) -> dict[str, Any]:
     """Where the ComparisonResult lies in the store (`report`), its `probe_set`, and how much it says (`summary`)."""
     job = CompareJob.read(context.spec)
     dataset = load_dataset(context, job.dataset, image_size=job.image_size)
-    a, b = load(context, job.a), load(context, job.b)
+    sides = [load(context, ref) for ref in (job.a, job.b, *_between(context, job))]
     rows = _probe_rows(dataset, job)
     probe = probe_digest(rows, dataset=dataset.found.digest, image_size=job.image_size)
-    result = _measure(context, job, (a, b), dataset.images[rows], probe)
+    result = _measure(context, job, sides, dataset.images[rows], probe)
     path = context.scratch / "similarity-report.json"
     path.write_text(result.model_dump_json())
     stored = context.put(path, path.name)
@@ -59,28 +63,47 @@ def _probe_rows(dataset: LoadedDataset, job: CompareJob) -> Tensor:
     return probe_indices(test, job.images or min(DEFAULT_PROBE_IMAGES, len(test)), seed=job.seed)
 
 
+def _between(context: JobContext, job: CompareJob) -> list[CheckpointRef]:
+    """The checkpoints that the run of `a` and `b` kept on the way from one to the other."""
+    if not job.through:
+        return []
+    kept = TrainResult.model_validate(context.need(job.a.run).result).checkpoints
+    ends = (job.a.checkpoint, job.b.checkpoint)
+    return [CheckpointRef(run=job.a.run, checkpoint=each.name) for each in kept if each.name not in ends]
+
+
 def _measure(
-    context: JobContext, job: CompareJob, sides: tuple[LoadedCheckpoint, LoadedCheckpoint], images: Tensor, probe: str
+    context: JobContext, job: CompareJob, sides: Sequence[LoadedCheckpoint], images: Tensor, probe: str
 ) -> ComparisonResult:
     device = device_of(context)
     networks = [_network(side.build(), side.about, device) for side in sides]
-    a, b = (_layers(network.model, side.about, job) for network, side in zip(networks, sides, strict=True))
+    a, b = (_layers(network.model, side.about, job) for network, side in zip(networks[:2], sides[:2], strict=True))
     pairs = _pairs(a, b, job)
     options = Options(
         sampling=_sampling(job, len(images)), batch_size=BATCH_SIZE, gemm=job.precision,
         intervals=job.nulls, permute=job.nulls, progress=partial(_progress, context),
     )  # fmt: skip
-    measure = partial(compare, images=images, pairs=pairs, measures=job.measures, variance=job.variance)
+    measure = partial(compare_checkpoints, images=images, pairs=pairs, measures=job.measures, variance=job.variance)
     with memory_errors(f"comparing on {len(images)} images"):
-        found = measure(*networks, options=options)
-        floor = _untrained(context, job, sides, probe, measure, options) if job.nulls else {}
+        found, *passed = measure(networks[0], networks[1:], options=options)
+        floor = _untrained(context, job, sides[:2], probe, measure, options) if job.nulls else {}
+    filters = _filters(networks[0].model, sides[:2])
     return ComparisonResult(
         probe_set=ProbeSet(digest=probe, images=len(images)),
         layers_a=a,
         layers_b=b,
         results=[_recorded(result, floor) for result in found],
-        weights=_movement(networks[0].model, sides),
-        filters=_filters(networks[0].model, sides),
+        weights=_movement(networks[0].model, sides[:2]),
+        filters=filter_correlations(*filters) if filters else [],
+        filter_pictures=[_picture(each) for each in filters],
+        between=[
+            Between(
+                step=side.about.step,
+                results=[_recorded(result, floor) for result in results],
+                weights=_movement(networks[0].model, (sides[0], side)),
+            )
+            for side, results in zip(sides[2:], passed, strict=True)
+        ],
     )
 
 
@@ -98,9 +121,9 @@ def _sampling(job: CompareJob, images: int) -> Sampling:
 def _untrained(
     context: JobContext,
     job: CompareJob,
-    sides: tuple[LoadedCheckpoint, LoadedCheckpoint],
+    sides: Sequence[LoadedCheckpoint],
     probe: str,
-    measure: Callable[..., list[Measured]],
+    measure: Callable[..., list[list[Measured]]],
     options: Options,
 ) -> dict[Place, float | None]:
     """The same comparison between two fresh random networks: worked out once for all comparisons of these models."""
@@ -114,7 +137,7 @@ def _untrained(
         _network(side.build_untrained(seed=derive(job.seed, f"untrained {place}")), side.about, device)
         for place, side in zip("ab", sides, strict=True)
     ]
-    found = measure(*networks, options=replace(options, intervals=False, permute=False))
+    (found,) = measure(networks[0], networks[1:], options=replace(options, intervals=False, permute=False))
     rows = [(result.layer_a, result.layer_b, result.measure, result.value) for result in found]
     with whole(kept) as path:
         path.write_text(json.dumps(rows))
@@ -155,12 +178,12 @@ def _pairs(layers_a: list[str], layers_b: list[str], job: CompareJob) -> list[tu
         raise DataError(str(error)) from error
 
 
-def _same_network(sides: tuple[LoadedCheckpoint, LoadedCheckpoint]) -> bool:
+def _same_network(sides: Sequence[LoadedCheckpoint]) -> bool:
     shapes = [{name: tensor.shape for name, tensor in side.weights.items()} for side in sides]
     return shapes[0] == shapes[1]
 
 
-def _movement(model: nn.Module, sides: tuple[LoadedCheckpoint, LoadedCheckpoint]) -> list[WeightMovement]:
+def _movement(model: nn.Module, sides: Sequence[LoadedCheckpoint]) -> list[WeightMovement]:
     """From the weights of `a` to those of `b`, input to output; empty where they are not of one network."""
     if not _same_network(sides):
         return []
@@ -179,10 +202,16 @@ def _name(layer: str, tensor: str) -> str:
     return layer if layer and tensor == "weight" else f"{layer}.{tensor}".lstrip(".")
 
 
-def _filters(model: nn.Module, sides: tuple[LoadedCheckpoint, LoadedCheckpoint]) -> list[float | None]:
+def _filters(model: nn.Module, sides: Sequence[LoadedCheckpoint]) -> list[Tensor]:
+    """The first convolution's filters of both sides; none where there are none, or none that could be paired."""
     names = [f"{name}.weight" for name in first_convs(model)]
-    found = [[side.weights.get(name) for side in sides] for name in names[:1]]
-    for before, after in found:
-        if before is not None and after is not None and before.shape == after.shape and before.ndim > 1:
-            return filter_correlations(before, after)
-    return []
+    found = [weights for side in sides for name in names[:1] if (weights := side.weights.get(name)) is not None]
+    return found if len(found) == 2 and found[0].shape == found[1].shape and found[0].ndim == 4 else []
+
+
+def _picture(filters: Tensor) -> str:
+    """The filters as the data URL of a PNG."""
+    image = Image.fromarray(filter_grid(filters).permute(1, 2, 0).contiguous().numpy())
+    file = BytesIO()
+    image.save(file, "png", optimize=True)
+    return f"data:image/png;base64,{b64encode(file.getvalue()).decode()}"

@@ -18,18 +18,20 @@ def first_measure(table: Sequence[Row]) -> str:
     return measures[0] if measures else "similarity"
 
 
-def data(rows: Sequence[Row]) -> alt.InlineData:
-    """The rows that have a value, as a chart's data."""
-    return alt.InlineData(values=[_drawn(row) for row in rows if row.value is not None])
+def data(rows: Sequence[Row], *, arms_apart: bool = False) -> alt.InlineData:
+    """The rows that have a value, as a chart's data. `arms_apart`: small multiples are of arms, not of models."""
+    values = [drawn(row) for row in rows if row.value is not None]
+    return alt.InlineData(values=[{**value, "facet": value["place"]} if arms_apart else value for value in values])
 
 
-def _drawn(row: Row) -> dict[str, Any]:
+def drawn(row: Row) -> dict[str, Any]:
     """A row with the words that the legend shows and the ends of its spread."""
     spread, value = row.sd or 0.0, row.value or 0.0
     size = "" if row.train_size in (None, "all") else f", {row.train_size} images"
     arm = f"{row.init} ({row.source})" if row.source else str(row.init)
-    drawn = row.model_dump(mode="json", exclude_none=True)
-    return {**drawn, "facet": f"{row.model}{size}", "arm": arm, "low": value - spread, "high": value + spread}
+    facet = f"{row.model}{size}"
+    words = {"facet": facet, "arm": arm, "place": f"{facet}, {arm}", "low": value - spread, "high": value + spread}
+    return {**row.model_dump(mode="json", exclude_none=True), **words}
 
 
 def facets(chart: Any, title: str) -> dict[str, Any]:

@@ -1,17 +1,20 @@
-"""How far weights moved."""
+"""Figure 3: how far layers moved, through training and from the start; and the first layer's filters."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import altair as alt
 
-from transfusion_core.reporting.charts.base import COLOURS, data, facets
+from transfusion_core.reporting.charts.base import COLOURS, WIDTH, data, drawn, facets, first_measure
 from transfusion_core.specs.report import Row
+
+FILTERS_SIDE = 130
+"""Pixels of a picture of filters."""
 
 
 def movement(table: Sequence[Row]) -> dict[str, Any]:
     """Relative distance that each weight tensor moved."""
-    rows = [row for row in table if row.measure == "relative_l2"]
+    rows = [row for row in table if row.measure == "relative_l2" and row.step is None]
     lines = (
         alt.Chart(data(rows))
         .mark_line(point=True)
@@ -23,3 +26,59 @@ def movement(table: Sequence[Row]) -> dict[str, Any]:
         )
     )
     return facets(lines, "How far the weights moved")
+
+
+def figure_3(table: Sequence[Row]) -> dict[str, Any]:
+    """Similarity of two networks after training against before; on the diagonal nothing has changed."""
+    points = [row for row in table if row.start is not None]
+    rows = [row for row in points if row.measure == first_measure(points)]
+    base = alt.Chart(data(rows)).encode(
+        x=alt.X("start:Q", title=f"{first_measure(points)} before training", scale=alt.Scale(domain=[0, 1])),
+        y=alt.Y("value:Q", title=f"{first_measure(points)} after training", scale=alt.Scale(domain=[0, 1])),
+    )
+    dots = base.mark_point(filled=True, size=50).encode(
+        color=alt.Color("stage:Q", title="stage", scale=alt.Scale(scheme="viridis"), legend=alt.Legend(tickMinStep=1)),
+        shape=alt.Shape("pair:N", title="networks"),
+        tooltip=["model:N", "pair:N", "layer:N", "start:Q", "value:Q"],
+    )
+    diagonal = base.transform_calculate(end="datum.start").mark_line(color="grey", strokeDash=[4, 4])
+    return facets(dots + diagonal.encode(y="end:Q"), "Do large models move less? On the dashes nothing has changed")
+
+
+def through_training(table: Sequence[Row]) -> dict[str, Any]:
+    """Similarity of each layer to itself before training, layer by step."""
+    steps = [row for row in table if row.step is not None]
+    rows = [row for row in steps if row.measure == first_measure(steps)]
+    cells = (
+        alt.Chart(data(rows, arms_apart=True))
+        .mark_rect()
+        .encode(
+            x=alt.X("step:O", title="step"),
+            y=alt.Y("stage:O", title="stage, input at the top"),
+            color=alt.Color("value:Q", title=first_measure(steps), scale=alt.Scale(scheme="viridis", domain=[0, 1])),
+            tooltip=["model:N", "arm:N", "layer:N", "step:Q", "value:Q", "sd:Q"],
+        )
+    )
+    return facets(cells, "What each layer keeps, through training")
+
+
+def filters(table: Sequence[Row]) -> dict[str, Any]:
+    """The first layer's filters before and after training, of the first seed."""
+    pictures = [{**drawn(row), "x": 0, "y": 0} for row in table if row.picture]
+    image = (
+        alt.Chart(alt.InlineData(values=pictures))
+        .mark_image(width=FILTERS_SIDE, height=FILTERS_SIDE)
+        .encode(
+            x=alt.X("x:Q", axis=None, scale=alt.Scale(domain=[-1, 1])),
+            y=alt.Y("y:Q", axis=None, scale=alt.Scale(domain=[-1, 1])),
+            url="picture:N",
+        )
+        .properties(width=FILTERS_SIDE, height=FILTERS_SIDE, view=alt.ViewConfig(stroke=None))
+    )
+    grid = image.facet(
+        row=alt.Row("label:N", title=None, sort=["before", "after"]),
+        column=alt.Column("place:N", title=None, header=alt.Header(labelLimit=WIDTH)),
+        title="Filters of the first layer, before and after training",
+    )
+    specification: dict[str, Any] = grid.to_dict()
+    return specification

@@ -1,0 +1,127 @@
+"""The comparisons that an experiment's sections need, and those that a user asks for by themselves."""
+
+from collections.abc import Iterator, Sequence
+from itertools import combinations
+from typing import Any
+
+from transfusion_core.specs.comparison import ComparisonSpec, SimilaritySpec
+from transfusion_core.specs.experiment import ExperimentSpec
+from transfusion_core.specs.facts import RunFacts
+from transfusion_core.specs.job import CheckpointRef, CompareJob, JobDraft
+
+Cells = tuple[JobDraft, JobDraft]
+
+
+def comparisons(spec: ExperimentSpec, cells: Sequence[JobDraft], ingest: JobDraft) -> list[JobDraft]:
+    """The comparisons between the runs of a grid; `cells` are their jobs, `ingest` that of the dataset."""
+    drafts: list[JobDraft] = []
+    sections = set(spec.sections)
+    if sections & {"movement", "reuse"}:
+        through = "movement" in sections
+        drafts += [_compare(spec, (cell, cell), ("init", "final"), ingest, "movement", through) for cell in cells]
+    if "movement" in sections:
+        drafts += [_compare(spec, pair, ("init", "init"), ingest, "start") for pair in _starts(cells)]
+        drafts += [_compare(spec, pair, ("final", "final"), ingest, "similarity") for pair in _starts(cells)]
+    if "similarity" in sections:
+        drafts += [_compare(spec, pair, ("final", "final"), ingest, "similarity") for pair in _pairs(cells)]
+    return list({draft.key: draft for draft in drafts}.values())
+
+
+def _pairs(cells: Sequence[JobDraft]) -> Iterator[Cells]:
+    """Pairs of trained networks of one model and train size: within each arm, and each arm against random.
+
+    Of arms with a part of the source's stages, of which a ladder has many, only those against random of their seed.
+    """
+    for a, b in combinations(cells, 2):
+        if any(a.labels[word] != b.labels[word] for word in ("model", "train_size")):
+            continue
+        if _is_partial(a) or _is_partial(b):
+            if a.labels["seed"] == b.labels["seed"] and "random" in (a.labels["init"], b.labels["init"]):
+                yield (b, a) if a.labels["init"] == "random" else (a, b)
+            continue
+        if _same_arm(a, b) or a.labels["init"] == "random":
+            yield (a, b) if _same_arm(a, b) else (b, a)
+        elif b.labels["init"] == "random":
+            yield a, b
+
+
+def _starts(cells: Sequence[JobDraft]) -> Iterator[Cells]:
+    """The pairs that Figure 3 draws: random networks with each other, every other arm with random of its seed."""
+    for a, b in _pairs(cells):
+        if (a.labels["init"] == "random") if _same_arm(a, b) else (a.labels["seed"] == b.labels["seed"]):
+            yield a, b
+
+
+def _is_partial(cell: JobDraft) -> bool:
+    return str(cell.labels["init"]).partition("(")[0] in ("transfuse", "slim", "gabor")
+
+
+def _same_arm(a: JobDraft, b: JobDraft) -> bool:
+    return all(a.labels[word] == b.labels[word] for word in ("init", "source"))
+
+
+def _compare(
+    spec: ExperimentSpec, runs: Cells, checkpoints: tuple[str, str], ingest: JobDraft, role: str, through: bool = False
+) -> JobDraft:
+    a, b = (CheckpointRef(run=run.key, checkpoint=name) for run, name in zip(runs, checkpoints, strict=True))
+    words = ("init", "source", "seed")
+    labels = {
+        "role": role,
+        "model": runs[0].labels["model"],
+        "train_size": runs[0].labels["train_size"],
+        "pair": f"{runs[0].labels['init']}-{runs[1].labels['init']}",
+        "a": {word: runs[0].labels[word] for word in words} | {"checkpoint": checkpoints[0]},
+        "b": {word: runs[1].labels[word] for word in words} | {"checkpoint": checkpoints[1]},
+    }
+    job = compare_job(a, b, ingest.key, image_size=spec.image_size, similarity=spec.similarity, through=through)
+    return JobDraft.make(
+        "compare", job.model_dump(mode="json"), needs=(ingest.key, runs[0].key, runs[1].key), labels=labels
+    )
+
+
+def compare_job(
+    a: CheckpointRef,
+    b: CheckpointRef,
+    dataset: str,
+    *,
+    image_size: int,
+    similarity: SimilaritySpec,
+    layers: Any = "stages",
+    pairs: Any = "diagonal",
+    through: bool = False,
+) -> CompareJob:
+    """The job that measures two checkpoints on a dataset's probe images."""
+    return CompareJob(
+        a=a,
+        b=b,
+        dataset=dataset,
+        image_size=image_size,
+        layers=layers,
+        pairs=pairs,
+        measures=similarity.measures,
+        images=similarity.images,
+        seed=similarity.seed,
+        positions_per_image=similarity.positions_per_image,
+        variance=similarity.variance,
+        protocol=similarity.protocol,
+        spatial=similarity.spatial,
+        precision=similarity.precision,
+        nulls=similarity.nulls,
+        through=through,
+    )
+
+
+def comparison_draft(spec: ComparisonSpec, a: RunFacts, b: RunFacts, dataset: str) -> JobDraft:
+    """A comparison that a user asked for by itself; `dataset` is an ingest job's key."""
+    refs = [CheckpointRef(run=run.key, checkpoint=name.partition("@")[2]) for run, name in ((a, spec.a), (b, spec.b))]
+    job = compare_job(
+        refs[0],
+        refs[1],
+        dataset,
+        image_size=a.image_size,
+        similarity=spec,
+        layers=spec.layers,
+        pairs=spec.pairs,
+    )
+    labels = {"role": "asked", "a": spec.a, "b": spec.b}
+    return JobDraft.make("compare", job.model_dump(mode="json"), needs=(dataset, a.key, b.key), labels=labels)

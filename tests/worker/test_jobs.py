@@ -1,8 +1,11 @@
 """Every kind of job as the worker does it: one small experiment, from recipes to its report."""
 
 import json
+from base64 import b64decode
+from io import BytesIO
 
 import pytest
+from PIL import Image
 
 from transfusion_core.db import jobs
 from transfusion_core.specs.comparison import ComparisonResult
@@ -35,7 +38,7 @@ def studied(tmp_path_factory):
 def test_every_job_succeeds(studied):
     assert {row.error for row in studied.rows} == {None}
     assert {row.state for row in studied.rows} == {"succeeded"}
-    assert [len(studied.of_kind(kind)) for kind in ("ingest", "train", "compare", "report")] == [2, 3, 3, 1]
+    assert [len(studied.of_kind(kind)) for kind in ("ingest", "train", "compare", "report")] == [2, 3, 4, 1]
 
 
 def test_an_ingest_leaves_a_pack(studied):
@@ -79,6 +82,27 @@ def test_a_comparison_lies_in_the_store_and_its_row_points_there(studied):
             assert 0 <= pair.null_untrained <= 1
         assert len(result.filters) > 1
         assert result.weights[0].layer == "stage1.conv"
+        before, after = (_picture(url) for url in result.filter_pictures)
+        assert before.size == after.size
+        assert min(before.size) > 6 * 5
+
+
+def _picture(url: str) -> Image.Image:
+    head, data = url.split(",")
+    assert head == "data:image/png;base64"
+    return Image.open(BytesIO(b64decode(data)))
+
+
+def test_a_run_is_compared_with_its_start_on_the_way_as_well(studied):
+    rows = [row for row in studied.of_kind("compare") if row.spec.get("through")]
+    assert len(rows) == 2
+    for row in rows:
+        result = ComparisonResult.model_validate_json(studied.read(row.result["report"]))
+        (between,) = result.between
+        assert between.step == 2
+        assert [r.layer_a for r in between.results] == [r.layer_a for r in result.results]
+        moved = zip(between.weights, result.weights, strict=True)
+        assert all(0 < part.relative_l2 < whole.relative_l2 * 2 for part, whole in moved)
 
 
 def test_all_comparisons_use_the_same_probe_images(studied):

@@ -36,14 +36,14 @@ def filter_grid(weights: Tensor, *, scale: int = 4) -> Tensor:
     """Return the filters (n, channels, h, w) as one picture, uint8 (3, height, width), on white, near square.
 
     Three channels are its colours, any other number is averaged to grey; each filter is stretched to the whole range
-    from black to white by itself, a flat one is grey, and every weight is `scale` pixels wide. NaN is drawn as black.
+    from black to white by itself, a flat one is grey, and every weight is `scale` pixels wide. NaN counts as zero.
     """
     if weights.ndim != 4:
         raise ValueError(f"filters expected as (n, channels, h, w), got {tuple(weights.shape)}")
-    filters = weights.detach().cpu().float()
+    filters = weights.detach().cpu().float().nan_to_num(0)
     colours = filters if filters.shape[1] == 3 else filters.mean(1, keepdim=True).expand(-1, 3, -1, -1)
     least, most = (each(colours, dim=(1, 2, 3), keepdim=True) for each in (torch.amin, torch.amax))
-    stretched = torch.where(most > least, (colours - least) / (most - least), 0.5).nan_to_num(0)
+    stretched = torch.where(most > least, (colours - least) / (most - least), 0.5)
     pixels = (255 * stretched).round().to(torch.uint8).repeat_interleave(scale, 2).repeat_interleave(scale, 3)
     framed = torch.nn.functional.pad(pixels, (0, scale, 0, scale), value=255)
     columns = math.ceil(math.sqrt(len(framed)))

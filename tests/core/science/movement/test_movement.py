@@ -14,6 +14,7 @@ from transfusion_core.science.movement import (
     MismatchedStates,
     cosine,
     filter_correlations,
+    filter_grid,
     relative_l2,
     weight_movement,
 )
@@ -111,3 +112,27 @@ def test_states_of_different_models_are_refused_with_every_difference():
         weight_movement(before, after)
     with pytest.raises(MismatchedStates, match="shapes differ"):
         relative_l2(before["a"], after["a"])
+
+
+def test_filters_make_one_picture_near_square_each_stretched_by_itself() -> None:
+    filters = torch.zeros(5, 3, 2, 2)
+    filters[0, 0, 0, 0] = 1.0  # red, on black
+    filters[1] = 7.0  # flat
+    filters[2, :, 1, 1] = -3.0
+    picture = filter_grid(filters, scale=2)
+    assert (picture.dtype, tuple(picture.shape)) == (torch.uint8, (3, 2 * 6, 3 * 6))
+    assert picture[:, 0, 0].tolist() == [255, 0, 0]
+    assert picture[:, 3, 3].tolist() == [0, 0, 0]
+    assert picture[:, 0, 6].tolist() == [128, 128, 128]
+    assert picture[:, 0, 4].tolist() == [255, 255, 255], "between filters"
+    assert picture[:, 3, 15].tolist() == [0, 0, 0]
+    assert picture[:, 6, 12].tolist() == [255, 255, 255], "no sixth filter"
+
+
+def test_filters_of_other_channels_are_grey_and_nan_counts_as_zero() -> None:
+    filters = torch.tensor([0.0, 1.0, torch.nan, 2.0]).reshape(1, 1, 2, 2)
+    assert filter_grid(filters, scale=1)[:, 0, 0].unique().numel() == 1
+    assert filter_grid(filters, scale=1)[0, 1, 0] == 0
+    assert filter_grid(torch.randn(2, 4, 3, 3)).shape[0] == 3
+    with pytest.raises(ValueError, match="expected as"):
+        filter_grid(torch.zeros(4, 3))

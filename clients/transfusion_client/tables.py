@@ -85,7 +85,22 @@ def _published(row: Row) -> str:
     return "" if row.published is None else f"{number(row.published)} [{row.mark}]".replace("[", r"\[")
 
 
-_WORDS = frozenset({"model", "init", "label", "metric", "layer", "layer b", "pair", "measure", "train size"})
+_WORDS = frozenset(
+    {
+        "model",
+        "init",
+        "label",
+        "metric",
+        "layer",
+        "layer b",
+        "pair",
+        "measure",
+        "train size",
+        "question",
+        "answer",
+        "advice",
+    }
+)
 _MODEL: Column = ("model", _word("model"))
 _INIT: Column = ("init", _init)
 _SIZE: Column = ("train size", _word("train_size"))
@@ -165,8 +180,13 @@ def _similarity(rows: Sequence[Row]) -> list[TitledRows]:
 
 
 def _movement(rows: Sequence[Row]) -> list[TitledRows]:
+    whole = [row for row in rows if row.step is None and row.start is None and not row.picture and not row.metric]
+    columns = (_MODEL, _INIT, _LAYER, _MEASURE, _VALUE, _N, _NULL, _PERMUTED)
+    explained: Column = ("R² of the end by the start", _value)
+    starts = [row for row in rows if row.metric == "r2"]
     return [
-        ("Movement during training (Figure 3)", (_MODEL, _INIT, _LAYER, _MEASURE, _VALUE, _N, _NULL, _PERMUTED), rows)
+        ("Movement during training", columns, whole),
+        ("Alike before and after (Figure 3)", (_MODEL, _SIZE, _LAYER, _MEASURE, explained, _N), starts),
     ]
 
 
@@ -181,6 +201,21 @@ def _convergence(rows: Sequence[Row]) -> list[TitledRows]:
     return [("Steps to threshold (Figure 5)", columns, summary)]
 
 
+def _transfusion(rows: Sequence[Row]) -> list[TitledRows]:
+    columns = (_MODEL, _INIT, _SIZE, ("stages", _word("stage")), _METRIC, _PAIR, _VALUE, _N, _INTERVAL)
+    return [("Reused stages", columns, rows)]
+
+
+def _verdict(rows: Sequence[Row]) -> list[TitledRows]:
+    question: Column = ("question", _word("question"))
+    columns = (question, _MODEL, _SIZE, ("answer", _word("answer")), _VALUE, _INTERVAL, _N, _P, _PUBLISHED)
+    advice: Column = ("advice", _word("text"))
+    return [
+        ("Verdict: does this dataset agree with the published claims?", columns, [row for row in rows if row.answer]),
+        ("Advice", (advice,), [row for row in rows if not row.answer]),
+    ]
+
+
 def _any_section(name: str) -> Callable[[Sequence[Row]], list[TitledRows]]:
     return lambda rows: [(name.capitalize(), _EVERY, rows)]
 
@@ -191,4 +226,6 @@ _TABLES: dict[str, Callable[[Sequence[Row]], list[TitledRows]]] = {
     "movement": _movement,
     "reuse": _reuse,
     "convergence": _convergence,
+    "transfusion": _transfusion,
+    "verdict": _verdict,
 }

@@ -266,12 +266,18 @@ def report_of() -> dict[str, Any]:
             {**transfer, **auroc, "pair": "pretrained-random", "value": 0.0321, "p_value": 0.04},
         ),
         "similarity": section({"model": "cbr-tiny", "pair": "random-random", "measure": "cca", "value": 0.36}),
-        "movement": section({**arm, **layered}),
+        "movement": section(
+            {**arm, **layered}, {"model": "cbr-tiny", "metric": "r2", "layer": "stage1", "value": 0.25}
+        ),
         "reuse": section({**arm, **layered, "layer": "stage2"}),
         "convergence": section({**arm, "metric": "auroc", "value": 8300.0}, {**arm, "seed": 0, "value": 777.0}),
-        "verdict": section({"metric": "question 1", "value": 0.5}, text="Transfer does [not] help."),
+        "verdict": section(
+            {"question": "Does it help?", "answer": "cannot tell", "value": 0.5},
+            {"question": "advice", "text": "Take the small one."},
+        ),
+        "novelty": section({"metric": "question 1", "value": 0.5}, text="Transfer does [not] help."),
     }
-    sections["verdict"] |= {"complete": False, "missing": ["r2"]}
+    sections["novelty"] |= {"complete": False, "missing": ["r2"]}
     return {"schema_version": 1, "experiment": "e1", "digest": DIGEST, "created_at": NOW, "sections": sections}
 
 

@@ -56,10 +56,17 @@ def test_every_section_is_printed_with_its_numbers(printed: Any) -> None:
 
 
 def test_an_unknown_section_gets_every_column_and_says_what_is_missing(printed: Any) -> None:
-    text = printed("verdict")
+    text = printed("novelty")
     assert "question 1" in text
     assert "Transfer does [not] help." in text
     assert "not complete; missing: r2" in text
+
+
+def test_the_verdict_is_a_table_of_answers_and_one_of_advice(printed: Any) -> None:
+    verdict, advice = printed("verdict").split("Advice")
+    assert "Does it help?" in verdict
+    assert "cannot tell" in verdict
+    assert "Take the small one." in advice
 
 
 def test_columns_without_values_are_left_out(printed: Any) -> None:

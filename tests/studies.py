@@ -78,6 +78,12 @@ def _compare(labels: dict[str, Any]) -> dict[str, Any]:
         for measure in ("cca", "svcca", "cka")
         for place, layer in enumerate(layers)
     ]
+    if labels["role"] == "layers":
+        places = [(a, b) for a in layers for b in layers]
+        results = [
+            {**results[0], "measure": "cka", "layer_a": a, "layer_b": b, "value": 0.5 + 0.4 * (a == b)}
+            for a, b in places
+        ]
     moved = [{"layer": layer, "relative_l2": 0.5 + place, "cosine": 0.9} for place, layer in enumerate(layers)]
     movement = labels["role"] == "movement"
     return {

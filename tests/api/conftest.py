@@ -78,7 +78,7 @@ SPEC: dict[str, Any] = {
     "seeds": 2,
     "image_size": 40,
     "training": {"steps": 4, "eval_every": 2, "checkpoints": 0},
-    "sections": ["performance", "movement"],
+    "sections": ["performance", "reuse"],
     "similarity": {"measures": ["cka"], "images": 50},
 }
 

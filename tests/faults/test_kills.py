@@ -16,7 +16,7 @@ SLOW: dict[str, Any] = {
     **TINY,
     "inits": ["random"],
     "sources": {},
-    "sections": ["performance", "movement"],
+    "sections": ["performance", "reuse"],
     "training": {"steps": 60, "eval_every": 30, "batch_size": 16, "checkpoints": 1},
 }
 """Long enough to be caught in the middle."""

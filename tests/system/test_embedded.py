@@ -31,7 +31,7 @@ def first(platform: Platform) -> dict[str, Any]:
 
 
 def test_every_section_comes_out_whole(first: dict[str, Any]) -> None:
-    assert set(first["sections"]) == {"performance", "similarity", "movement", "reuse", "convergence"}
+    assert set(first["sections"]) == {"performance", "similarity", "movement", "reuse", "convergence", "verdict"}
     for section in first["sections"].values():
         assert section["complete"]
         assert section["table"]

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from transfusion_core.reporting import published
 from transfusion_core.reporting.charts.reuse import figure_4
-from transfusion_core.reporting.charts.similarity import figure_2
+from transfusion_core.reporting.charts.similarity import figure_2, layer_maps
 from transfusion_core.reporting.statistics import UNIT, summarise
 from transfusion_core.reporting.study import Pair, Study
 from transfusion_core.specs.comparison import PairResult
@@ -36,7 +36,8 @@ def similarity(study: Study) -> ReportSection:
     for pair in study.done("similarity"):
         groups[pair.model, pair.a["source"], pair.train_size, pair.pair].append(pair)
     table = [row for key, pairs in groups.items() for row in _group_rows(study, key, pairs)]
-    missing = study.missing_pairs("similarity")
+    table += [row for pair in study.done("layers") for row in _map_rows(pair)]
+    missing = [*study.missing_pairs("similarity"), *study.missing_pairs("layers")]
     return ReportSection(
         complete=not missing,
         missing=missing,
@@ -44,8 +45,8 @@ def similarity(study: Study) -> ReportSection:
         f"of networks (n). Rows without a layer average the top {TOP_LAYERS} stages, as Figure 2 does. Read each value "
         "beside its nulls: null_iid, what independent noise of the same shape gives; null_permutation, the same "
         "networks, images shuffled; null_untrained, networks never trained; and beside random-random, networks that "
-        "share nothing but the data.",
-        charts={"figure-2": figure_2(table)},
+        "share nothing but the data. Rows of metric layers are of one pair of networks: every layer with every other.",
+        charts={"figure-2": figure_2(table), **_maps(table)},
         table=table,
     )
 
@@ -65,6 +66,29 @@ def _group_rows(study: Study, key: tuple[Any, ...], pairs: list[Pair]) -> Iterat
             reason=None if tops else _refusal(pairs, measure),
         )
         yield from layer_rows(pairs, measure, words)
+
+
+def _maps(table: Sequence[Row]) -> dict[str, Any]:
+    return {"layers": layer_maps(table)} if any(row.metric == "layers" for row in table) else {}
+
+
+def _map_rows(pair: Pair) -> Iterator[Row]:
+    """Every layer of one network with every layer of another."""
+    assert pair.result is not None
+    stages = {layer: stage for stage, layer in enumerate(pair.result.layers_a, start=1)}
+    for found in pair.result.results:
+        yield Row(
+            **pair.arm.words,
+            metric="layers",
+            seed=pair.a["seed"],
+            pair=pair.pair,
+            layer=found.layer_a,
+            layer_b=found.layer_b,
+            stage=stages[found.layer_a],
+            measure=found.measure,
+            value=found.value,
+            reason=found.reason,
+        )
 
 
 def _top_layers(pair: Pair, measure: str) -> Measured | None:

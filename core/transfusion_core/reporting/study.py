@@ -63,7 +63,8 @@ class Pair:
     """One comparison of the experiment."""
 
     role: str
-    """`movement`: init and final of one run; `similarity`: the final weights of two runs; `start`: their first."""
+    """`movement`: init and final of one run; `similarity`: the final weights of two runs; `start`: their first;
+    `layers`: the final ones again, every layer with every other."""
     model: str
     train_size: int | str
     pair: str

@@ -10,6 +10,8 @@ from transfusion_core.specs.facts import RunFacts
 from transfusion_core.specs.job import CheckpointRef, CompareJob, JobDraft
 
 Cells = tuple[JobDraft, JobDraft]
+LAYERS = {"measures": ["cka"], "nulls": False}
+"""What every layer is compared with every other by: the measure that works for layers of any widths."""
 
 
 def comparisons(spec: ExperimentSpec, cells: Sequence[JobDraft], ingest: JobDraft) -> list[JobDraft]:
@@ -17,13 +19,13 @@ def comparisons(spec: ExperimentSpec, cells: Sequence[JobDraft], ingest: JobDraf
     drafts: list[JobDraft] = []
     sections = set(spec.sections)
     if sections & {"movement", "reuse"}:
-        through = "movement" in sections
-        drafts += [_compare(spec, (cell, cell), ("init", "final"), ingest, "movement", through) for cell in cells]
+        drafts += [_compare(spec, (cell, cell), ("init", "final"), ingest, "movement") for cell in cells]
     if "movement" in sections:
         drafts += [_compare(spec, pair, ("init", "init"), ingest, "start") for pair in _starts(cells)]
         drafts += [_compare(spec, pair, ("final", "final"), ingest, "similarity") for pair in _starts(cells)]
     if "similarity" in sections:
         drafts += [_compare(spec, pair, ("final", "final"), ingest, "similarity") for pair in _pairs(cells)]
+        drafts += [_compare(spec, pair, ("final", "final"), ingest, "layers") for pair in _firsts(cells)]
     return list({draft.key: draft for draft in drafts}.values())
 
 
@@ -52,6 +54,13 @@ def _starts(cells: Sequence[JobDraft]) -> Iterator[Cells]:
             yield a, b
 
 
+def _firsts(cells: Sequence[JobDraft]) -> Iterator[Cells]:
+    """The pairs of which every layer is compared with every other: the first seeds of Figure 3's."""
+    for a, b in _starts(cells):
+        if a.labels["seed"] == 0 and b.labels["seed"] < 2:
+            yield a, b
+
+
 def _is_partial(cell: JobDraft) -> bool:
     return str(cell.labels["init"]).partition("(")[0] in ("transfuse", "slim", "gabor")
 
@@ -60,9 +69,7 @@ def _same_arm(a: JobDraft, b: JobDraft) -> bool:
     return all(a.labels[word] == b.labels[word] for word in ("init", "source"))
 
 
-def _compare(
-    spec: ExperimentSpec, runs: Cells, checkpoints: tuple[str, str], ingest: JobDraft, role: str, through: bool = False
-) -> JobDraft:
+def _compare(spec: ExperimentSpec, runs: Cells, checkpoints: tuple[str, str], ingest: JobDraft, role: str) -> JobDraft:
     a, b = (CheckpointRef(run=run.key, checkpoint=name) for run, name in zip(runs, checkpoints, strict=True))
     words = ("init", "source", "seed")
     labels = {
@@ -73,7 +80,15 @@ def _compare(
         "a": {word: runs[0].labels[word] for word in words} | {"checkpoint": checkpoints[0]},
         "b": {word: runs[1].labels[word] for word in words} | {"checkpoint": checkpoints[1]},
     }
-    job = compare_job(a, b, ingest.key, image_size=spec.image_size, similarity=spec.similarity, through=through)
+    job = compare_job(
+        a,
+        b,
+        ingest.key,
+        image_size=spec.image_size,
+        similarity=spec.similarity.model_copy(update=LAYERS) if role == "layers" else spec.similarity,
+        pairs="all" if role == "layers" else "diagonal",
+        through=role == "movement" and "movement" in spec.sections,
+    )
     return JobDraft.make(
         "compare", job.model_dump(mode="json"), needs=(ingest.key, runs[0].key, runs[1].key), labels=labels
     )

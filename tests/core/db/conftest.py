@@ -25,7 +25,7 @@ SPEC: dict[str, Any] = {
     "seeds": 1,
     "image_size": 40,
     "training": {"steps": 2},
-    "sections": ["performance", "movement"],
+    "sections": ["performance", "reuse"],
 }
 
 

@@ -26,7 +26,7 @@ def test_the_page_loads_nothing_and_shows_every_section(report: Report) -> None:
     assert "<script" not in page
     assert all(word not in page.replace("http://www.w3.org/", "") for word in ("http://", "https://"))
     assert page.count("<section") == 6
-    assert page.count("<svg") == 8
+    assert page.count("<svg") == 9
 
 
 def test_names_are_escaped_on_the_page(report: Report) -> None:

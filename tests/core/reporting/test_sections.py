@@ -69,6 +69,17 @@ def test_figure_2_averages_the_top_two_stages_over_all_pairs_of_networks() -> No
     assert (row.null_permutation, row.null_untrained) == (pytest.approx(0.15), pytest.approx(0.6))
 
 
+def test_every_layer_is_compared_with_every_other_for_one_pair_of_each_kind() -> None:
+    made = report(seeds=3, models=["cbr-tiny"])
+    found = rows(made, "similarity", metric="layers")
+    assert {(row.pair, row.seed) for row in found} == {
+        (pair, 0) for pair in ("random-random", "pretrained-random", "mean_var-random")
+    }
+    values = {(row.layer, row.layer_b): row.value for row in found if row.pair == "random-random"}
+    assert (len(values), values["stage1", "stage1"], values["stage1", "stage2"]) == (9, 0.9, 0.5)
+    assert "layers" in made.sections["similarity"].charts
+
+
 def test_figure_4_has_each_stage_and_the_difference_to_random() -> None:
     made = report()
     (kept,) = rows(made, "reuse", model="cbr-tiny", init="pretrained", layer="stage1", measure="cca", pair=None)

@@ -81,7 +81,10 @@ def test_every_need_is_a_job_that_comes_before() -> None:
 
 
 def test_networks_are_compared_within_each_arm_and_each_arm_with_random() -> None:
-    pairs = [d.labels["pair"] for d in expanded(models=["cbr-tiny"], sections=["similarity"]).of_kind("compare")]
+    drafts = expanded(models=["cbr-tiny"], sections=["similarity"]).of_kind("compare")
+    pairs = [draft.labels["pair"] for draft in drafts if draft.labels["role"] == "similarity"]
+    whole = [(draft.labels["pair"], draft.spec["pairs"]) for draft in drafts if draft.labels["role"] == "layers"]
+    assert whole == [(pair, "all") for pair in ("random-random", "pretrained-random", "mean_var-random")]
     assert sorted(set(pairs)) == [
         "mean_var-mean_var",
         "mean_var-random",

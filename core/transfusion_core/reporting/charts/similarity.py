@@ -5,7 +5,7 @@ from typing import Any
 
 import altair as alt
 
-from transfusion_core.reporting.charts.base import COLOURS, data, facets, first_measure
+from transfusion_core.reporting.charts.base import COLOURS, data, drawn, facets, first_measure
 from transfusion_core.specs.report import Row
 
 
@@ -20,3 +20,21 @@ def figure_2(table: Sequence[Row]) -> dict[str, Any]:
     )
     null = base.mark_tick(color="black", thickness=2).encode(y="null_iid:Q")
     return facets(bars + null, "Are the learned representations alike? Black: independent noise")
+
+
+def layer_maps(table: Sequence[Row]) -> dict[str, Any]:
+    """Every layer of one network against every layer of another: a bright diagonal where both do alike in order."""
+    rows = [row for row in table if row.metric == "layers"]
+    layers = list(dict.fromkeys(str(row.layer) for row in rows))
+    marked = [{**drawn(row), "facet": f"{drawn(row)['facet']}, {row.pair}"} for row in rows if row.value is not None]
+    cells = (
+        alt.Chart(alt.InlineData(values=marked))
+        .mark_rect()
+        .encode(
+            x=alt.X("layer_b:N", title="layer of the second", sort=layers),
+            y=alt.Y("layer:N", title="layer of the first", sort=layers),
+            color=alt.Color("value:Q", title="cka", scale=alt.Scale(scheme="viridis", domain=[0, 1])),
+            tooltip=["model:N", "pair:N", "layer:N", "layer_b:N", "value:Q"],
+        )
+    )
+    return facets(cells, "Every layer with every other, after training", independent=True)

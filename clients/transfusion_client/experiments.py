@@ -2,7 +2,7 @@
 
 import json
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
@@ -163,6 +163,23 @@ class Experiment:
         """What happens to it, until it has ended."""
         return self._experiments.events(self.id, last_event_id)
 
+    def fork(self, patch: SpecLike) -> "Experiment":
+        """A new experiment that differs by a JSON merge patch of this one's spec; only what is new is computed."""
+        return self._experiments.fork(self.id, patch)
+
+    def extend(
+        self,
+        *,
+        seeds: int | None = None,
+        models: Sequence[str] = (),
+        inits: Sequence[Any] = (),
+        train_sizes: Sequence[int | str] = (),
+    ) -> "Experiment":
+        """A new experiment with so many seeds in all, and with more models, inits or train sizes."""
+        more = {"models": models, "inits": inits, "train_sizes": train_sizes}
+        patch: dict[str, Any] = {name: [*self.spec[name], *added] for name, added in more.items() if added}
+        return self.fork(patch | ({} if seeds is None else {"seeds": seeds}))
+
     def cancel(self) -> Self:
         """Ask its jobs to stop; those that others share go on."""
         self.record = self._experiments.cancel(self.id).record
@@ -187,6 +204,11 @@ class Experiments:
         """
         key = idempotency_key or uuid.uuid4().hex
         return self._handle(self.connection.post("/v1/experiments", spec_of(spec), key=key))
+
+    def fork(self, experiment_id: str, patch: SpecLike, *, idempotency_key: str | None = None) -> Experiment:
+        """Create an experiment that differs from another by a JSON merge patch of its resolved spec."""
+        key = idempotency_key or uuid.uuid4().hex
+        return self._handle(self.connection.post(f"/v1/experiments/{experiment_id}/fork", spec_of(patch), key=key))
 
     def plan(self, spec: SpecLike) -> Plan:
         """What an experiment would do: runs, which exist, time, bytes, warnings. Nothing is created."""

@@ -35,13 +35,18 @@ def read_file(path: Path) -> dict[str, Any]:
 
 def parse(text: str, where: str) -> dict[str, Any]:
     """The spec in a text: JSON where it reads as JSON, else YAML."""
-    try:
-        spec = json.loads(text)
-    except json.JSONDecodeError as error:
-        spec = _yaml(text, where, error)
+    spec = plain(text, where)
     if not isinstance(spec, dict):
         raise InvalidRequest(f"{where}: expected a mapping of fields, got {type(spec).__name__}")
     return spec
+
+
+def plain(text: str, where: str) -> Any:
+    """What a text says: JSON where it reads as JSON, else YAML."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        return _yaml(text, where, error)
 
 
 def _yaml(text: str, where: str, json_error: json.JSONDecodeError) -> Any:

@@ -169,3 +169,50 @@ def test_a_last_event_id_that_is_none_is_refused(client: TestClient, experiment:
 
 def event_ids(text: str) -> list[int]:
     return [int(line.removeprefix("id: ")) for line in text.splitlines() if line.startswith("id: ")]
+
+
+def _fork(client: TestClient, made: dict[str, Any], patch: Any, **headers: str) -> Any:
+    return client.post(f"/v1/experiments/{made['id']}/fork", json=patch, headers=headers)
+
+
+def test_a_fork_computes_only_what_is_new(
+    client: TestClient, experiment: dict[str, Any], work: Callable[[], int]
+) -> None:
+    assert work() == 6
+    answer = _fork(client, experiment, {"seeds": 3, "name": "three seeds"})
+    assert answer.status_code == 201
+    forked = answer.json()
+    assert answer.headers["location"] == f"/v1/experiments/{forked['id']}"
+    assert (forked["parent"], forked["name"], forked["spec"]["seeds"]) == (experiment["id"], "three seeds", 3)
+    assert work() == 3, "a run, its comparison, and the report"
+
+
+def test_a_fork_by_nothing_is_the_same_experiment_again(client: TestClient, spec: dict[str, Any]) -> None:
+    natural = {"pretrain": {"dataset": "demo-natural", "training": {"steps": 2, "eval_every": 2}}}
+    inits = ["random", {"kind": "transfuse", "source": "natural", "prefix": "all"}, "gabor"]
+    whole = {**spec, "sources": {"natural": natural}, "inits": inits, "models": ["cbr-small"]}
+    del whole["sections"], whole["similarity"]
+    made = client.post("/v1/experiments", json=whole).json()
+    forked = _fork(client, made, {}).json()
+    assert (forked["digest"], forked["spec"], forked["counts"]) == (made["digest"], made["spec"], made["counts"])
+    merge = "application/merge-patch+json"
+    path = f"/v1/experiments/{made['id']}/fork"
+    assert client.post(path, content=b"{}", headers={"Content-Type": merge}).status_code == 201
+
+
+def test_faults_of_a_fork_point_into_the_patched_spec(client: TestClient, experiment: dict[str, Any]) -> None:
+    problem = _fork(client, experiment, {"training": {"lr": -1}, "model": ["x"]}).json()
+    assert {fault["pointer"] for fault in problem["errors"]} == {"/training/lr", "/model"}
+    assert _fork(client, experiment, {"models": None}).json()["errors"][0]["pointer"] == "/models"
+    listed = _fork(client, experiment, ["seeds"])
+    assert listed.status_code == 422
+    assert "merge patch" in listed.json()["detail"]
+    assert client.post("/v1/experiments/none/fork", json={}).status_code == 404
+    assert len(client.get("/v1/experiments").json()["items"]) == 1
+
+
+def test_a_fork_sent_twice_is_made_once(client: TestClient, experiment: dict[str, Any]) -> None:
+    first, second = (_fork(client, experiment, {"seeds": 3}, **{"Idempotency-Key": "k"}) for _ in range(2))
+    assert first.json() == second.json()
+    assert _fork(client, experiment, {"seeds": 4}, **{"Idempotency-Key": "k"}).json()["code"] == "idempotency_mismatch"
+    assert client.post("/v1/experiments", json={}, headers={"Idempotency-Key": "k"}).status_code == 422

@@ -115,6 +115,8 @@ class Service:
     def _post_experiments(self, sent: Sent, rest: list[str]) -> Answer:
         if rest == ["plan"]:
             return Answer(200, plan_of(sent.json))
+        if rest[1:] == ["fork"]:
+            return Answer(201, experiment_of("e9", {**self.created[rest[0]]["spec"], **sent.json}))
         if rest:
             self.created[rest[0]]["state"] = {"cancel": "cancelled"}.get(rest[1], "queued")
             return Answer(200, self.created[rest[0]])

@@ -88,6 +88,24 @@ def test_submit_prints_the_id_and_returns_at_once(run: Run, file: str) -> None:
     assert (done.exit_code, json.loads(done.output)["id"]) == (0, "e1")
 
 
+def test_a_fork_is_a_patch_and_an_extension_adds_to_what_there_is(run: Run, spec: dict[str, Any], service: Any) -> None:
+    run("submit", "-", stdin=json.dumps({**spec, "inits": ["gabor"], "train_sizes": ["all"]}))
+    assert json.loads(run("fork", "e1", "-", "-o", "json", stdin="seeds: 7").output)["id"] == "e9"
+    more = ("--seeds", "5", "--model", "resnet18", "--init", "{kind: gabor}", "--init", "random", "--train-size", "100")
+    assert run("extend", "e1", *more).exit_code == 0
+    spec = service.created["e1"]["spec"]
+    assert [each.json for each in service.calls("POST", "/v1/experiments/e1/fork")] == [
+        {"seeds": 7},
+        {
+            "seeds": 5,
+            "models": [*spec["models"], "resnet18"],
+            "inits": [*spec["inits"], {"kind": "gabor"}, "random"],
+            "train_sizes": [*spec["train_sizes"], 100],
+        },
+    ]
+    assert run("fork", "e1", "absent.yaml").exit_code == 2
+
+
 @pytest.mark.parametrize(("state", "code"), [("succeeded", 0), ("failed", 1), ("cancelled", 1)])
 def test_the_exit_code_is_the_outcome(run: Run, file: str, service: Any, state: str, code: int) -> None:
     service.states = ["running", state]

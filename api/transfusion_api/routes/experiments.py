@@ -14,9 +14,11 @@ from transfusion_api.problems import documented
 from transfusion_api.service import Service, Serving
 from transfusion_api.streams import BATCH, LastEventId, follow
 from transfusion_core.db import events, experiments, idempotency, runs
+from transfusion_core.errors import InvalidRequest
 from transfusion_core.specs.expand import plan as plan_of
 from transfusion_core.specs.experiment import Experiment, ExperimentSpec, Plan, Run
 from transfusion_core.specs.keys import digest
+from transfusion_core.specs.patch import merged
 
 router = APIRouter(prefix="/v1/experiments", tags=["experiments"])
 IdempotencyKey = Annotated[
@@ -24,6 +26,14 @@ IdempotencyKey = Annotated[
     Header(alias="Idempotency-Key", min_length=1, max_length=200, description="The same key and body: the same answer"),
 ]
 CREATE = "POST /v1/experiments"
+_ANY_OBJECT = {"schema": {"type": "object"}}
+PATCH = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/merge-patch+json": _ANY_OBJECT, "application/json": _ANY_OBJECT},
+    }
+}
+"""OpenAPI's words for a JSON merge patch."""
 
 
 @router.post(
@@ -38,18 +48,46 @@ def create_experiment(
 ) -> Experiment:
     """Check a spec, expand it into jobs, and create the experiment with all of them; every fault is told at once."""
     token = (idempotency_key, CREATE, digest(body)) if idempotency_key else None
+    return _created(service, body, response, token)
+
+
+@router.post(
+    "/{experiment_id}/fork",
+    status_code=201,
+    dependencies=[needs("write")],
+    responses=documented(404, 409, 413),
+    openapi_extra=PATCH,
+)
+def fork_experiment(
+    service: Serving, experiment_id: Id, body: Body, response: Response, idempotency_key: IdempotencyKey = None
+) -> Experiment:
+    """Create an experiment that differs from this one by a JSON merge patch of its resolved spec.
+
+    What both have in common is shared, so only what is new is computed. Pointers of faults are into the patched spec.
+    """
+    parent = experiments.get(service.engine, experiment_id)
+    if not isinstance(body, dict):
+        raise InvalidRequest(f"expected a JSON merge patch, an object of what differs, got {type(body).__name__}")
+    token = (idempotency_key, f"{CREATE}/{parent.id}/fork", digest(body)) if idempotency_key else None
+    return _created(service, merged(parent.spec, body), response, token, parent=parent.id)
+
+
+def _created(
+    service: Service, body: Any, response: Response, token: idempotency.Request | None, parent: str | None = None
+) -> Experiment:
     remembered = idempotency.look(service.engine, *token) if token else None
-    experiment_id = remembered.data["id"] if remembered else _create(service, body, token)
+    experiment_id = remembered.data["id"] if remembered else _create(service, body, token, parent)
     response.headers["Location"] = f"/v1/experiments/{experiment_id}"
     return experiments.get(service.engine, experiment_id)
 
 
-def _create(service: Service, body: Any, token: idempotency.Request | None) -> str:
+def _create(service: Service, body: Any, token: idempotency.Request | None, parent: str | None) -> str:
     expansion = expansion_of(service, body)
     created = experiments.create(
         service.engine,
         expansion,
         name=expansion.spec.name,
+        parent=parent,
         verified_missing=lost_keys(service, expansion),
         idempotency=token,
     )

@@ -31,7 +31,7 @@ SUMMARY = ("id", "name", "state", "progress", "counts", "created_at")
 
 def register(app: typer.Typer) -> None:
     """Add these commands to the application."""
-    for command in (plan, submit, watch, cancel, experiments):
+    for command in (plan, submit, fork, extend, watch, cancel, experiments):
         app.command()(command)
 
 
@@ -71,6 +71,41 @@ def submit(
         _print(experiment, output)
 
 
+def fork(
+    experiment_id: ExperimentId,
+    file: Annotated[str, typer.Argument(help="A merge patch of its spec, in YAML or JSON; '-' reads stdin.")],
+    url: Url = None,
+    key: Key = None,
+    output: Format = Output.TABLE,
+) -> None:
+    """Create an experiment that differs from another by a patch; only what is new is computed."""
+    with session(url, key) as client:
+        _print(client.experiments.fork(experiment_id, _read(file)), output)
+
+
+def extend(
+    experiment_id: ExperimentId,
+    seeds: Annotated[int | None, typer.Option(help="Seeds in all.")] = None,
+    model: Annotated[list[str] | None, typer.Option(help="One more model; may be given again.")] = None,
+    init: Annotated[list[str] | None, typer.Option(help="One more init, as JSON or YAML; may be given again.")] = None,
+    train_size: Annotated[list[str] | None, typer.Option(help="One more train size; may be given again.")] = None,
+    url: Url = None,
+    key: Key = None,
+    output: Format = Output.TABLE,
+) -> None:
+    """Create an experiment with more seeds, models, inits or train sizes than another; only what is new is computed."""
+    from transfusion_client.specfile import plain
+
+    with session(url, key) as client:
+        grown = client.experiments.get(experiment_id).extend(
+            seeds=seeds,
+            models=model or [],
+            inits=[plain(each, "--init") for each in init or []],
+            train_sizes=[plain(each, "--train-size") for each in train_size or []],
+        )
+        _print(grown, output)
+
+
 def watch(experiment_id: ExperimentId, url: Url = None, key: Key = None, output: Format = Output.TABLE) -> None:
     """Wait until an experiment has ended; Ctrl-C lets it go on."""
     with session(url, key) as client:
@@ -96,18 +131,18 @@ def experiments(
 
 
 def _spec(client: "Client", file: str | None, preset: str | None, dataset: str | None) -> dict[str, Any]:
-    from transfusion_client.specfile import parse, read_file
     from transfusion_core.errors import InvalidRequest
 
     if (file is None) == (preset is None):
         raise InvalidRequest("expected a FILE or --preset NAME, and not both")
-    if file == "-":
-        spec = parse(sys.stdin.read(), "stdin")
-    elif file is not None:
-        spec = read_file(Path(file))
-    else:
-        spec = client.presets.get(str(preset))
+    spec = client.presets.get(str(preset)) if file is None else _read(file)
     return spec if dataset is None else {**spec, "dataset": dataset}
+
+
+def _read(file: str) -> dict[str, Any]:
+    from transfusion_client.specfile import parse, read_file
+
+    return parse(sys.stdin.read(), "stdin") if file == "-" else read_file(Path(file))
 
 
 def _watch(experiment: "Experiment", output: Output) -> None:

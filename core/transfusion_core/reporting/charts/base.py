@@ -32,9 +32,11 @@ def _drawn(row: Row) -> dict[str, Any]:
     return {**drawn, "facet": f"{row.model}{size}", "arm": arm, "low": value - spread, "high": value + spread}
 
 
-def facets(chart: Any, title: str) -> dict[str, Any]:
-    """Small multiples, one per model and train size."""
+def facets(chart: Any, title: str, order: Sequence[str] = ()) -> dict[str, Any]:
+    """Small multiples, one per model and train size; by name unless an order is given."""
     chart = chart.properties(width=WIDTH, height=HEIGHT)
-    faceted = chart.facet(facet=alt.Facet("facet:N", title=None), columns=3, title=title)
+    faceted = chart.facet(
+        facet=alt.Facet("facet:N", title=None, sort=list(order) or alt.Undefined), columns=3, title=title
+    )
     drawn: dict[str, Any] = faceted.configure_axis(labelLimit=160).to_dict()
     return drawn

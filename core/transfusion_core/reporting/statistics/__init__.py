@@ -1,6 +1,13 @@
 """Statistics of a handful of runs and of test images. A number that the data do not support is None, never NaN."""
 
-from transfusion_core.reporting.statistics.bootstrap import Resampled, bootstrap_auc, drawn_aucs, draws_of, percentiles
+from transfusion_core.reporting.statistics.bootstrap import (
+    Counts,
+    Resampled,
+    bootstrap_auc,
+    drawn_aucs,
+    draws_of,
+    percentiles,
+)
 from transfusion_core.reporting.statistics.curves import area_under_curve
 from transfusion_core.reporting.statistics.delong import Delong, PairedDelong, delong, paired_delong
 from transfusion_core.reporting.statistics.holm import holm
@@ -16,6 +23,7 @@ __all__ = [
     "EQUIVALENCE_MARGIN",
     "MOST_SEEDS",
     "UNIT",
+    "Counts",
     "Delong",
     "PairedDelong",
     "Permutation",

@@ -45,7 +45,7 @@ def make_table(title: str, columns: Sequence[Column], rows: Iterable[Row]) -> Ta
     shown = [(head, cells) for head, show in columns if any(cells := [show(row) for row in rows])]
     table = Table(title=title, title_justify="left")
     for head, _ in shown:
-        table.add_column(head, overflow="fold", justify="left" if head in _WORDS else "right")
+        table.add_column(head, overflow="fold", justify="left" if head in _WORDS | _PROSE else "right")
     for line in zip(*(cells for _, cells in shown), strict=True):
         table.add_row(*line)
     return table
@@ -85,22 +85,8 @@ def _published(row: Row) -> str:
     return "" if row.published is None else f"{number(row.published)} [{row.mark}]".replace("[", r"\[")
 
 
-_WORDS = frozenset(
-    {
-        "model",
-        "init",
-        "label",
-        "metric",
-        "layer",
-        "layer b",
-        "pair",
-        "measure",
-        "train size",
-        "question",
-        "answer",
-        "advice",
-    }
-)
+_WORDS = frozenset({"model", "init", "label", "metric", "layer", "layer b", "pair", "measure", "train size", "test"})
+_PROSE = frozenset({"question", "answer", "advice"})
 _MODEL: Column = ("model", _word("model"))
 _INIT: Column = ("init", _init)
 _SIZE: Column = ("train size", _word("train_size"))
@@ -115,6 +101,9 @@ _NULL: Column = ("null (iid)", _number("null_iid"))
 _PERMUTED: Column = ("null (perm.)", _number("null_permutation"))
 _UNTRAINED: Column = ("untrained", _number("null_untrained"))
 _P: Column = ("p", _number("p_value"))
+_TEST: Column = ("test", _word("test"))
+_HOLM: Column = ("p (Holm)", _number("p_adjusted"))
+_SEEDS: Column = ("seeds needed", _word("seeds_needed"))
 _INTERVAL: Column = ("95% interval", _interval)
 _PUBLISHED: Column = ("published", _published)
 _EVERY: Sequence[Column] = (
@@ -136,6 +125,9 @@ _EVERY: Sequence[Column] = (
     _PERMUTED,
     _UNTRAINED,
     _P,
+    _TEST,
+    _HOLM,
+    _SEEDS,
     _PUBLISHED,
 )
 
@@ -143,24 +135,44 @@ _EVERY: Sequence[Column] = (
 def _performance(rows: Sequence[Row]) -> list[TitledRows]:
     tried = [row for row in rows if row.lr is not None]
     rows = [row for row in rows if row.lr is None]
-    shown = [row for row in rows if row.metric == "auroc" and row.label in _headlines(rows)]
-    arms = [row for row in shown if row.pair is None]
-    pairs = [row for row in shown if row.pair is not None]
+    headlines = _headlines(rows)
+    shown = [row for row in rows if row.label in headlines]
+    arms = [row for row in shown if row.metric == "auroc" and row.pair is None]
+    resampled = {_place(row): row for row in shown if row.metric == "auroc_resampled"}
+    others: Column = (
+        "on other patients",
+        lambda row: _interval(resampled[_place(row)]) if _place(row) in resampled else "",
+    )
     auroc: Column = ("AUROC (mean ± sd)", _value)
-    tost: Column = ("TOST p", _number("p_value"))
     return [
-        ("Performance (Table 1)", (_MODEL, _INIT, _SIZE, _LABEL, auroc, _N, _INTERVAL, _PUBLISHED), arms),
-        (
-            "Differences of inits, same seeds",
-            (_MODEL, _PAIR, _SIZE, _LABEL, ("delta AUROC", _value), _INTERVAL, tost),
-            pairs,
-        ),
+        ("Performance (Table 1)", (_MODEL, _INIT, _SIZE, _LABEL, auroc, _N, _INTERVAL, others, _PUBLISHED), arms),
+        _differences(rows),
         (
             "Learning rates, chosen on validation",
             (_MODEL, _INIT, _METRIC, ("rate", lambda row: f"{row.lr:g}"), _VALUE, ("chosen", _chosen)),
             tried,
         ),
     ]
+
+
+def _place(row: Row) -> tuple[object, ...]:
+    return row.model, row.init, row.source, row.train_size, row.label
+
+
+def _differences(rows: Sequence[Row]) -> TitledRows:
+    """Whether inits differ (t), and whether they are equivalent (TOST)."""
+    metrics, headlines = ("auroc", "auroc_difference"), _headlines(rows)
+    pairs = [row for row in rows if row.pair is not None and row.metric in metrics and row.label in headlines]
+    delta: Column = ("delta AUROC", _value)
+    columns = (_MODEL, _PAIR, _SIZE, _LABEL, delta, _INTERVAL, _TEST, _P, _HOLM, _SEEDS)
+    return "Differences of inits, same seeds", columns, pairs
+
+
+def _small_data(rows: Sequence[Row]) -> list[TitledRows]:
+    arms = [row for row in rows if row.pair is None and row.metric == "auroc"]
+    auroc: Column = ("AUROC (mean ± sd)", _value)
+    columns = (_MODEL, _INIT, _SIZE, _LABEL, auroc, _N, _INTERVAL, _PUBLISHED)
+    return [("Small data (Table 3)", columns, arms), _differences(rows)]
 
 
 def _chosen(row: Row) -> str:
@@ -197,8 +209,16 @@ def _reuse(rows: Sequence[Row]) -> list[TitledRows]:
 
 def _convergence(rows: Sequence[Row]) -> list[TitledRows]:
     summary = [row for row in rows if row.seed is None and row.step is None]
-    columns = (_MODEL, _INIT, _SIZE, _METRIC, ("steps", _value), _N, _INTERVAL, _PUBLISHED)
-    return [("Steps to threshold (Figure 5)", columns, summary)]
+    areas = [row for row in summary if row.metric == "area_under_curve"]
+    pairs = [row for row in summary if row.pair is not None and row not in areas]
+    arms = [row for row in summary if row.pair is None and row not in areas]
+    steps = (_MODEL, _INIT, _SIZE, _METRIC, ("steps", _value), _N, _INTERVAL, _PUBLISHED)
+    tested = (_MODEL, _INIT, _SIZE, _METRIC, _PAIR, _VALUE, _N, _INTERVAL, _TEST, _P, _HOLM, _SEEDS, _PUBLISHED)
+    return [
+        ("Steps to threshold (Figure 5)", steps, arms),
+        ("Times faster than random", tested, pairs),
+        ("Mean AUROC on the way", tested, areas),
+    ]
 
 
 def _transfusion(rows: Sequence[Row]) -> list[TitledRows]:
@@ -222,6 +242,7 @@ def _any_section(name: str) -> Callable[[Sequence[Row]], list[TitledRows]]:
 
 _TABLES: dict[str, Callable[[Sequence[Row]], list[TitledRows]]] = {
     "performance": _performance,
+    "small_data": _small_data,
     "similarity": _similarity,
     "movement": _movement,
     "reuse": _reuse,

@@ -90,3 +90,48 @@ def test_referable_grades_are_a_headline_and_without_any_headline_every_label_is
     assert [row.label for row in arms] == [">=2", "macro"]
     (_, _, arms), *_ = tables_of("performance", rows[:1])
     assert [row.label for row in arms] == [">=1"]
+
+
+def _shown(section: str, rows: list[Row]) -> list[tuple[str, list[list[str]]]]:
+    """The tables of a section as text, without columns that say nothing."""
+    return [
+        (title, [[text for _, show in columns if (text := show(row))] for row in kept])
+        for title, columns, kept in tables_of(section, rows)
+    ]
+
+
+ARM: dict[str, Any] = {"model": "m", "init": "pretrained", "train_size": 100, "label": "macro"}
+
+
+def test_the_interval_over_patients_stands_beside_that_over_seeds() -> None:
+    arm = Row(**ARM, metric="auroc", value=0.8, n=3, interval=[0.7, 0.9])
+    patients = Row(**ARM, metric="auroc_resampled", measure="patients", value=0.8, interval=[0.75, 0.85])
+    run = Row(**ARM, metric="auroc_of_run", seed=0, value=0.81)
+    (_, arms), *_ = _shown("performance", [arm, patients, run])
+    assert arms == [["m", "pretrained", "100", "macro", "0.8000", "3", "0.7000 … 0.9000", "0.7500 … 0.8500"]]
+
+
+def test_small_data_has_its_arms_and_gains_with_both_tests() -> None:
+    pair = {**ARM, "pair": "pretrained-random", "value": 0.05, "p_value": 0.01, "p_adjusted": 0.02, "seeds_needed": 4}
+    rows = [
+        Row(**ARM, metric="auroc", value=0.8),
+        Row(**ARM, metric="parameters", value=10),
+        Row(**pair, metric="auroc", test="tost"),
+        Row(**pair, metric="auroc_difference", test="paired t"),
+    ]
+    (_, arms), (_, pairs) = _shown("small_data", rows)
+    assert len(arms) == 1
+    assert [line[-4:] for line in pairs] == [[test, "0.0100", "0.0200", "4"] for test in ("tost", "paired t")]
+
+
+def test_speed_ups_and_areas_do_not_stand_among_the_steps() -> None:
+    arm = {"model": "m", "init": "pretrained"}
+    rows = [
+        Row(**arm, metric="restricted_mean_steps", value=200),
+        Row(**arm, metric="speed_up", pair="pretrained-random", reason="at least 2", p_value=0.04, test="log-rank"),
+        Row(**arm, metric="area_under_curve", value=0.7),
+    ]
+    (_, steps), (_, speed), (_, areas) = _shown("convergence", rows)
+    assert steps == [["m", "pretrained", "restricted_mean_steps", "200"]]
+    assert speed == [["m", "pretrained", "speed_up", "pretrained-random", "at least 2", "log-rank", "0.0400"]]
+    assert areas == [["m", "pretrained", "area_under_curve", "0.7000"]]

@@ -120,3 +120,7 @@ def test_the_report_is_whole(studied):
     # one seed has no pair of networks of one arm, which is said and leaves the answer incomplete or not
     assert row.result["complete"] == all(section.complete for section in report.sections.values())
     assert report.sections["performance"].complete
+    resampled = [row for row in report.sections["performance"].table if row.metric == "auroc_resampled"]
+    assert {row.measure for row in resampled} == {"images"}
+    assert all(row.interval[0] <= row.value <= row.interval[1] for row in resampled if row.label == ">=2")
+    assert any(row.label == ">=2" for row in resampled)

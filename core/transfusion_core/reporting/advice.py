@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from transfusion_core.reporting.convergence import steps_to, threshold
 from transfusion_core.reporting.statistics import EQUIVALENCE_MARGIN, Summary, summarise
+from transfusion_core.reporting.steps import steps_to, threshold
 from transfusion_core.reporting.study import Arm, Study
 from transfusion_core.specs.report import Row
 

@@ -8,6 +8,7 @@ from transfusion_core.reporting.convergence import convergence
 from transfusion_core.reporting.movement import movement
 from transfusion_core.reporting.performance import performance
 from transfusion_core.reporting.representation import reuse, similarity
+from transfusion_core.reporting.small_data import small_data
 from transfusion_core.reporting.study import Study, read_study
 from transfusion_core.reporting.transfusion import transfusion
 from transfusion_core.reporting.verdict import verdict
@@ -16,6 +17,7 @@ from transfusion_core.specs.report import Report, ReportSection
 
 SECTIONS: dict[str, Callable[[Study], ReportSection]] = {
     "performance": performance,
+    "small_data": small_data,
     "similarity": similarity,
     "movement": movement,
     "reuse": reuse,
@@ -29,7 +31,7 @@ def build(experiment: dict[str, Any], jobs: Sequence[dict[str, Any]], *, now: da
     """Every section that the experiment asked for, with what there is and what is missing.
 
     `experiment` is the resolved spec; `jobs` are dicts with `kind, labels, state, reason, result`, where `result` is
-    the whole TrainResult, ComparisonResult or IngestResult as JSON, or None.
+    the whole TrainResult, ComparisonResult or IngestResult as JSON, or None; a run may bring its `predictions`.
     """
     study = read_study(experiment, jobs)
     sections = {name: SECTIONS[name](study) for name in study.spec.sections}

@@ -3,21 +3,25 @@
 from collections.abc import Iterator
 
 from transfusion_core.reporting.charts.performance import performance as performance_chart
-from transfusion_core.reporting.published import table_1
-from transfusion_core.reporting.statistics import EQUIVALENCE_MARGIN, UNIT, summarise, tost
-from transfusion_core.reporting.study import Arm, Cell, Study, Tuning
+from transfusion_core.reporting.correction import corrected
+from transfusion_core.reporting.patients import resampled_rows, run_rows
+from transfusion_core.reporting.published import Published, table_1, table_2
+from transfusion_core.reporting.quality import METRICS, delta_rows, headline, labels_of, parameters_row, quality_row
+from transfusion_core.reporting.statistics import EQUIVALENCE_MARGIN
+from transfusion_core.reporting.study import Arm, SourceRun, Study, Tuning
 from transfusion_core.specs.report import ReportSection, Row
-from transfusion_core.specs.training import LabelMetrics
 from transfusion_core.specs.tuning import best
-
-METRICS = ("auroc", "auprc")
 
 
 def performance(study: Study) -> ReportSection:
-    """A row per arm x label x metric, then a row per pair of inits: the paired difference over seeds."""
+    """A row per arm x label x metric, rows per pair of inits, then intervals over patients, parameters and sources."""
     label = headline(study)
     table = [row for arm in study.arms for row in _arm_rows(study, arm, label)]
-    table += [row for arm in study.arms if arm.init != "random" for row in _delta_rows(study, arm)]
+    table += [row for arm in study.arms if arm.init != "random" for row in delta_rows(study, arm)]
+    table += resampled_rows(study)
+    table += [row for arm in study.arms for row in run_rows(study, arm)]
+    table += [row for arm in study.arms if (row := parameters_row(study, arm))]
+    table += [_source_row(run) for run in study.sources]
     table += [row for tuning in study.tunings for row in _tuning_rows(tuning)]
     missing = study.missing_cells()
     return ReportSection(
@@ -25,24 +29,23 @@ def performance(study: Study) -> ReportSection:
         missing=missing,
         text=_text(label) + (_TUNED if study.tunings else ""),
         charts={"performance": performance_chart(table, label)},
-        table=table,
+        table=corrected(table),
     )
-
-
-def headline(study: Study) -> str:
-    """The label that stands for a whole run: the referable threshold of grades, else the macro average."""
-    found = {row.label for cell in study.cells if cell.result for row in cell.result.metrics["test"].labels}
-    if study.task == "ordinal":
-        return next((label for label in (">=2", ">=1") if label in found), "macro")
-    return "macro"
 
 
 def _text(label: str) -> str:
     return (
-        f"Quality on the test split of the final weights: mean over seeds, standard deviation, 95% t interval. "
-        f"The headline label is {label!r}. A row with a pair is the difference of the first init minus the second over "
-        f"the same seeds; its p value is of the equivalence test (TOST) at a margin of {EQUIVALENCE_MARGIN} AUROC: "
-        "only a small p supports the word 'comparable'. Published values are of the paper's own retinal images."
+        "Quality on the test split of the final weights: mean over seeds, standard deviation, 95% t interval over "
+        f"seeds. The headline label is {label!r}. A row with a pair is the difference of the first init minus the "
+        "second over the same seeds. Of metric auroc its p value is of the equivalence test (TOST) at a margin of "
+        f"{EQUIVALENCE_MARGIN} AUROC: only a small p supports the word 'comparable'; of metric auroc_difference it is "
+        "of the paired t test that there is no difference. p_adjusted is p after Holm's correction for all tests of "
+        "that name in the table, seeds_needed how many seeds would show it with a probability of 0.8, were mean and "
+        "spread as seen. An interval over seeds says what other trainings would give on these images; auroc_resampled "
+        "says what these networks would give on other patients (measure patients, or images where patients are not "
+        "known): the mean over seeds with a 95% percentile interval of 1000 bootstrap draws; auroc_of_run is one run "
+        "with DeLong's 95% interval over images. source_auroc is the source run on the dataset that it was trained "
+        "on. Published values are of the paper's own images."
     )
 
 
@@ -69,61 +72,30 @@ def _tuning_rows(tuning: Tuning) -> Iterator[Row]:
 
 def _arm_rows(study: Study, arm: Arm, label: str) -> Iterator[Row]:
     cells = study.seeds_of(arm)
-    names = dict.fromkeys(row.label for cell in cells for row in _labels(cell))
+    names = dict.fromkeys(row.label for cell in cells for row in labels_of(cell))
     for name in names:
         for metric in METRICS:
-            values, reasons = _values(cells, name, metric)
-            found = summarise(values, bounds=UNIT)
-            known = table_1(arm.model, arm.init) if (name, metric, study.task) == (label, "auroc", "ordinal") else None
-            yield Row(
-                **arm.words,
-                label=name,
-                metric=metric,
-                value=found.mean if found else None,
-                sd=found.sd if found else None,
-                n=len(values),
-                interval=found.interval if found else None,
-                published=known.value if known else None,
-                mark=known.mark if known else None,
-                reason=None if found else reasons[0],
-            )
+            known = _published(study.task, arm, name, label) if metric == "auroc" else None
+            yield quality_row(cells, arm, name, metric, known)
     if not cells:
-        yield Row(**arm.words, label=label, metric="auroc", value=None, n=0, reason="no run of this arm has ended well")
+        yield quality_row(cells, arm, label, "auroc", None)
 
 
-def _labels(cell: Cell) -> list[LabelMetrics]:
-    return cell.result.metrics["test"].labels if cell.result else []
+def _published(task: str, arm: Arm, name: str, label: str) -> Published | None:
+    if task == "ordinal":
+        return table_1(arm.model, arm.init) if name == label else None
+    return table_2(arm.model, arm.init, name) if task == "multilabel" else None
 
 
-def _values(cells: list[Cell], label: str, metric: str) -> tuple[list[float], list[str]]:
-    """The seeds' values that exist, and the reasons of those that do not."""
-    rows = [row for cell in cells for row in _labels(cell) if row.label == label]
-    values = [value for row in rows if (value := getattr(row, metric)) is not None]
-    return values, [row.reason or "not measured" for row in rows if getattr(row, metric) is None]
-
-
-def _delta_rows(study: Study, arm: Arm) -> Iterator[Row]:
-    other = Arm(model=arm.model, init="random", source=None, train_size=arm.train_size)
-    randoms = {cell.seed: cell for cell in study.seeds_of(other)}
-    paired = [(cell, randoms[cell.seed]) for cell in study.seeds_of(arm) if cell.seed in randoms]
-    names = dict.fromkeys(row.label for cell, _ in paired for row in _labels(cell))
-    for name in names:
-        for metric in METRICS:
-            deltas = [
-                ours[0] - theirs[0]
-                for cell, random in paired
-                if (ours := _values([cell], name, metric)[0]) and (theirs := _values([random], name, metric)[0])
-            ]
-            found = summarise(deltas)
-            yield Row(
-                **arm.words,
-                pair=f"{arm.init}-random",
-                label=name,
-                metric=metric,
-                value=found.mean if found else None,
-                sd=found.sd if found else None,
-                n=len(deltas),
-                interval=found.interval if found else None,
-                p_value=tost(deltas) if metric == "auroc" else None,
-                reason=None if found else "no seed has a value in both arms",
-            )
+def _source_row(run: SourceRun) -> Row:
+    metrics = run.result.metrics["test"] if run.result else None
+    value = metrics.auroc if metrics else None
+    why = metrics.reason if metrics else ": ".join(filter(None, (run.state, run.reason)))
+    return Row(
+        model=run.model,
+        source=run.source,
+        seed=run.seed,
+        metric="source_auroc",
+        value=value,
+        reason=None if value is not None else why or "not measured",
+    )

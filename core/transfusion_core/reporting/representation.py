@@ -7,14 +7,12 @@ from typing import Any, NamedTuple
 from transfusion_core.reporting import published
 from transfusion_core.reporting.charts.reuse import figure_4
 from transfusion_core.reporting.charts.similarity import figure_2, layer_maps
+from transfusion_core.reporting.correction import corrected
+from transfusion_core.reporting.networks import TOP_LAYERS, network_test
 from transfusion_core.reporting.statistics import UNIT, summarise
 from transfusion_core.reporting.study import Pair, Study
 from transfusion_core.specs.comparison import PairResult
 from transfusion_core.specs.report import ReportSection, Row
-
-TOP_LAYERS = 2
-"""Figure 2 averages the top two layers."""
-
 
 NULLS = ("null_iid", "null_permutation", "null_untrained")
 """What a similarity would be without what was learned: of noise, of shuffled images, of networks never trained."""
@@ -45,9 +43,10 @@ def similarity(study: Study) -> ReportSection:
         f"of networks (n). Rows without a layer average the top {TOP_LAYERS} stages, as Figure 2 does. Read each value "
         "beside its nulls: null_iid, what independent noise of the same shape gives; null_permutation, the same "
         "networks, images shuffled; null_untrained, networks never trained; and beside random-random, networks that "
-        "share nothing but the data. Rows of metric layers are of one pair of networks: every layer with every other.",
+        "share nothing but the data. p_value is of a permutation test over networks: that pairs with a random one are "
+        "as alike as random ones are. Rows of metric layers are of one pair of networks: every layer with every other.",
         charts={"figure-2": figure_2(table), **_maps(table)},
-        table=table,
+        table=corrected(table),
     )
 
 
@@ -57,12 +56,15 @@ def _group_rows(study: Study, key: tuple[Any, ...], pairs: list[Pair]) -> Iterat
     for measure in study.spec.similarity.measures:
         tops = [top for each in pairs if (top := _top_layers(each, measure))]
         known = published.top_layers(model, pair) if measure == "cca" else None
+        p_value = network_test(study, pairs[0].arm, measure).p_value if pair.endswith("-random") else None
         yield _row(
             tops,
             **words,
             measure=measure,
             published=known.value if known else None,
             mark=known.mark if known else None,
+            p_value=p_value,
+            test=None if p_value is None else "permutation",
             reason=None if tops else _refusal(pairs, measure),
         )
         yield from layer_rows(pairs, measure, words)

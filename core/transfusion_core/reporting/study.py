@@ -1,9 +1,10 @@
 """An experiment's results as the sections read them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from transfusion_core.reporting.predictions import Predictions
 from transfusion_core.specs.comparison import ComparisonResult
 from transfusion_core.specs.experiment import ExperimentSpec
 from transfusion_core.specs.training import Series, TrainResult
@@ -39,6 +40,8 @@ class Cell:
     state: str
     reason: str | None
     result: TrainResult | None
+    predictions: Predictions | None = None
+    """Of the test images; None where the run kept none."""
 
     @property
     def name(self) -> str:
@@ -98,6 +101,19 @@ class Tuning:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SourceRun:
+    """A run that others took their weights from, trained by the experiment itself."""
+
+    model: str
+    source: str
+    """The names that the spec calls its weights by."""
+    seed: int
+    state: str
+    reason: str | None
+    result: TrainResult | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Study:
     """Everything a report is made of."""
 
@@ -106,6 +122,9 @@ class Study:
     cells: list[Cell]
     pairs: list[Pair]
     tunings: list[Tuning]
+    sources: list[SourceRun]
+    train_images: int | None
+    """In the whole train split; None where its ingest has no result."""
 
     @property
     def arms(self) -> list[Arm]:
@@ -115,6 +134,15 @@ class Study:
     def seeds_of(self, arm: Arm) -> list[Cell]:
         """The runs of an arm that have a result."""
         return [cell for cell in self.cells if cell.arm == arm and cell.result]
+
+    def paired_with_random(self, arm: Arm) -> list[tuple[Cell, Cell]]:
+        """The runs of an arm that have a result, each with random's at the same seed, where that has one too."""
+        randoms = {cell.seed: cell for cell in self.seeds_of(arm.random)}
+        return [(cell, randoms[cell.seed]) for cell in self.seeds_of(arm) if cell.seed in randoms]
+
+    def images_of(self, train_size: int | str) -> int | None:
+        """A train size in images."""
+        return train_size if isinstance(train_size, int) else self.train_images
 
     def missing_cells(self) -> list[str]:
         """Runs without a result."""
@@ -130,28 +158,41 @@ class Study:
 
 
 def read_study(experiment: dict[str, Any], jobs: Sequence[dict[str, Any]]) -> Study:
-    """Read what the report job collected: dicts with kind, labels, state, reason, result."""
+    """Read what the report job collected: dicts with kind, labels, state, reason, result, maybe predictions."""
     trained = [job for job in jobs if job["kind"] == "train" and job["labels"]["role"] == "cell"]
     compared = [job for job in jobs if job["kind"] == "compare"]
     spec = ExperimentSpec.read({"name": "report", **experiment})
     return Study(
         spec=spec,
-        task=_task(jobs, spec.dataset),
+        task=_ingested(jobs).get("task", "multiclass"),
         cells=[*map(_cell, trained)],
         pairs=[*map(_pair, compared)],
         tunings=_tunings(jobs),
+        sources=[_source(job, spec) for job in jobs if job["labels"].get("role") == "source"],
+        train_images=_ingested(jobs).get("splits", {}).get("train"),
     )
 
 
-def _task(jobs: Sequence[dict[str, Any]], dataset: str) -> str:
-    """The dataset's task: its ingest comes first among the jobs."""
-    tasks: Iterator[str] = (job["result"]["task"] for job in jobs if job["kind"] == "ingest" and job["result"])
-    return next(tasks, "multiclass")
+def _ingested(jobs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """What the ingest of the experiment's dataset found: it comes first among the jobs."""
+    found = (job["result"] for job in jobs if job["kind"] == "ingest")
+    return next(found, None) or {}
 
 
 def _cell(job: dict[str, Any]) -> Cell:
     result = TrainResult.model_validate(job["result"]) if job["result"] else None
-    return Cell(arm=_arm(job), seed=job["labels"]["seed"], state=job["state"], reason=job["reason"], result=result)
+    ended = {"state": job["state"], "reason": job["reason"], "result": result}
+    return Cell(arm=_arm(job), seed=job["labels"]["seed"], predictions=job.get("predictions"), **ended)
+
+
+def _source(job: dict[str, Any], spec: ExperimentSpec) -> SourceRun:
+    labels = job["labels"]
+    trained = {name: source.pretrain for name, source in spec.sources.items() if source.pretrain}
+    asked = (labels["dataset"], labels["seed"])
+    names = [name for name, pretrain in trained.items() if (pretrain.dataset, pretrain.seed) == asked]
+    result = TrainResult.model_validate(job["result"]) if job["result"] else None
+    words = {"model": labels["model"], "source": ", ".join(names), "seed": labels["seed"]}
+    return SourceRun(**words, state=job["state"], reason=job["reason"], result=result)
 
 
 def _arm(job: dict[str, Any]) -> Arm:

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from transfusion_core.reporting.charts.transfusion import quality_by_stages, steps_by_stages
-from transfusion_core.reporting.convergence import steps_to, threshold
 from transfusion_core.reporting.statistics import UNIT, Summary, summarise
+from transfusion_core.reporting.steps import steps_to, threshold
 from transfusion_core.reporting.study import Arm, Study
 from transfusion_core.specs.init import InitSpec
 from transfusion_core.specs.model import catalogue

@@ -1,73 +1,29 @@
 """What the study's questions come to on this dataset: estimate, interval, published value, and a sentence each."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from math import exp, log
 from statistics import fmean
 from typing import Any
 
 from transfusion_core.reporting.advice import advice
-from transfusion_core.reporting.convergence import steps_to, threshold
+from transfusion_core.reporting.judging import (
+    CAPACITY,
+    LEVEL,
+    MOVEMENT,
+    QUALITY,
+    REUSE,
+    SCALING,
+    SIMILARITY,
+    SMALL_DATA,
+    SPEED,
+    judged,
+)
+from transfusion_core.reporting.networks import network_test, top_value
 from transfusion_core.reporting.published import speed_up, table_1, top_layers
-from transfusion_core.reporting.statistics import EQUIVALENCE_MARGIN, Summary, summarise, tost
+from transfusion_core.reporting.statistics import EQUIVALENCE_MARGIN
+from transfusion_core.reporting.steps import steps_to, threshold
 from transfusion_core.reporting.study import Arm, Pair, Study
 from transfusion_core.specs.report import ReportSection, Row
-
-AGREES, DISAGREES, CANNOT_TELL = "agrees", "disagrees", "cannot tell"
-LEVEL = 0.05
-ROUNDING = 1e-9
-"""Differences of equal numbers are not always nought."""
-TOP_LAYERS = 2
-
-
-@dataclass(frozen=True, kw_only=True)
-class Claim:
-    """A published claim about a number of this study, and how the number is spoken of."""
-
-    question: str
-    said: str
-    """The claim, as part of a sentence: 'transfer changes final quality by less than 0.01'."""
-    unit: str = ""
-    null: float = 0.0
-    """The claim is that the number is above this; with a `margin`, that it is nearer to it than that."""
-    margin: float | None = None
-
-
-QUALITY = Claim(
-    question="Does transfer change final quality?",
-    said=f"transfer and random end within {EQUIVALENCE_MARGIN} AUROC of each other",
-    unit="AUROC",
-    margin=EQUIVALENCE_MARGIN,
-)
-SMALL_DATA = Claim(
-    question="Does transfer help more where images are few?",
-    said="transfer gains more on the smallest train size than on the largest",
-    unit="AUROC",
-)
-CAPACITY = Claim(
-    question="Do small networks do as well as large ones?",
-    said=f"the smallest and the largest network end within {EQUIVALENCE_MARGIN} AUROC of each other",
-    unit="AUROC",
-    margin=EQUIVALENCE_MARGIN,
-)
-SIMILARITY = Claim(
-    question="Do pretrained weights lead to other representations?",
-    said="networks from random weights are more like each other than like pretrained ones",
-)
-MOVEMENT = Claim(
-    question="Do larger networks move less?",
-    said="the lowest stage of the largest network keeps more of its start than that of the smallest",
-)
-REUSE = Claim(
-    question="Are features reused, and where?",
-    said="pretrained weights keep more than random ones in the lowest stage, beyond what they keep in the highest",
-)
-SPEED = Claim(question="Does transfer speed up training?", said="transfer takes fewer steps than random", null=1.0)
-SCALING = Claim(
-    question="Is weight scaling enough for a speed-up?",
-    said="weights that share only mean and variance with pretrained ones take fewer steps than random",
-    null=1.0,
-)
 
 
 def verdict(study: Study) -> ReportSection:
@@ -85,52 +41,6 @@ def verdict(study: Study) -> ReportSection:
         charts={},
         table=[*table, *advice(study)],
     )
-
-
-def judged(
-    claim: Claim, found: Summary | None, words: Mapping[str, Any], *, values: Sequence[float] = (), missing: str
-) -> Row:
-    """A claim beside its estimate; `values` are those that an equivalence is tested on."""
-    if found is None:
-        text = f"Cannot tell whether {claim.said}: {missing}."
-        return Row(**words, question=claim.question, n=0, answer=CANNOT_TELL, reason=missing, text=text)
-    p = tost(values, claim.margin) if claim.margin else None
-    answer = _answer(claim, found, p)
-    return Row(
-        **words,
-        question=claim.question,
-        value=found.mean,
-        sd=found.sd,
-        n=found.n,
-        interval=found.interval,
-        p_value=p,
-        test="tost" if p is not None else None,
-        answer=answer,
-        text=_sentence(claim, found, answer, words),
-    )
-
-
-def _answer(claim: Claim, found: Summary, p: float | None) -> str:
-    if found.interval is None:
-        return CANNOT_TELL
-    low, high = found.interval[0] - ROUNDING, found.interval[1] + ROUNDING
-    if claim.margin is not None:
-        if p is not None and p < LEVEL:
-            return AGREES
-        apart = low > claim.null or high < claim.null
-        return DISAGREES if apart and abs(found.mean - claim.null) >= claim.margin else CANNOT_TELL
-    if low > claim.null:
-        return AGREES
-    return DISAGREES if high < claim.null else CANNOT_TELL
-
-
-def _sentence(claim: Claim, found: Summary, answer: str, words: Mapping[str, Any]) -> str:
-    size = words.get("train_size")
-    where = f"{words['model']}, {size} images" if size not in (None, "all") else words["model"]
-    unit = f" {claim.unit}" if claim.unit else ""
-    spread = f" ({found.interval[0]:.3g} to {found.interval[1]:.3g})" if found.interval else ""
-    known = f"; published: {words['published']:.3g} [{words['mark']}]" if "published" in words else ""
-    return f"{where}: {found.mean:.3g}{unit}{spread}, n = {found.n}{known}. That {claim.said}: {answer}."
 
 
 def _transfers(study: Study) -> list[Arm]:
@@ -153,7 +63,7 @@ def _quality(study: Study) -> Iterator[Row]:
         random, ours = (table_1(arm.model, init) for init in ("random", "pretrained"))
         told = {"published": ours.value - random.value, "mark": ours.mark} if ours and random else {}
         missing = "no seed has a value from both transfer and random"
-        yield judged(QUALITY, summarise(deltas), {**arm.words, **told}, values=deltas, missing=missing)
+        yield judged(QUALITY, deltas, {**arm.words, **told}, missing=missing)
 
 
 def _small_data(study: Study) -> Iterator[Row]:
@@ -165,7 +75,7 @@ def _small_data(study: Study) -> Iterator[Row]:
         few, many = (gains.get((arm.model, arm.source, size), {}) for size in (sizes[0], sizes[-1]))
         more = [few[seed] - many[seed] for seed in sorted(set(few) & set(many))]
         missing = "no seed has a gain at both sizes"
-        yield judged(SMALL_DATA, summarise(more), arm.words, missing=missing)
+        yield judged(SMALL_DATA, more, arm.words, missing=missing)
 
 
 def _images(size: int | str) -> float:
@@ -196,50 +106,36 @@ def _capacity(study: Study) -> Iterator[Row]:
         known = [table_1(arm.model, "random") for arm in (small, large)]
         if known[0] and known[1]:
             words |= {"published": known[0].value - known[1].value, "mark": max(known[0].mark, known[1].mark)}
-        yield judged(CAPACITY, summarise(deltas), words, values=deltas, missing="no seed has a value from both")
+        yield judged(CAPACITY, deltas, words, missing="no seed has a value from both")
 
 
 def _similarity(study: Study) -> Iterator[Row]:
     measure = study.spec.similarity.measures[0]
-    done = study.done("similarity")
-    for arm in _transfers(study):
-        here = [pair for pair in done if (pair.model, pair.train_size) == (arm.model, arm.train_size)]
-        crossed = [pair for pair in here if pair.arm == arm and pair.b["init"] == "random"]
-        among = [pair for pair in here if pair.pair == "random-random"]
+    for arm in _transfers(study) if "similarity" in study.spec.sections else ():
         known = [top_layers(arm.model, pair) for pair in ("random-random", "pretrained-random")]
         told = {"published": known[0].value - known[1].value, "mark": "d"} if known[0] and known[1] else {}
-        gaps = _gaps(crossed, among, measure)
         words = {**arm.words, "pair": "random-random minus pretrained-random", "measure": measure}
         missing = "it takes two random networks and a pretrained one, compared with each other"
-        yield judged(SIMILARITY, summarise(gaps), {**words, **told}, missing=missing)
+        test, gaps = network_test(study, arm, measure), _gaps(study, arm, measure)
+        yield judged(SIMILARITY, gaps, {**words, **told}, missing=missing, test=test)
 
 
-def _gaps(crossed: list[Pair], among: list[Pair], measure: str) -> list[float]:
-    """For each random network, how much more alike it is to the other random ones than to the pretrained ones.
-
-    One value per network, as pairs that share a network are not independent of each other.
-    """
+def _gaps(study: Study, arm: Arm, measure: str) -> list[float]:
+    """For each random network, how much more alike it is to the other random ones than to the arm's."""
+    done = [p for p in study.done("similarity") if (p.model, p.train_size) == (arm.model, arm.train_size)]
+    values = [(pair, value) for pair in done if (value := top_value(pair, measure)) is not None]
     gaps = []
-    for seed in sorted({pair.b["seed"] for pair in crossed}):
-        theirs = [top for pair in crossed if pair.b["seed"] == seed and (top := _top(pair, measure)) is not None]
-        own = [top for pair in among if seed in _seeds(pair) and (top := _top(pair, measure)) is not None]
-        if theirs and own:
-            gaps.append(fmean(own) - fmean(theirs))
+    for seed in sorted({pair.b["seed"] for pair in done if pair.arm == arm and pair.b["init"] == "random"}):
+        across = [v for pair, v in values if pair.arm == arm and (pair.b["init"], pair.b["seed"]) == ("random", seed)]
+        among = [v for p, v in values if p.pair == "random-random" and seed in (p.a["seed"], p.b["seed"])]
+        if across and among:
+            gaps.append(fmean(among) - fmean(across))
     return gaps
-
-
-def _seeds(pair: Pair) -> tuple[int, int]:
-    return pair.a["seed"], pair.b["seed"]
 
 
 def _values(pair: Pair, measure: str) -> list[float | None]:
     """A measure's values from the lowest layer to the highest."""
     return [found.value for found in pair.result.results if found.measure == measure] if pair.result else []
-
-
-def _top(pair: Pair, measure: str) -> float | None:
-    top = [value for value in _values(pair, measure)[-TOP_LAYERS:] if value is not None]
-    return fmean(top) if len(top) == TOP_LAYERS else None
 
 
 def _kept(study: Study, arm: Arm, place: int) -> dict[int, float]:
@@ -258,7 +154,7 @@ def _movement(study: Study) -> Iterator[Row]:
         more = [ours[seed] - theirs[seed] for seed in sorted(set(ours) & set(theirs))]
         words = {"model": large.model, "train_size": large.train_size, "pair": f"{large.model}-{small.model}"}
         measure = study.spec.similarity.measures[0]
-        yield judged(MOVEMENT, summarise(more), {**words, "measure": measure}, missing="no seed has both")
+        yield judged(MOVEMENT, more, {**words, "measure": measure}, missing="no seed has both")
 
 
 def _reuse(study: Study) -> Iterator[Row]:
@@ -271,7 +167,7 @@ def _reuse(study: Study) -> Iterator[Row]:
         )
         more = [low[seed] - high[seed] for seed in sorted(set(low) & set(high))]
         measure = study.spec.similarity.measures[0]
-        yield judged(REUSE, summarise(more), {**arm.words, "measure": measure}, missing="no seed has both")
+        yield judged(REUSE, more, {**arm.words, "measure": measure}, missing="no seed has both")
 
 
 def _speed(study: Study) -> Iterator[Row]:
@@ -280,12 +176,10 @@ def _speed(study: Study) -> Iterator[Row]:
         if claim is None:
             continue
         ratios, missing = _ratios(study, arm)
-        found = summarise([log(ratio) for ratio in ratios])
-        ends = [exp(end) for end in found.interval] if found and found.interval else None
         known = speed_up(arm.model, arm.init)
         told = {"published": known.value, "mark": known.mark} if known else {}
-        times = Summary(exp(found.mean), None, found.n, ends) if found else None
-        yield judged(claim, times, {**arm.words, "metric": "speed_up", **told}, missing=missing)
+        words = {**arm.words, "metric": "speed_up", **told}
+        yield judged(claim, [log(ratio) for ratio in ratios], words, missing=missing, shown=exp)
 
 
 def _ratios(study: Study, arm: Arm) -> tuple[list[float], str]:

@@ -195,3 +195,5 @@ class TrainResult(Record):
     steps: int
     images_per_second: float
     parameters: int
+    predictions: StoredObject | None = None
+    """What the final weights say of each test image, as safetensors; None of runs made before these were kept."""

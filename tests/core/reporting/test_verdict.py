@@ -7,8 +7,7 @@ import pytest
 
 from studies import expansion, jobs
 from transfusion_core.reporting.build import build
-from transfusion_core.reporting.statistics import summarise
-from transfusion_core.reporting.verdict import AGREES, CANNOT_TELL, DISAGREES, QUALITY, REUSE, judged
+from transfusion_core.reporting.judging import AGREES, CANNOT_TELL, DISAGREES, QUALITY, REUSE, judged
 from transfusion_core.specs.report import Report, Row
 
 TRANSFUSE = {"kind": "transfuse", "source": "natural", "prefix": "all"}
@@ -40,9 +39,9 @@ def answers(made: Report, question: str) -> list[Row]:
     ],
 )
 def test_comparable_is_said_only_where_it_is_shown(values: list[float], answer: str) -> None:
-    row = judged(QUALITY, summarise(values), {"model": "m", "published": 0.003, "mark": "t"}, values=values, missing="")
+    row = judged(QUALITY, values, {"model": "m", "published": 0.003, "mark": "t"}, missing="")
     assert row.answer == answer
-    assert row.text.endswith(f"each other: {answer}.")
+    assert f"each other: {answer}" in row.text
     assert "published: 0.003 [t]" in row.text
 
 
@@ -51,7 +50,7 @@ def test_comparable_is_said_only_where_it_is_shown(values: list[float], answer: 
     [([0.3, 0.31, 0.29], AGREES), ([-0.3, -0.31, -0.29], DISAGREES), ([5e-17] * 3, CANNOT_TELL), ([0.1], CANNOT_TELL)],
 )
 def test_more_is_said_only_where_the_interval_says_so(values: list[float], answer: str) -> None:
-    assert judged(REUSE, summarise(values), {"model": "m"}, missing="").answer == answer
+    assert judged(REUSE, values, {"model": "m"}, missing="").answer == answer
 
 
 def test_every_question_has_a_row_and_every_row_a_sentence() -> None:
@@ -87,8 +86,13 @@ def test_representations_that_differ_from_random_ones_are_found_by_network_not_b
             for found in job["result"]["results"]:
                 found["value"] -= 0.5 + 0.001 * job["labels"]["b"]["seed"]
 
-    (found,) = answers(report(plant), "other representations")
-    assert (found.answer, found.n) == (AGREES, 3)
+    (found,) = answers(report(plant, seeds=4), "other representations")
+    assert (found.answer, found.n, found.test) == (AGREES, 4, "permutation")
+    assert found.p_value == pytest.approx(2 / 70), "or the other way round, as pretrained ones are still more alike"
+    (few,) = answers(report(plant), "other representations")
+    assert (few.answer, few.value) == (CANNOT_TELL, pytest.approx(found.value, abs=0.01))
+    (other,) = answers(report(seeds=4), "other representations")
+    assert other.answer == DISAGREES, "random networks are less like each other than like pretrained ones"
     (none,) = answers(report(seeds=1), "other representations")
     assert (none.answer, none.value) == (CANNOT_TELL, None)
 
@@ -181,3 +185,10 @@ def test_a_ladder_without_rungs_says_what_it_needs() -> None:
     assert section.missing[0] == "no init among transfuse, slim, gabor is in this experiment"
     (row,) = [row for row in section.table if row.init == "pretrained"]
     assert row.reason == "no run of this arm has ended well"
+
+
+def test_what_cannot_be_told_says_how_many_seeds_would_tell() -> None:
+    row = judged(REUSE, [0.3, 0.1, -0.05], {"model": "m"}, missing="")
+    assert row.answer == CANNOT_TELL
+    assert row.seeds_needed > 3
+    assert f"({row.seeds_needed} seeds would, at this spread)" in row.text

@@ -4,9 +4,11 @@ import json
 from typing import Any
 
 from transfusion_core.reporting.build import build
+from transfusion_core.reporting.predictions import Predictions
 from transfusion_core.specs.dataset import StoredObject
 from transfusion_worker.assignment import Need
 from transfusion_worker.context import JobContext
+from transfusion_worker.jobs.predictions import read_predictions
 
 
 def run(context: JobContext) -> dict[str, Any]:
@@ -27,7 +29,8 @@ def _job(context: JobContext, planned: dict[str, Any], need: Need | None) -> dic
     job = {"kind": planned["kind"], "key": planned["key"], "labels": planned["labels"]}
     if need is None:
         return job | {"id": None, "state": "cancelled", "reason": None, "result": None}
-    return job | {"id": need.id, "state": need.state, "reason": need.reason, "result": _result(context, need)}
+    job |= {"id": need.id, "state": need.state, "reason": need.reason, "result": _result(context, need)}
+    return job | ({"predictions": _predictions(context, job)} if job["labels"].get("role") == "cell" else {})
 
 
 def _result(context: JobContext, need: Need) -> dict[str, Any] | None:
@@ -37,3 +40,9 @@ def _result(context: JobContext, need: Need) -> dict[str, Any] | None:
     stored = StoredObject.model_validate(need.result["report"])
     result: dict[str, Any] = json.loads(context.store.get_bytes(stored))
     return result
+
+
+def _predictions(context: JobContext, job: dict[str, Any]) -> Predictions | None:
+    """Of the test images, where the run kept them."""
+    stored = (job["result"] or {}).get("predictions")
+    return read_predictions(context, StoredObject.model_validate(stored)) if stored else None

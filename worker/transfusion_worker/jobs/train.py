@@ -26,6 +26,7 @@ from transfusion_worker.context import CurvePoint, JobContext
 from transfusion_worker.jobs.checkpoints import About, keep
 from transfusion_worker.jobs.dataset import LoadedDataset, load_dataset
 from transfusion_worker.jobs.environment import device_of, environment
+from transfusion_worker.jobs.predictions import put_predictions
 from transfusion_worker.jobs.ranks import backend_of, together
 from transfusion_worker.jobs.resume import Standing, Uploader, newest
 from transfusion_worker.jobs.source import Source, read_source
@@ -115,6 +116,7 @@ def _trained(context: JobContext, job: TrainJob) -> TrainResult:
         steps=trained.steps,
         images_per_second=trained.images_per_second,
         parameters=sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad),
+        predictions=put_predictions(context, dataset.pack, trained.test_logits),
     )
 
 

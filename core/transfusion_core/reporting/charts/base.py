@@ -34,10 +34,15 @@ def drawn(row: Row) -> dict[str, Any]:
     return {**row.model_dump(mode="json", exclude_none=True), **words}
 
 
-def facets(chart: Any, title: str, *, independent: bool = False) -> dict[str, Any]:
-    """Small multiples, one per model and train size. `independent`: each has axes of its own."""
+def facets(chart: Any, title: str, order: Sequence[str] = (), *, independent: bool = False) -> dict[str, Any]:
+    """Small multiples, one per model and train size; by name unless an order is given.
+
+    `independent`: each has axes of its own.
+    """
     chart = chart.properties(width=WIDTH, height=HEIGHT)
-    faceted = chart.facet(facet=alt.Facet("facet:N", title=None), columns=3, title=title)
+    faceted = chart.facet(
+        facet=alt.Facet("facet:N", title=None, sort=list(order) or alt.Undefined), columns=3, title=title
+    )
     if independent:
         faceted = faceted.resolve_scale(x="independent", y="independent")
     drawn: dict[str, Any] = faceted.configure_axis(labelLimit=160).to_dict()

@@ -110,6 +110,7 @@ def ingest(spec: DatasetSpec, *, source: Path | None, out: Path, progress: Progr
         task=spec.task,
         classes=found.classes,
         channels=1 if found.grey else 3,
+        patients=torch.tensor(_numbered(found.patients)) if found.patients else None,
     )
     pack.write(out)
     return _summary(pack, found, codes)
@@ -265,12 +266,17 @@ def _counts(found: _Collected, rows: NDArray[np.bool_]) -> dict[str, int]:
 
 def _digest(task: Task, found: _Collected, codes: NDArray[np.uint8]) -> str:
     digest = hashlib.sha256(repr(("dataset 1", task, found.classes)).encode())
-    groups: dict[str, int] = {}
+    patients = _numbered(found.patients) if found.patients else [-1] * len(found.hashes)
     for row, image in enumerate(found.hashes):
-        patient = groups.setdefault(found.patients[row], len(groups)) if found.patients else -1
         label = [None if math.isnan(value) else float(value) for value in np.atleast_1d(found.labels[row]).tolist()]
-        digest.update(image + repr((label, int(codes[row]), patient)).encode())
+        digest.update(image + repr((label, int(codes[row]), patients[row])).encode())
     return digest.hexdigest()
+
+
+def _numbered(patients: Sequence[str]) -> list[int]:
+    """Patients as numbers, in the order in which they come."""
+    numbers: dict[str, int] = {}
+    return [numbers.setdefault(patient, len(numbers)) for patient in patients]
 
 
 def _report(progress: Progress, done: int, total: int) -> None:

@@ -1,7 +1,7 @@
 """A pack: a dataset as one safetensors file, images and labels as the training reads them.
 
-Files keep their own bytes; images that came as arrays stay arrays. Patients are not in it: they serve to draw
-and to check the split, and are dropped. File names are kept, for the dataset's profile.
+Files keep their own bytes; images that came as arrays stay arrays. Patients are in it as numbers alone, so that
+intervals can be over patients; their names are dropped. File names are kept, for the dataset's profile.
 """
 
 import json
@@ -69,6 +69,8 @@ class Pack:
     classes: list[str]
     channels: int
     """1 where every pixel of every image is grey, else 3. `images_at` gives three either way."""
+    patients: Tensor | None = None
+    """int64 (n,): whose image each is, counted from 0; None where patients are not known."""
 
     def __len__(self) -> int:
         return len(self.split)
@@ -85,6 +87,8 @@ class Pack:
         )
         names = torch.frombuffer(bytearray(json.dumps(self.names).encode()), dtype=torch.uint8)
         tensors = {"labels": self.labels, "split": self.split, "names": names, **pixels}
+        if self.patients is not None:
+            tensors["patients"] = self.patients
         if not files:
             tensors["images"] = cast(Tensor, self.images)
         about = {
@@ -150,6 +154,7 @@ def _pack(tensors: dict[str, Tensor], about: dict[str, str]) -> Pack:
         task=cast(Task, about["task"]),
         classes=json.loads(about["classes"]),
         channels=int(about["channels"]),
+        patients=tensors.get("patients"),
     )
 
 

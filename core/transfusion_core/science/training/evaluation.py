@@ -24,9 +24,15 @@ def evaluate(
     ranks: Ranks = ALONE,
 ) -> Metrics:
     """The quality of the model on a split, worked out by all ranks together; the model's mode is left as it was."""
-    rows = data.rows(split)
-    logits = ranks.joined(predict(model, data, rows=ranks.part(rows), device=device))
-    return evaluate_scores(task, logits, data.labels[rows.to(data.labels.device)], classes=data.classes)
+    logits = answers(model, data, split=split, device=device, ranks=ranks)
+    return evaluate_scores(task, logits, data.labels[data.rows(split).to(data.labels.device)], classes=data.classes)
+
+
+def answers(
+    model: nn.Module, data: TrainingData, *, split: Split, device: torch.device, ranks: Ranks = ALONE
+) -> Tensor:
+    """The model's logits (n, classes) on a split, float32 on the CPU, worked out by all ranks together."""
+    return ranks.joined(predict(model, data, rows=ranks.part(data.rows(split)), device=device))
 
 
 def predict(model: nn.Module, data: TrainingData, *, rows: Tensor, device: torch.device) -> Tensor:

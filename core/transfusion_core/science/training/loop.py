@@ -8,7 +8,7 @@ on CUDA where the recipe is `deterministic`, as far as the model's operations ha
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -19,7 +19,7 @@ from transfusion_core.science.seeds import seed_dropout
 from transfusion_core.science.training.averaging import Average
 from transfusion_core.science.training.batches import TrainingData, check_data, flip, normalise, to_device
 from transfusion_core.science.training.curves import Curves, LossNotFinite, TrainLoss
-from transfusion_core.science.training.evaluation import check_logits, evaluate
+from transfusion_core.science.training.evaluation import answers, check_logits, evaluate
 from transfusion_core.science.training.execution import Execution, Network, numerics, resident
 from transfusion_core.science.training.freezing import freeze
 from transfusion_core.science.training.hooks import Hooks, Point
@@ -55,6 +55,8 @@ class Trained:
     """By split, `val` and `test`, of the final weights."""
     series: list[Series]
     """`auroc` and `loss` on val and test, `loss` on train: there the mean since the evaluation before."""
+    test_logits: Tensor = field(compare=False)
+    """What the final weights say of the test split, float32 (n, classes) on the CPU, in the order of its rows."""
     images_per_second: float
     """Over the updates only."""
     steps: int
@@ -191,6 +193,7 @@ class _Loop:
         return Trained(
             metrics=best.metrics if best else self.metrics,
             series=self.curves.series(),
+            test_logits=answers(self.model, self.data, split="test", device=self.device, ranks=self.ranks),
             images_per_second=self._images_per_second(),
             steps=self.step,
             execution=self.execution.told(),

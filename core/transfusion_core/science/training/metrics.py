@@ -1,6 +1,7 @@
 """The quality of scores on one split. A number that does not exist is None with its reason, never NaN."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -23,12 +24,11 @@ def evaluate_scores(task: Task, logits: Tensor, labels: Tensor, *, classes: Sequ
     have a number, its `n` the images with a label and its `positives` summed over the rows. A macro that had to leave
     rows out names them in its `reason`. The headline is macro, for ordinal grades the row of the referable threshold.
     """
-    _check_shapes(task, logits, labels, len(classes))
     logits, labels = logits.detach().to("cpu", torch.float64), labels.detach().cpu()
+    told = scored(task, logits, labels, classes=classes)
     broken = _broken_scores(logits)
-    scores = log_odds(task, logits).numpy()  # (n, rows)
-    truth = _truth(task, labels, len(classes)).numpy()  # (n, rows): 0, 1, NaN
-    rows = [_row(name, scores[:, i], truth[:, i], broken) for i, name in enumerate(_names(task, classes))]
+    scores, truth = told.scores.numpy(), told.truth.numpy()
+    rows = [_row(name, scores[:, i], truth[:, i], broken) for i, name in enumerate(told.names)]
     macro = _macro(rows, truth)
     headline = rows[min(REFERABLE, len(rows)) - 1] if task == "ordinal" and rows else macro
     return Metrics(
@@ -38,6 +38,24 @@ def evaluate_scores(task: Task, logits: Tensor, labels: Tensor, *, classes: Sequ
         reason=headline.reason,
         labels=[*rows, macro],
     )
+
+
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """What is ranked against what, for each row of a Metrics but macro."""
+
+    names: list[str]
+    scores: Tensor
+    """Log-odds, float64 (n, rows)."""
+    truth: Tensor
+    """What each score should say, float64 (n, rows): 1, 0, or NaN where nobody knows."""
+
+
+def scored(task: Task, logits: Tensor, labels: Tensor, *, classes: Sequence[str]) -> Scored:
+    """Logits (n, classes) and labels as in `losses` as the scores that AUROC and AUPRC are of, on the CPU."""
+    _check_shapes(task, logits, labels, len(classes))
+    scores = log_odds(task, logits.detach().to("cpu", torch.float64))
+    return Scored(_names(task, classes), scores, _truth(task, labels.detach().cpu(), len(classes)))
 
 
 def log_odds(task: Task, logits: Tensor) -> Tensor:

@@ -76,11 +76,16 @@ def test_the_digest_ignores_row_order_and_names_but_not_what_counts(manifest_fol
     assert len(digests) == 4
 
 
-def test_patients_stay_together_and_are_not_stored(manifest_folder: Path) -> None:
+def test_patients_stay_together_and_are_stored_as_numbers_alone(manifest_folder: Path) -> None:
     _ingest(manifest_folder, columns={"patient": "patient"})
     pack = Pack.read(manifest_folder.parent / "pack")
     owners = [f"{int(Path(name).stem) // 4}-{int(Path(name).stem) % 2}" for name in pack.names]
     assert len(set(zip(owners, pack.split.tolist(), strict=True))) == len(set(owners))
+    assert pack.patients is not None
+    assert len(set(zip(owners, pack.patients.tolist(), strict=True))) == len(set(owners)) == pack.patients.max() + 1
+    assert list(dict.fromkeys(pack.patients.tolist())) == list(range(len(set(owners)))), (
+        "in the order in which they come"
+    )
     assert b"p3-1" not in (manifest_folder.parent / "pack").read_bytes()
 
 

@@ -2,6 +2,7 @@
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +56,16 @@ def test_files_keep_their_own_bytes(tmp_path: Path, png) -> None:
     assert isinstance(images, Encoded)
     assert len(images) == 3
     assert images.file(1) == png(1, size=(16, 8))
+
+
+def test_patients_come_back_and_packs_without_them_say_so(tmp_path: Path) -> None:
+    whose = torch.tensor([0, 0, 1, 2, 2, 2])
+    replace(_arrays(), patients=whose).write(tmp_path / "with")
+    _arrays().write(tmp_path / "without")
+    patients = Pack.read(tmp_path / "with").patients
+    assert patients is not None
+    assert torch.equal(patients, whose)
+    assert Pack.read(tmp_path / "without").patients is None
 
 
 def test_indices_are_those_of_the_split() -> None:

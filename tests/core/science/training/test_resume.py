@@ -112,6 +112,7 @@ def _ends_alike(run: Callable[..., tuple[nn.Module, Trained]], folder: Path) -> 
         resumed, found = run(resume=state)
         assert _equal(whole, resumed), step
         assert found == expected
+        assert torch.equal(found.test_logits, expected.test_logits)
     return expected
 
 

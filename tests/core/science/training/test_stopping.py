@@ -4,9 +4,10 @@ import pytest
 import torch
 
 from transfusion_core.errors import DataError
-from transfusion_core.science.training.evaluation import evaluate
+from transfusion_core.science.training.evaluation import answers, evaluate
 from transfusion_core.science.training.hooks import Hooks
 from transfusion_core.science.training.loop import train
+from transfusion_core.science.training.metrics import evaluate_scores
 from transfusion_core.science.training.stopping import best_step, has_stalled, plateaus
 from transfusion_core.specs.training import EarlyStopping, TrainingSpec
 
@@ -73,6 +74,9 @@ def test_it_ends_with_the_best_weights_once_validation_gets_no_better(make_model
     for split in ("val", "test"):
         again = evaluate(model, data, task="multiclass", split=split, device=data.mean.device)
         assert again == result.metrics[split]
+    assert torch.equal(result.test_logits, answers(model, data, split="test", device=data.mean.device))
+    told = evaluate_scores("multiclass", result.test_logits, data.labels[data.test], classes=data.classes)
+    assert told == result.metrics["test"], "the scores are of the weights that are final"
 
 
 def test_a_training_without_it_goes_the_same_way_and_further(make_model, make_noisy) -> None:

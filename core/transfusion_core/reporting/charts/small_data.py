@@ -1,0 +1,72 @@
+"""Table 3 as curves: transfer gain against train images and against parameters."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import altair as alt
+
+from transfusion_core.reporting.charts.base import COLOURS, facets
+from transfusion_core.specs.report import Row
+
+_ZERO = {"condition": {"test": "datum.value === 0", "value": "black"}, "value": "#dddddd"}
+"""The line of no gain is black."""
+
+
+def gain_by_size(table: Sequence[Row], sizes: Mapping[int | str, int | None]) -> dict[str, Any]:
+    """Gain in AUROC against the number of train images, per model; `sizes` says how many each train size is."""
+    points = [
+        {**point, "images": images, "facet": row.model}
+        for row, point in _gains(table)
+        if row.train_size is not None and (images := sizes[row.train_size]) is not None
+    ]
+    x = alt.X("images:Q", title="train images", scale=alt.Scale(type="log", nice=False, padding=10), axis=_few_ticks())
+    order = dict.fromkeys(point["facet"] for point in points)
+    return facets(_drawn(points, x), "Transfer gain against train size: mean and 95% interval over seeds", [*order])
+
+
+def gain_by_capacity(table: Sequence[Row]) -> dict[str, Any]:
+    """Gain in AUROC against the network's parameters, per train size."""
+    counts = {_arm(row): row.value for row in table if row.metric == "parameters"}
+    points = [
+        {**point, "parameters": counts[_arm(row)], "facet": f"{row.train_size} images"}
+        for row, point in _gains(table)
+        if _arm(row) in counts
+    ]
+    scale = alt.Scale(type="log", nice=False, padding=10)
+    x = alt.X("parameters:Q", title="parameters", scale=scale, axis=_few_ticks())
+    order = dict.fromkeys(point["facet"] for point in points)
+    return facets(_drawn(points, x), "Transfer gain against capacity: mean and 95% interval over seeds", [*order])
+
+
+def _arm(row: Row) -> tuple[Any, ...]:
+    return row.model, row.init, row.source, row.train_size
+
+
+def _gains(table: Sequence[Row]) -> list[tuple[Row, dict[str, Any]]]:
+    """The rows of gains, each with what a chart shows of it; one seed has no interval."""
+    found = []
+    for row in table:
+        if row.pair is None or row.metric != "auroc" or row.value is None:
+            continue
+        low, high = row.interval or (row.value, row.value)
+        arm = f"{row.init} ({row.source})" if row.source else row.init
+        point = {"model": row.model, "arm": arm, "value": row.value, "low": low, "high": high, "n": row.n}
+        found.append((row, point))
+    return found
+
+
+def _few_ticks() -> alt.Axis:
+    return alt.Axis(tickCount=4, format="~s")
+
+
+def _drawn(points: list[dict[str, Any]], x: alt.X) -> Any:
+    base = alt.Chart(alt.InlineData(values=points)).encode(
+        x=x, color=alt.Color("arm:N", title="init", scale=alt.Scale(range=COLOURS))
+    )
+    lines = base.mark_line(point=True).encode(
+        y=alt.Y(
+            "value:Q", title="AUROC gained over random", scale=alt.Scale(zero=True), axis=alt.Axis(gridColor=_ZERO)
+        ),
+        tooltip=["model:N", "arm:N", "value:Q", "low:Q", "high:Q", "n:Q"],
+    )
+    return lines + base.mark_rule().encode(y="low:Q", y2="high:Q")

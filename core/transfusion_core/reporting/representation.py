@@ -7,7 +7,9 @@ from typing import Any, NamedTuple
 from transfusion_core.reporting import published
 from transfusion_core.reporting.charts.reuse import figure_4
 from transfusion_core.reporting.charts.similarity import figure_2
-from transfusion_core.reporting.statistics import UNIT, summarise
+from transfusion_core.reporting.correction import corrected
+from transfusion_core.reporting.networks import permuted
+from transfusion_core.reporting.statistics import UNIT, Permutation, summarise
 from transfusion_core.reporting.study import Pair, Study
 from transfusion_core.specs.comparison import PairResult
 from transfusion_core.specs.report import ReportSection, Row
@@ -21,6 +23,9 @@ NULLS = ("null_iid", "null_permutation", "null_untrained")
 
 BOUNDS = {"cka_debiased": (-1.0, 1.0), "procrustes": (0.0, 2.0)}
 """Between which values a measure lies, where that is not 0 and 1."""
+
+DISTANCES = frozenset({"procrustes"})
+"""Measures that are the higher, the less alike two networks are."""
 
 
 class Measured(NamedTuple):
@@ -44,9 +49,11 @@ def similarity(study: Study) -> ReportSection:
         f"of networks (n). Rows without a layer average the top {TOP_LAYERS} stages, as Figure 2 does. Read each value "
         "beside its nulls: null_iid, what independent noise of the same shape gives; null_permutation, the same "
         "networks, images shuffled; null_untrained, networks never trained; and beside random-random, networks that "
-        "share nothing but the data.",
+        "share nothing but the data. p is of a permutation test over networks, not pairs, that networks of both inits "
+        "are no less alike than those of random among themselves; p_adjusted is p after Holm's correction within this "
+        "table. Where so few networks cannot give a small p, the reason says so.",
         charts={"figure-2": figure_2(table)},
-        table=table,
+        table=corrected(table),
     )
 
 
@@ -56,15 +63,32 @@ def _group_rows(study: Study, key: tuple[Any, ...], pairs: list[Pair]) -> Iterat
     for measure in study.spec.similarity.measures:
         tops = [top for each in pairs if (top := _top_layers(each, measure))]
         known = published.figure_2(model, pair) if measure == "cca" else None
+        tested = _tested(study, pairs[0], measure) if tops else Permutation(None)
         yield _row(
             tops,
             **words,
             measure=measure,
             published=known.value if known else None,
             mark=known.mark if known else None,
-            reason=None if tops else _refusal(pairs, measure),
+            p_value=tested.p_value,
+            test=None if tested.p_value is None else "permutation",
+            reason=tested.reason if tops else _refusal(pairs, measure),
         )
         yield from _layer_rows(pairs, measure, words)
+
+
+def _tested(study: Study, pair: Pair, measure: str) -> Permutation:
+    """Whether networks of the pair's two inits are less alike than those of random among themselves."""
+    if pair.a["init"] == pair.b["init"]:
+        return Permutation(None)
+    alike = [one for one in study.done("similarity") if (one.model, one.train_size) == (pair.model, pair.train_size)]
+    sign = -1 if measure in DISTANCES else 1
+
+    def value_of(one: Pair) -> float | None:
+        top = _top_layers(one, measure)
+        return None if top is None else sign * top.value
+
+    return permuted(alike, pair.arm, value_of)
 
 
 def _top_layers(pair: Pair, measure: str) -> Measured | None:

@@ -187,7 +187,7 @@ def _headlines(rows: Sequence[Row]) -> set[str | None]:
 
 
 def _similarity(rows: Sequence[Row]) -> list[TitledRows]:
-    columns = (_MODEL, _PAIR, _LAYER, _MEASURE, _VALUE, _N, _NULL, _PERMUTED, _UNTRAINED, _P, _PUBLISHED)
+    columns = (_MODEL, _PAIR, _LAYER, _MEASURE, _VALUE, _N, _NULL, _PERMUTED, _UNTRAINED, _P, _HOLM, _PUBLISHED)
     return [("Similarity of trained networks (Figure 2)", columns, [row for row in rows if row.metric is None])]
 
 

@@ -51,11 +51,12 @@ def _moved(study: Study, arm: Arm) -> list[Pair]:
 
 
 def _weight_rows(arm: Arm, pairs: list[Pair], **words: Any) -> Iterator[Row]:
-    weights = [pair.result.weights for pair in pairs if pair.result]
-    layers = dict.fromkeys(moved.layer for each in weights for moved in each)
+    layers: dict[str, list[WeightMovement]] = defaultdict(list)
+    for pair in pairs:
+        for moved in pair.result.weights if pair.result else ():
+            layers[moved.layer].append(moved)
     for measure in WEIGHT_MEASURES:
-        for stage, layer in enumerate(layers, start=1):
-            found = [moved for each in weights for moved in each if moved.layer == layer]
+        for stage, (layer, found) in enumerate(layers.items(), start=1):
             yield _weight_row(arm, layer, measure, stage, found, **words)
     if layers and not words:
         correlations = [mean for pair in pairs if (mean := _mean_filter(pair)) is not None]

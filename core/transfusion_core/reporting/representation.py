@@ -9,7 +9,7 @@ from transfusion_core.reporting.charts.reuse import figure_4
 from transfusion_core.reporting.charts.similarity import figure_2, layer_maps
 from transfusion_core.reporting.correction import corrected
 from transfusion_core.reporting.networks import TOP_LAYERS, network_test
-from transfusion_core.reporting.statistics import UNIT, summarise
+from transfusion_core.reporting.statistics import UNIT, Permutation, summarise
 from transfusion_core.reporting.study import Pair, Study
 from transfusion_core.specs.comparison import PairResult
 from transfusion_core.specs.report import ReportSection, Row
@@ -43,8 +43,9 @@ def similarity(study: Study) -> ReportSection:
         f"of networks (n). Rows without a layer average the top {TOP_LAYERS} stages, as Figure 2 does. Read each value "
         "beside its nulls: null_iid, what independent noise of the same shape gives; null_permutation, the same "
         "networks, images shuffled; null_untrained, networks never trained; and beside random-random, networks that "
-        "share nothing but the data. p_value is of a permutation test over networks: that pairs with a random one are "
-        "as alike as random ones are. Rows of metric layers are of one pair of networks: every layer with every other.",
+        "share nothing but the data. p_value is of a permutation test over networks, that pairs with a random one are "
+        "no less alike than random ones are; where so few cannot give a small p, the reason says so. Rows of metric "
+        "layers are of one pair of networks: every layer with every other.",
         charts={"figure-2": figure_2(table), **_maps(table)},
         table=corrected(table),
     )
@@ -56,16 +57,17 @@ def _group_rows(study: Study, key: tuple[Any, ...], pairs: list[Pair]) -> Iterat
     for measure in study.spec.similarity.measures:
         tops = [top for each in pairs if (top := _top_layers(each, measure))]
         known = published.top_layers(model, pair) if measure == "cca" else None
-        p_value = network_test(study, pairs[0].arm, measure).p_value if pair.endswith("-random") else None
+        across = tops and pairs[0].a["init"] != pairs[0].b["init"]
+        tested = network_test(study, pairs[0].arm, measure) if across else Permutation(None)
         yield _row(
             tops,
             **words,
             measure=measure,
             published=known.value if known else None,
             mark=known.mark if known else None,
-            p_value=p_value,
-            test=None if p_value is None else "permutation",
-            reason=None if tops else _refusal(pairs, measure),
+            p_value=tested.p_value,
+            test=None if tested.p_value is None else "permutation",
+            reason=tested.reason if tops else _refusal(pairs, measure),
         )
         yield from layer_rows(pairs, measure, words)
 
@@ -114,9 +116,11 @@ def _of(pair: Pair, measure: str) -> list[PairResult]:
 
 def layer_rows(pairs: list[Pair], measure: str, words: dict[str, Any]) -> Iterator[Row]:
     """A row per layer: the mean of a measure over pairs of networks."""
-    layers = dict.fromkeys((found.layer_a, found.layer_b) for pair in pairs for found in _of(pair, measure))
-    for stage, (layer, layer_b) in enumerate(layers, start=1):
-        found = [f for pair in pairs for f in _of(pair, measure) if (f.layer_a, f.layer_b) == (layer, layer_b)]
+    layers: dict[tuple[str, str], list[PairResult]] = defaultdict(list)
+    for pair in pairs:
+        for each in _of(pair, measure):
+            layers[each.layer_a, each.layer_b].append(each)
+    for stage, ((layer, layer_b), found) in enumerate(layers.items(), start=1):
         values = [Measured(f.value, tuple(getattr(f, name) for name in NULLS)) for f in found if f.value is not None]
         yield _row(
             values,

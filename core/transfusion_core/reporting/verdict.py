@@ -18,11 +18,11 @@ from transfusion_core.reporting.judging import (
     SPEED,
     judged,
 )
-from transfusion_core.reporting.networks import network_test, top_value
+from transfusion_core.reporting.networks import likeness, network_test, top_likeness
 from transfusion_core.reporting.published import speed_up, table_1, top_layers
 from transfusion_core.reporting.statistics import EQUIVALENCE_MARGIN
 from transfusion_core.reporting.steps import steps_to, threshold
-from transfusion_core.reporting.study import Arm, Pair, Study
+from transfusion_core.reporting.study import Arm, Study
 from transfusion_core.specs.report import ReportSection, Row
 
 
@@ -123,7 +123,7 @@ def _similarity(study: Study) -> Iterator[Row]:
 def _gaps(study: Study, arm: Arm, measure: str) -> list[float]:
     """For each random network, how much more alike it is to the other random ones than to the arm's."""
     done = [p for p in study.done("similarity") if (p.model, p.train_size) == (arm.model, arm.train_size)]
-    values = [(pair, value) for pair in done if (value := top_value(pair, measure)) is not None]
+    values = [(pair, value) for pair in done if (value := top_likeness(pair, measure)) is not None]
     gaps = []
     for seed in sorted({pair.b["seed"] for pair in done if pair.arm == arm and pair.b["init"] == "random"}):
         across = [v for pair, v in values if pair.arm == arm and (pair.b["init"], pair.b["seed"]) == ("random", seed)]
@@ -133,16 +133,11 @@ def _gaps(study: Study, arm: Arm, measure: str) -> list[float]:
     return gaps
 
 
-def _values(pair: Pair, measure: str) -> list[float | None]:
-    """A measure's values from the lowest layer to the highest."""
-    return [found.value for found in pair.result.results if found.measure == measure] if pair.result else []
-
-
 def _kept(study: Study, arm: Arm, place: int) -> dict[int, float]:
     """By seed, how much one stage (0: the lowest, -1: the highest) keeps of its start."""
     measure = study.spec.similarity.measures[0]
     pairs = [pair for pair in study.done("movement") if pair.arm == arm]
-    found = {pair.a["seed"]: values[place] for pair in pairs if (values := _values(pair, measure))}
+    found = {pair.a["seed"]: values[place] for pair in pairs if (values := likeness(pair, measure))}
     return {seed: value for seed, value in found.items() if value is not None}
 
 

@@ -80,6 +80,35 @@ def test_every_layer_is_compared_with_every_other_for_one_pair_of_each_kind() ->
     assert "layers" in made.sections["similarity"].charts
 
 
+def test_figure_2_tests_networks_and_says_where_too_few_can_tell() -> None:
+    def similar(job: dict[str, Any]) -> None:
+        labels = job["labels"]
+        if labels.get("role") == "similarity":
+            across = labels["a"]["init"] != labels["b"]["init"]
+            noise = 0.001 * (3 * labels["a"]["seed"] + labels["b"]["seed"])
+            for found in job["result"]["results"]:
+                found["value"] = (0.2 if across else 0.4) + noise
+
+    expanded = expansion(seeds=4, models=["cbr-tiny"])
+    done = jobs(expanded)
+    for job in done:
+        similar(job)
+    made = build(expanded.spec.model_dump(mode="json"), done)
+    words = {"layer": None, "measure": "cca"}
+    (row,) = rows(made, "similarity", pair="pretrained-random", **words)
+    assert (row.test, row.reason) == ("permutation", None)
+    assert row.p_value is not None
+    assert row.p_value <= 2 / 70 + 1e-9
+    assert row.p_adjusted == pytest.approx(min(1, 6 * row.p_value)), "two inits by three measures, all alike"
+    (alone,) = rows(made, "similarity", pair="random-random", **words)
+    assert (alone.test, alone.p_value) == (None, None)
+    (few,) = rows(report(), "similarity", model="cbr-tiny", pair="pretrained-random", **words)
+    assert (few.test, few.reason) == ("permutation", "with 2 and 2 networks p cannot be below 0.17")
+    (single,) = rows(report(seeds=1), "similarity", model="cbr-tiny", pair="pretrained-random", **words)
+    assert single.p_value is None
+    assert "two of the second" in (single.reason or "")
+
+
 def test_figure_4_has_each_stage_and_the_difference_to_random() -> None:
     made = report()
     (kept,) = rows(made, "reuse", model="cbr-tiny", init="pretrained", layer="stage1", measure="cca", pair=None)

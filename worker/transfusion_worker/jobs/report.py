@@ -1,10 +1,10 @@
 """Kind `report`: an experiment's answer from the results of its jobs, whatever became of them."""
 
-import json
 from typing import Any
 
 from transfusion_core.reporting.build import build
 from transfusion_core.reporting.predictions import Predictions
+from transfusion_core.specs.comparison import ComparisonResult
 from transfusion_core.specs.dataset import StoredObject
 from transfusion_worker.assignment import Need
 from transfusion_worker.context import JobContext
@@ -33,13 +33,12 @@ def _job(context: JobContext, planned: dict[str, Any], need: Need | None) -> dic
     return job | ({"predictions": _predictions(context, job)} if job["labels"].get("role") == "cell" else {})
 
 
-def _result(context: JobContext, need: Need) -> dict[str, Any] | None:
-    """The whole result: a comparison's lies in the store."""
+def _result(context: JobContext, need: Need) -> dict[str, Any] | ComparisonResult | None:
+    """The whole result. A comparison's lies in the store; thousands of them as dictionaries would fill the memory."""
     if need.state != "succeeded" or need.result is None or need.kind != "compare":
         return need.result if need.state == "succeeded" else None
     stored = StoredObject.model_validate(need.result["report"])
-    result: dict[str, Any] = json.loads(context.store.get_bytes(stored))
-    return result
+    return ComparisonResult.model_validate_json(context.store.get_bytes(stored))
 
 
 def _predictions(context: JobContext, job: dict[str, Any]) -> Predictions | None:

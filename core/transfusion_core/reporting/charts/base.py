@@ -1,6 +1,7 @@
 """What all charts share: colours, sizes, small multiples, and rows as data."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import altair as alt
@@ -18,10 +19,14 @@ def first_measure(table: Sequence[Row]) -> str:
     return measures[0] if measures else "similarity"
 
 
-def data(rows: Sequence[Row], *, arms_apart: bool = False) -> alt.InlineData:
+ROWS = alt.NamedData(name="rows")
+"""A chart's data while it is put together; `facets` fills in the values, which Altair would take minutes to check."""
+
+
+def data(rows: Sequence[Row], *, arms_apart: bool = False) -> list[dict[str, Any]]:
     """The rows that have a value, as a chart's data. `arms_apart`: small multiples are of arms, not of models."""
     values = [drawn(row) for row in rows if row.value is not None]
-    return alt.InlineData(values=[{**value, "facet": value["place"]} if arms_apart else value for value in values])
+    return [{**value, "facet": value["place"]} if arms_apart else value for value in values]
 
 
 def drawn(row: Row) -> dict[str, Any]:
@@ -34,8 +39,10 @@ def drawn(row: Row) -> dict[str, Any]:
     return {**row.model_dump(mode="json", exclude_none=True), **words}
 
 
-def facets(chart: Any, title: str, order: Sequence[str] = (), *, independent: bool = False) -> dict[str, Any]:
-    """Small multiples, one per model and train size; by name unless an order is given.
+def facets(
+    chart: Any, title: str, rows: Sequence[dict[str, Any]], order: Sequence[str] = (), *, independent: bool = False
+) -> dict[str, Any]:
+    """Small multiples of a chart of `ROWS`, one per model and train size; by name unless an order is given.
 
     `independent`: each has axes of its own.
     """
@@ -45,5 +52,26 @@ def facets(chart: Any, title: str, order: Sequence[str] = (), *, independent: bo
     )
     if independent:
         faceted = faceted.resolve_scale(x="independent", y="independent")
-    drawn: dict[str, Any] = faceted.configure_axis(labelLimit=160).to_dict()
-    return drawn
+    return filled(faceted.configure_axis(labelLimit=160), rows)
+
+
+def filled(chart: Any, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The specification of a chart of `ROWS` with its data: of each row the fields that the chart looks at."""
+    specification: dict[str, Any] = chart.to_dict()
+    used = set(_fields(specification))
+    specification["datasets"] = {ROWS.name: [{k: v for k, v in row.items() if k in used} for row in rows]}
+    return specification
+
+
+def _fields(specification: Any) -> Iterator[str]:
+    """Every field that a specification names, in an encoding or in an expression."""
+    if isinstance(specification, dict):
+        if isinstance(specification.get("field"), str):
+            yield specification["field"]
+        for part in specification.values():
+            yield from _fields(part)
+    elif isinstance(specification, list):
+        for part in specification:
+            yield from _fields(part)
+    elif isinstance(specification, str):
+        yield from re.findall(r"datum\.(\w+)", specification)

@@ -5,7 +5,7 @@ from typing import Any
 
 import altair as alt
 
-from transfusion_core.reporting.charts.base import COLOURS, WIDTH, data, drawn, facets, first_measure
+from transfusion_core.reporting.charts.base import COLOURS, ROWS, WIDTH, data, drawn, facets, filled, first_measure
 from transfusion_core.specs.report import Row
 
 FILTERS_SIDE = 130
@@ -16,7 +16,7 @@ def movement(table: Sequence[Row]) -> dict[str, Any]:
     """Relative distance that each weight tensor moved."""
     rows = [row for row in table if row.measure == "relative_l2" and row.step is None]
     lines = (
-        alt.Chart(data(rows))
+        alt.Chart(ROWS)
         .mark_line(point=True)
         .encode(
             x=alt.X("stage:O", title="weight tensor, input to output"),
@@ -25,16 +25,17 @@ def movement(table: Sequence[Row]) -> dict[str, Any]:
             tooltip=["model:N", "arm:N", "layer:N", "value:Q", "sd:Q"],
         )
     )
-    return facets(lines, "How far the weights moved")
+    return facets(lines, "How far the weights moved", data(rows))
 
 
 def figure_3(table: Sequence[Row]) -> dict[str, Any]:
     """Similarity of two networks after training against before; on the diagonal nothing has changed."""
     points = [row for row in table if row.start is not None]
-    rows = [row for row in points if row.measure == first_measure(points)]
-    base = alt.Chart(data(rows)).encode(
-        x=alt.X("start:Q", title=f"{first_measure(points)} before training", scale=alt.Scale(domain=[0, 1])),
-        y=alt.Y("value:Q", title=f"{first_measure(points)} after training", scale=alt.Scale(domain=[0, 1])),
+    measure = first_measure(points)
+    rows = [row for row in points if row.measure == measure]
+    base = alt.Chart(ROWS).encode(
+        x=alt.X("start:Q", title=f"{measure} before training", scale=alt.Scale(domain=[0, 1])),
+        y=alt.Y("value:Q", title=f"{measure} after training", scale=alt.Scale(domain=[0, 1])),
     )
     dots = base.mark_point(filled=True, size=50).encode(
         color=alt.Color("stage:Q", title="stage", scale=alt.Scale(scheme="viridis"), legend=alt.Legend(tickMinStep=1)),
@@ -42,31 +43,33 @@ def figure_3(table: Sequence[Row]) -> dict[str, Any]:
         tooltip=["model:N", "pair:N", "layer:N", "start:Q", "value:Q"],
     )
     diagonal = base.transform_calculate(end="datum.start").mark_line(color="grey", strokeDash=[4, 4])
-    return facets(dots + diagonal.encode(y="end:Q"), "Do large models move less? On the dashes nothing has changed")
+    title = "Do large models move less? On the dashes nothing has changed"
+    return facets(dots + diagonal.encode(y="end:Q"), title, data(rows))
 
 
 def through_training(table: Sequence[Row]) -> dict[str, Any]:
     """Similarity of each layer to itself before training, layer by step."""
     steps = [row for row in table if row.step is not None]
-    rows = [row for row in steps if row.measure == first_measure(steps)]
+    measure = first_measure(steps)
+    rows = [row for row in steps if row.measure == measure]
     cells = (
-        alt.Chart(data(rows, arms_apart=True))
+        alt.Chart(ROWS)
         .mark_rect()
         .encode(
             x=alt.X("step:O", title="step"),
             y=alt.Y("stage:O", title="stage, input at the top"),
-            color=alt.Color("value:Q", title=first_measure(steps), scale=alt.Scale(scheme="viridis", domain=[0, 1])),
+            color=alt.Color("value:Q", title=measure, scale=alt.Scale(scheme="viridis", domain=[0, 1])),
             tooltip=["model:N", "arm:N", "layer:N", "step:Q", "value:Q", "sd:Q"],
         )
     )
-    return facets(cells, "What each layer keeps, through training")
+    return facets(cells, "What each layer keeps, through training", data(rows, arms_apart=True))
 
 
 def filters(table: Sequence[Row]) -> dict[str, Any]:
     """The first layer's filters before and after training, of the first seed."""
     pictures = [{**drawn(row), "x": 0, "y": 0} for row in table if row.picture]
     image = (
-        alt.Chart(alt.InlineData(values=pictures))
+        alt.Chart(ROWS)
         .mark_image(width=FILTERS_SIDE, height=FILTERS_SIDE)
         .encode(
             x=alt.X("x:Q", axis=None, scale=alt.Scale(domain=[-1, 1])),
@@ -80,5 +83,4 @@ def filters(table: Sequence[Row]) -> dict[str, Any]:
         column=alt.Column("place:N", title=None, header=alt.Header(labelLimit=WIDTH)),
         title="Filters of the first layer, before and after training",
     )
-    specification: dict[str, Any] = grid.to_dict()
-    return specification
+    return filled(grid, pictures)

@@ -5,14 +5,14 @@ from typing import Any
 
 import altair as alt
 
-from transfusion_core.reporting.charts.base import COLOURS, data, facets
+from transfusion_core.reporting.charts.base import COLOURS, ROWS, data, facets
 from transfusion_core.specs.report import Row
 
 
 def performance(table: Sequence[Row], label: str) -> dict[str, Any]:
     """Table 1 as a picture: AUROC of the headline label per model and init, with its standard deviation."""
     rows = [row for row in table if row.pair is None and (row.label, row.metric) == (label, "auroc")]
-    base = alt.Chart(data(rows)).encode(
+    base = alt.Chart(ROWS).encode(
         x=alt.X("arm:N", title=None),
         color=alt.Color("arm:N", title="init", scale=alt.Scale(range=COLOURS)),
     )
@@ -21,4 +21,4 @@ def performance(table: Sequence[Row], label: str) -> dict[str, Any]:
         tooltip=["model:N", "arm:N", "train_size:N", "value:Q", "sd:Q", "n:Q"],
     )
     spread = base.mark_rule().encode(y="low:Q", y2="high:Q")
-    return facets(points + spread, "Final quality: mean and standard deviation over seeds")
+    return facets(points + spread, "Final quality: mean and standard deviation over seeds", data(rows))

@@ -5,36 +5,52 @@ from typing import Any
 
 import altair as alt
 
-from transfusion_core.reporting.charts.base import COLOURS, data, drawn, facets, first_measure
+from transfusion_core.reporting.charts.base import COLOURS, ROWS, data, facets, first_measure
 from transfusion_core.specs.report import Row
+
+MOST_LAYERS = 32
+"""A map has so many rows and columns at most: more could not be told apart."""
 
 
 def figure_2(table: Sequence[Row]) -> dict[str, Any]:
     """Similarity of trained networks, top stages averaged; the tick is what independent noise gives."""
-    rows = [row for row in table if row.layer is None and row.measure == first_measure(table)]
-    base = alt.Chart(data(rows)).encode(x=alt.X("pair:N", title=None))
+    measure = first_measure(table)
+    rows = [row for row in table if row.layer is None and row.measure == measure]
+    base = alt.Chart(ROWS).encode(x=alt.X("pair:N", title=None))
     bars = base.mark_bar().encode(
-        y=alt.Y("value:Q", title=f"{first_measure(table)} of the top stages", scale=alt.Scale(domain=[0, 1])),
+        y=alt.Y("value:Q", title=f"{measure} of the top stages", scale=alt.Scale(domain=[0, 1])),
         color=alt.Color("pair:N", scale=alt.Scale(range=COLOURS)),
         tooltip=["model:N", "pair:N", "value:Q", "sd:Q", "null_iid:Q", "n:Q"],
     )
     null = base.mark_tick(color="black", thickness=2).encode(y="null_iid:Q")
-    return facets(bars + null, "Are the learned representations alike? Black: independent noise")
+    return facets(bars + null, "Are the learned representations alike? Black: independent noise", data(rows))
 
 
 def layer_maps(table: Sequence[Row]) -> dict[str, Any]:
     """Every layer of one network against every layer of another: a bright diagonal where both do alike in order."""
     rows = [row for row in table if row.metric == "layers"]
-    layers = list(dict.fromkeys(str(row.layer) for row in rows))
-    marked = [{**drawn(row), "facet": f"{drawn(row)['facet']}, {row.pair}"} for row in rows if row.value is not None]
+    layers = _layers(rows)
+    thinned = [row for row in rows if row.layer in layers and row.layer_b in layers]
+    marked = [{**point, "facet": f"{point['facet']}, {point['pair']}"} for point in data(thinned)]
     cells = (
-        alt.Chart(alt.InlineData(values=marked))
+        alt.Chart(ROWS)
         .mark_rect()
         .encode(
-            x=alt.X("layer_b:N", title="layer of the second", sort=layers),
-            y=alt.Y("layer:N", title="layer of the first", sort=layers),
+            x=alt.X("layer_b:N", title="layer of the second", sort=list(layers)),
+            y=alt.Y("layer:N", title="layer of the first", sort=list(layers)),
             color=alt.Color("value:Q", title="cka", scale=alt.Scale(scheme="viridis", domain=[0, 1])),
             tooltip=["model:N", "pair:N", "layer:N", "layer_b:N", "value:Q"],
         )
     )
-    return facets(cells, "Every layer with every other, after training", independent=True)
+    return facets(cells, "Every layer with every other, after training", marked, independent=True)
+
+
+def _layers(rows: Sequence[Row]) -> dict[str, None]:
+    """The layers that are drawn, in order: of each model every one, or every n-th where there are too many."""
+    of_model: dict[str | None, dict[str, None]] = {}
+    for row in rows:
+        of_model.setdefault(row.model, {})[str(row.layer)] = None
+    drawn: dict[str, None] = {}
+    for names in of_model.values():
+        drawn |= dict.fromkeys(list(names)[:: -(-len(names) // MOST_LAYERS)])
+    return drawn

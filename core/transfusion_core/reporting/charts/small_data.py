@@ -5,7 +5,7 @@ from typing import Any
 
 import altair as alt
 
-from transfusion_core.reporting.charts.base import COLOURS, facets
+from transfusion_core.reporting.charts.base import COLOURS, ROWS, facets
 from transfusion_core.specs.report import Row
 
 _ZERO = {"condition": {"test": "datum.value === 0", "value": "black"}, "value": "#dddddd"}
@@ -21,7 +21,7 @@ def gain_by_size(table: Sequence[Row], sizes: Mapping[int | str, int | None]) ->
     ]
     x = alt.X("images:Q", title="train images", scale=alt.Scale(type="log", nice=False, padding=10), axis=_few_ticks())
     order = dict.fromkeys(point["facet"] for point in points)
-    return facets(_drawn(points, x), "Transfer gain against train size: mean and 95% interval over seeds", [*order])
+    return facets(_drawn(x), "Transfer gain against train size: mean and 95% interval over seeds", points, [*order])
 
 
 def gain_by_capacity(table: Sequence[Row]) -> dict[str, Any]:
@@ -35,7 +35,7 @@ def gain_by_capacity(table: Sequence[Row]) -> dict[str, Any]:
     scale = alt.Scale(type="log", nice=False, padding=10)
     x = alt.X("parameters:Q", title="parameters", scale=scale, axis=_few_ticks())
     order = dict.fromkeys(point["facet"] for point in points)
-    return facets(_drawn(points, x), "Transfer gain against capacity: mean and 95% interval over seeds", [*order])
+    return facets(_drawn(x), "Transfer gain against capacity: mean and 95% interval over seeds", points, [*order])
 
 
 def _arm(row: Row) -> tuple[Any, ...]:
@@ -59,10 +59,8 @@ def _few_ticks() -> alt.Axis:
     return alt.Axis(tickCount=4, format="~s")
 
 
-def _drawn(points: list[dict[str, Any]], x: alt.X) -> Any:
-    base = alt.Chart(alt.InlineData(values=points)).encode(
-        x=x, color=alt.Color("arm:N", title="init", scale=alt.Scale(range=COLOURS))
-    )
+def _drawn(x: alt.X) -> Any:
+    base = alt.Chart(ROWS).encode(x=x, color=alt.Color("arm:N", title="init", scale=alt.Scale(range=COLOURS)))
     lines = base.mark_line(point=True).encode(
         y=alt.Y(
             "value:Q", title="AUROC gained over random", scale=alt.Scale(zero=True), axis=alt.Axis(gridColor=_ZERO)

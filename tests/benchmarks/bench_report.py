@@ -16,6 +16,7 @@ import numpy as np
 from studies import expansion, jobs
 from transfusion_core.reporting import build as building
 from transfusion_core.reporting.predictions import Predictions
+from transfusion_core.specs.comparison import ComparisonResult
 
 MODELS = ["cbr-tiny", "cbr-small", "cbr-large-t", "cbr-large-w", "resnet18"]
 INITS: list[Any] = ["random", *({"kind": kind, "source": "natural"} for kind in ("pretrained", "mean_var"))]
@@ -33,6 +34,7 @@ def many(runs: int, layers: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     for job in made:
         if job["kind"] == "compare":
             _fill_comparison(job["result"], layers, draw)
+            job["result"] = ComparisonResult.model_validate(job["result"])
     print(f"{len(cells)} runs, {len(made)} jobs, {layers} layers")
     return expanded.spec.model_dump(mode="json"), made
 

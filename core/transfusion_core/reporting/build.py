@@ -31,7 +31,7 @@ def build(experiment: dict[str, Any], jobs: Sequence[dict[str, Any]], *, now: da
     """Every section that the experiment asked for, with what there is and what is missing.
 
     `experiment` is the resolved spec; `jobs` are dicts with `kind, labels, state, reason, result`, where `result` is
-    the whole TrainResult, ComparisonResult or IngestResult as JSON, or None; a run may bring its `predictions`.
+    the whole TrainResult or IngestResult as JSON, a ComparisonResult, or None; a run may bring its `predictions`.
     """
     study = read_study(experiment, jobs)
     sections = {name: SECTIONS[name](study) for name in study.spec.sections}

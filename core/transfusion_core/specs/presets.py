@@ -26,7 +26,7 @@ def _on_natural(inits: list[Any]) -> list[Any]:
 PRESETS: dict[str, dict[str, Any]] = {
     "quick": {
         "name": "quick",
-        "models": ["cbr-tiny", "cbr-small", "resnet18"],
+        "models": ["cbr-tiny", "resnet18"],
         "sources": {"natural": {"pretrain": {"dataset": "demo-natural", "training": {"steps": 20, "eval_every": 20}}}},
         "inits": _on_natural(_ALL_INITS),
         "seeds": 2,

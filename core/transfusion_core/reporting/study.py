@@ -95,6 +95,8 @@ class Study:
     cells: list[Cell]
     pairs: list[Pair]
     tunings: list[Tuning]
+    jobs: Sequence[dict[str, Any]]
+    """As the report job collected them, for sections that read kinds of their own."""
 
     @property
     def arms(self) -> list[Arm]:
@@ -129,6 +131,7 @@ def read_study(experiment: dict[str, Any], jobs: Sequence[dict[str, Any]]) -> St
         cells=[*map(_cell, trained)],
         pairs=[*map(_pair, compared)],
         tunings=_tunings(jobs),
+        jobs=jobs,
     )
 
 

@@ -33,6 +33,8 @@ class Row(Record):
     measure: Where[str] = None
     step: Where[int] = None
     stage: Where[int] = None
+    blocks: Where[int] = None
+    """Blocks per side that test images were cut into and shuffled."""
     value: float | None = None
     sd: Where[float] = None
     n: Where[int] = None

@@ -1,0 +1,53 @@
+"""What trained networks rest on, as pictures."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import altair as alt
+
+from transfusion_core.reporting.charts.base import COLOURS, data, facets
+from transfusion_core.specs.report import Row
+
+STAGE = alt.X("stage:O", title="stage, input to output", axis=alt.Axis(labelAngle=0))
+ARM = alt.Color("arm:N", title="init", scale=alt.Scale(range=COLOURS))
+TOLD = ["model:N", "arm:N", "measure:N", "layer:N", "blocks:Q", "value:Q", "sd:Q", "n:Q"]
+
+
+def drop_by_stage(table: Sequence[Row]) -> dict[str, Any]:
+    """AUROC lost where one stage is put back: solid to its initial values, dashed to fresh random ones."""
+    y = alt.Y("value:Q", title="test AUROC lost")
+    return facets(
+        _lines(table, ("reinit", "rerand"), x=STAGE, y=y),
+        "What is lost with each stage: mean and standard deviation over seeds",
+    )
+
+
+def probes_by_stage(table: Sequence[Row]) -> dict[str, Any]:
+    """AUROC that can be read off each stage: solid by a vote of neighbours, dashed by a linear probe."""
+    y = alt.Y("value:Q", title="test AUROC of the probe", scale=alt.Scale(zero=False))
+    return facets(
+        _lines(table, ("knn", "linear_probe"), x=STAGE, y=y),
+        "What can be read off each stage: mean and standard deviation over seeds",
+    )
+
+
+def auroc_by_blocks(table: Sequence[Row]) -> dict[str, Any]:
+    """AUROC against blocks per side: flat where texture is enough, falling where shape is needed."""
+    x = alt.X("blocks:O", title="blocks per side", axis=alt.Axis(labelAngle=0))
+    y = alt.Y("value:Q", title="test AUROC", scale=alt.Scale(zero=False))
+    rows = [row for row in table if row.metric == "auroc"]
+    return facets(
+        _lines(rows, ("block_shuffle",), x=x, y=y), "Texture or shape? Test images cut into blocks and shuffled"
+    )
+
+
+def _lines(table: Sequence[Row], measures: tuple[str, ...], *, x: alt.X, y: alt.Y) -> Any:
+    """A line per init and measure with its spread; the order of `measures` is solid, dashed."""
+    rows = [row for row in table if row.measure in measures]
+    base = alt.Chart(data(rows)).encode(x=x, color=ARM)
+    dash = alt.StrokeDash(
+        "measure:N", title="", scale=alt.Scale(domain=list(measures), range=[[1, 0], [5, 3]][: len(measures)])
+    )
+    lines = base.mark_line(point=True).encode(y=y, strokeDash=dash, tooltip=TOLD)
+    spread = base.mark_rule(opacity=0.4).encode(y="low:Q", y2="high:Q")
+    return lines + spread

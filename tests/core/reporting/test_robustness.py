@@ -54,7 +54,7 @@ def test_probes_are_aurocs_with_their_spread_over_seeds() -> None:
     (row,) = rows(made, **ARM, measure="linear_probe", layer="stage1")
     assert (row.metric, row.value, row.sd) == ("auroc", pytest.approx(0.765), pytest.approx(0.01 / 2**0.5))
     (row,) = rows(made, **ARM, measure="knn", layer="stage1")
-    assert row.value == pytest.approx(0.745)
+    assert row.value == pytest.approx(0.735)
 
 
 def test_shuffled_blocks_are_told_by_their_number_as_auroc_and_as_loss() -> None:

@@ -10,6 +10,7 @@ from transfusion_core.specs.report import Row
 
 STAGE = alt.X("stage:O", title="stage, input to output", axis=alt.Axis(labelAngle=0))
 ARM = alt.Color("arm:N", title="init", scale=alt.Scale(range=COLOURS))
+DASHES = [[1, 0], [5, 3]]
 TOLD = ["model:N", "arm:N", "measure:N", "layer:N", "blocks:Q", "value:Q", "sd:Q", "n:Q"]
 
 
@@ -45,8 +46,12 @@ def _lines(table: Sequence[Row], measures: tuple[str, ...], *, x: alt.X, y: alt.
     """A line per init and measure with its spread; the order of `measures` is solid, dashed."""
     rows = [row for row in table if row.measure in measures]
     base = alt.Chart(data(rows)).encode(x=x, color=ARM)
+    legend = alt.Legend(symbolType="stroke", symbolSize=400, symbolStrokeColor="black", symbolFillColor="transparent")
     dash = alt.StrokeDash(
-        "measure:N", title="", scale=alt.Scale(domain=list(measures), range=[[1, 0], [5, 3]][: len(measures)])
+        "measure:N",
+        title="measure",
+        scale=alt.Scale(domain=list(measures), range=DASHES[: len(measures)]),
+        legend=legend if len(measures) > 1 else None,
     )
     lines = base.mark_line(point=True).encode(y=y, strokeDash=dash, tooltip=TOLD)
     spread = base.mark_rule(opacity=0.4).encode(y="low:Q", y2="high:Q")

@@ -26,7 +26,7 @@ def jobs(
 
 def _job(kind: str, labels: dict[str, Any], failed: bool) -> dict[str, Any]:
     state = {"state": "failed", "reason": "nan"} if failed else {"state": "succeeded", "reason": None}
-    make = {"ingest": _ingest, "train": _train, "compare": _compare}[kind]
+    make = {"ingest": _ingest, "train": _train, "compare": _compare, "probe": _probe, "barrier": _barrier}[kind]
     return {"kind": kind, "labels": labels, **state, "result": None if failed else make(labels)}
 
 
@@ -96,3 +96,26 @@ def _compare(labels: dict[str, Any]) -> dict[str, Any]:
         "filter_pictures": [PICTURE, PICTURE] if movement else [],
         "between": [{"step": 9, "results": results, "weights": moved}] if movement else [],
     }
+
+
+def _probe(labels: dict[str, Any]) -> dict[str, Any]:
+    """Stage 2 matters most; layers hold more the higher they are; blocks cost 0.02 each time their number doubles."""
+    trained = 0.8 + LIFT[labels["init"]] + 0.01 * labels["seed"]
+    lost = {"stage1": 0.1, "stage2": 0.2, "stage3": 0.0}
+    stages = [
+        {"trial": trial, "layer": layer, "stage": place, "auroc": trained - factor * drop}
+        for trial, factor in (("reinit", 1), ("rerand", 1.5))
+        for place, (layer, drop) in enumerate(lost.items(), start=1)
+    ]
+    probes = [
+        {"trial": trial, "layer": layer, "stage": place, "auroc": trained - 0.05 * (3 - place) - less}
+        for trial, less in (("knn", 0.03), ("linear_probe", 0.0))
+        for place, layer in enumerate(lost, start=1)
+    ]
+    blocks = [{"trial": "block_shuffle", "blocks": 2**i, "auroc": trained - 0.02 * i} for i in range(5)]
+    return {"auroc": trained, "images": 1400, "scores": stages + probes + blocks}
+
+
+def _barrier(labels: dict[str, Any]) -> dict[str, Any]:
+    height = 0.0 if labels["pair"] == "pretrained-pretrained" else 0.5
+    return {"points": [], "loss": {"value": height}, "auroc": {"value": height / 5}}

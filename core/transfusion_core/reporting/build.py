@@ -8,6 +8,7 @@ from transfusion_core.reporting.convergence import convergence
 from transfusion_core.reporting.movement import movement
 from transfusion_core.reporting.performance import performance
 from transfusion_core.reporting.representation import reuse, similarity
+from transfusion_core.reporting.robustness import robustness
 from transfusion_core.reporting.small_data import small_data
 from transfusion_core.reporting.study import Study, read_study
 from transfusion_core.reporting.transfusion import transfusion
@@ -22,6 +23,7 @@ SECTIONS: dict[str, Callable[[Study], ReportSection]] = {
     "movement": movement,
     "reuse": reuse,
     "convergence": convergence,
+    "robustness": robustness,
     "transfusion": transfusion,
     "verdict": verdict,
 }

@@ -125,6 +125,8 @@ class Study:
     sources: list[SourceRun]
     train_images: int | None
     """In the whole train split; None where its ingest has no result."""
+    jobs: Sequence[dict[str, Any]]
+    """As the report job collected them, for sections that read kinds of their own."""
 
     @property
     def arms(self) -> list[Arm]:
@@ -170,6 +172,7 @@ def read_study(experiment: dict[str, Any], jobs: Sequence[dict[str, Any]]) -> St
         tunings=_tunings(jobs),
         sources=[_source(job, spec) for job in jobs if job["labels"].get("role") == "source"],
         train_images=_ingested(jobs).get("splits", {}).get("train"),
+        jobs=jobs,
     )
 
 

@@ -23,6 +23,7 @@ from transfusion_core.specs.init import Init, InitSpec, SourceRef
 from transfusion_core.specs.job import JobDraft, TrainJob
 from transfusion_core.specs.keys import digest
 from transfusion_core.specs.model import catalogue
+from transfusion_core.specs.planning_robustness import robustness_jobs
 from transfusion_core.specs.rates import RateGrid
 
 MACS_PER_SECOND = 30e9
@@ -71,7 +72,8 @@ def expand(spec: ExperimentSpec, facts: Facts) -> Expansion:
     trials = {trial.key: trial for run in runs for trial in run.trials}
     cells = [run.cell for run in runs]
     compares = comparisons(spec, cells, ingests[spec.dataset])
-    needed = [*ingests.values(), *sources.values(), *trials.values(), *cells, *compares]
+    probes = robustness_jobs(spec, cells, ingests[spec.dataset])
+    needed = [*ingests.values(), *sources.values(), *trials.values(), *cells, *compares, *probes]
     drafts = list({draft.key: draft for draft in [*needed, _report(spec, needed)]}.values())
     return Expansion(
         spec=spec,

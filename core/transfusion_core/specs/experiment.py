@@ -21,7 +21,15 @@ from transfusion_core.specs.model import catalogue
 from transfusion_core.specs.training import Recipe, TrainingSpec
 
 Section = Literal[
-    "performance", "small_data", "similarity", "movement", "reuse", "convergence", "transfusion", "verdict"
+    "performance",
+    "small_data",
+    "similarity",
+    "movement",
+    "reuse",
+    "convergence",
+    "transfusion",
+    "robustness",
+    "verdict",
 ]
 DatasetRef = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}(@[1-9][0-9]{0,8})?$")]
 """`name@version`, or `name` for the newest version."""

@@ -14,11 +14,18 @@ from transfusion_core.specs.init import Init, SourceRef
 from transfusion_core.specs.keys import job_key
 from transfusion_core.specs.training import Recipe
 
-JobKind = Literal["ingest", "train", "compare", "report"]
+JobKind = Literal["ingest", "train", "compare", "probe", "barrier", "report"]
 State = Literal["waiting", "queued", "running", "succeeded", "failed", "cancelled"]
 Reason = Literal["data", "nan", "out_of_memory", "infrastructure", "bug", "needs_failed"]
 Queue = Literal["gpu", "cpu"]
-QUEUES: dict[JobKind, Queue] = {"ingest": "cpu", "train": "gpu", "compare": "gpu", "report": "cpu"}
+QUEUES: dict[JobKind, Queue] = {
+    "ingest": "cpu",
+    "train": "gpu",
+    "compare": "gpu",
+    "probe": "gpu",
+    "barrier": "gpu",
+    "report": "cpu",
+}
 """Which workers run a kind; a machine without a GPU serves both queues with its processor."""
 BUNDLES_KEPT = 2
 MOST_HALVINGS = 4

@@ -63,7 +63,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "seeds": 3,
         "image_size": 587,
         "training": training_of(_RETINA),
-        "sections": ["performance"],
+        "sections": ["performance", "small_data"],
     },
     "transfusion-figure-2": {
         "name": "Figure 2: are the learned representations different",
@@ -115,7 +115,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "seeds": 3,
         "image_size": 224,
         "training": training_of(_RETINA),
-        "sections": [*_PAPER, "transfusion", "verdict"],
+        "sections": [*_PAPER, "small_data", "transfusion", "robustness", "verdict"],
     },
     "beyond": {
         "name": "Beyond the paper: how much has to be transferred, and what it rests on",
@@ -125,7 +125,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "seeds": 5,
         "image_size": 224,
         "training": training_of(_RETINA),
-        "sections": ["performance", "convergence", "transfusion", "verdict"],
+        "sections": ["performance", "convergence", "transfusion", "robustness", "verdict"],
     },
 }
 

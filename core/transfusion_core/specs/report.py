@@ -35,6 +35,8 @@ class Row(Record):
     stage: Where[int] = None
     start: Where[float] = None
     """What `value` is after training, before it."""
+    blocks: Where[int] = None
+    """Blocks per side that test images were cut into and shuffled."""
     value: float | None = None
     sd: Where[float] = None
     n: Where[int] = None

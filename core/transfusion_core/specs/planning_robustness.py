@@ -1,0 +1,81 @@
+"""The jobs of the section `robustness`: each trained network by itself, and a few lines between two."""
+
+from collections.abc import Iterator, Sequence
+from itertools import product
+
+from transfusion_core.specs.experiment import ExperimentSpec
+from transfusion_core.specs.init import Init
+from transfusion_core.specs.job import JobDraft
+from transfusion_core.specs.robustness import (
+    BLOCKS,
+    MIN_BLOCK_PIXELS,
+    NEIGHBOURS,
+    POINTS,
+    PROBE_C,
+    TRAIN_IMAGES,
+    BarrierJob,
+    ProbeJob,
+)
+
+ARM = ("model", "init", "source", "train_size")
+
+
+def robustness_jobs(spec: ExperimentSpec, cells: Sequence[JobDraft], ingest: JobDraft) -> list[JobDraft]:
+    """A probe of each cell and a barrier for each line; none where the section is not asked for."""
+    if "robustness" not in spec.sections:
+        return []
+    probes = [_probe(spec, cell, ingest) for cell in cells]
+    return [*probes, *(_barrier(spec, a, b, ingest) for a, b in lines(cells))]
+
+
+def lines(cells: Sequence[JobDraft]) -> Iterator[tuple[JobDraft, JobDraft]]:
+    """Pairs of one model and train size: neighbouring seeds of an arm, and each arm with random of the same seed.
+
+    A slim network has other shapes than the random one: there is no line between them.
+    """
+    for a, b in product(cells, repeat=2):
+        if any(a.labels[word] != b.labels[word] for word in ("model", "train_size")):
+            continue
+        seeds = b.labels["seed"] - a.labels["seed"]
+        if all(a.labels[word] == b.labels[word] for word in ARM):
+            if seeds == 1:
+                yield a, b
+        elif b.labels["init"] == "random" and seeds == 0 and Init.read(a.spec["init"]).slim is None:
+            yield a, b
+
+
+def _probe(spec: ExperimentSpec, cell: JobDraft, ingest: JobDraft) -> JobDraft:
+    job = ProbeJob(
+        run=cell.key,
+        dataset=ingest.key,
+        image_size=spec.image_size,
+        images=TRAIN_IMAGES,
+        neighbours=NEIGHBOURS,
+        c=PROBE_C,
+        blocks=[count for count in BLOCKS if spec.image_size // count >= MIN_BLOCK_PIXELS],
+        seed=spec.similarity.seed,
+    )
+    labels = {"role": "probe", **{word: cell.labels[word] for word in (*ARM, "seed")}}
+    return JobDraft.make("probe", job.model_dump(mode="json"), needs=(ingest.key, cell.key), labels=labels)
+
+
+def _barrier(spec: ExperimentSpec, a: JobDraft, b: JobDraft, ingest: JobDraft) -> JobDraft:
+    job = BarrierJob(
+        a=a.key,
+        b=b.key,
+        dataset=ingest.key,
+        image_size=spec.image_size,
+        images=TRAIN_IMAGES,
+        points=POINTS,
+        seed=spec.similarity.seed,
+    )
+    words = ("init", "source", "seed")
+    labels = {
+        "role": "barrier",
+        "model": a.labels["model"],
+        "train_size": a.labels["train_size"],
+        "pair": f"{a.labels['init']}-{b.labels['init']}",
+        "a": {word: a.labels[word] for word in words},
+        "b": {word: b.labels[word] for word in words},
+    }
+    return JobDraft.make("barrier", job.model_dump(mode="json"), needs=(ingest.key, a.key, b.key), labels=labels)

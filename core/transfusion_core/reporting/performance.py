@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from transfusion_core.reporting.charts.base import headline as headline_of
 from transfusion_core.reporting.charts.performance import performance as performance_chart
 from transfusion_core.reporting.published import table_1
 from transfusion_core.reporting.statistics import EQUIVALENCE_MARGIN, UNIT, summarise, tost
@@ -24,17 +25,14 @@ def performance(study: Study) -> ReportSection:
         complete=not missing,
         missing=missing,
         text=_text(label) + (_TUNED if study.tunings else ""),
-        charts={"performance": performance_chart(table, label)},
+        charts={"performance": performance_chart(table)},
         table=table,
     )
 
 
 def headline(study: Study) -> str:
-    """The label that stands for a whole run: the referable threshold of grades, else the macro average."""
-    found = {row.label for cell in study.cells if cell.result for row in cell.result.metrics["test"].labels}
-    if study.task == "ordinal":
-        return next((label for label in (">=2", ">=1") if label in found), "macro")
-    return "macro"
+    """The label that stands for a whole run of this study."""
+    return headline_of([row.label for cell in study.cells for row in _labels(cell)])
 
 
 def _text(label: str) -> str:

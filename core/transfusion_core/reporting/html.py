@@ -1,7 +1,7 @@
-"""A report as one offline HTML file that can be mailed: words, sortable tables, interactive charts, the numbers as CSV.
+"""A report as one offline HTML file that can be mailed: words, sortable tables, charts that answer, the numbers as CSV.
 
-It loads nothing from anywhere. Its scripts are the Vega bundle and `templates/report.js`, allowed by their digests alone;
-charts are data to them, whose expressions are interpreted, never evaluated. Without scripts the charts are pictures.
+It loads nothing from anywhere. Its scripts are the Vega bundle and `templates/report.js`, allowed by their digests
+alone; charts are data to them, whose expressions are interpreted, never evaluated. Without scripts they are pictures.
 """
 
 import base64
@@ -78,7 +78,7 @@ def policy() -> str:
 @cache
 def _scripts() -> tuple[str, str]:
     """The bundle of Vega, Vega-Lite and Vega-Embed, and our own script."""
-    return vl_convert.javascript_bundle(), _template("report.js")
+    return vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"), _template("report.js")
 
 
 def _template(name: str) -> str:
@@ -117,7 +117,9 @@ def _address(drawn: str | None) -> str | None:
 
 def _columns(section: ReportSection) -> list[str]:
     """The columns that say something in this section; `value` always, as it says that there is none."""
-    said = {"value"} | {name for row in section.table for name in row.model_fields_set if getattr(row, name) is not None}
+    said = {"value"} | {
+        name for row in section.table for name in row.model_fields_set if getattr(row, name) is not None
+    }
     return [name for name in Row.model_fields if name in said]
 
 

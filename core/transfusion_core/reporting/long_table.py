@@ -51,12 +51,12 @@ def to_parquet(report: Report) -> bytes:
 
     kinds = {int: DataType.int64(), float: DataType.float64(), bool: DataType.bool(), str: DataType.utf8()}
     rows = flat(report)
-    columns = {
-        name: Array([None if row.get(name) is None else kind(row[name]) for row in rows], kinds[kind])
+    columns = [
+        Array([None if row.get(name) is None else kind(row[name]) for row in rows], kinds[kind])
         for name, kind in _kinds().items()
-    }
+    ]
     file = io.BytesIO()
-    write_parquet(Table.from_pydict(columns), file, compression="zstd(3)")
+    write_parquet(Table.from_arrays(columns, names=COLUMNS), file, compression="zstd(3)")
     return file.getvalue()
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from transfusion_core.reporting.study import Study
 from transfusion_core.specs.dataset import IngestResult
-from transfusion_core.specs.experiment import InitSpec, SourceSpec
-from transfusion_core.specs.init import LADDER
+from transfusion_core.specs.experiment import SourceSpec
+from transfusion_core.specs.init import LADDER, InitSpec
 from transfusion_core.specs.training import Recipe
 
 SOFTWARE = ("transfusion", "python", "torch", "timm", "numpy")
@@ -109,9 +109,8 @@ def _recipe(recipe: Recipe) -> str:
     rate = settings.pop("lr")
     grid = rate.get("grid") if isinstance(rate, dict) else None
     chosen = f"{rate:g}" if grid is None else f"that of {listed(f'{lr:g}' for lr in grid)} which did best on validation"
-    words = [
-        f"{name.replace('_', ' ')} {_setting(value)}" for name, value in settings.items() if value not in (0, False)
-    ]
+    off = {name for name, value in settings.items() if not value and value == Recipe.model_fields[name].default}
+    words = [f"{name.replace('_', ' ')} {_setting(value)}" for name, value in settings.items() if name not in off]
     return ", ".join([words[0], f"learning rate {chosen}", *words[1:]])
 
 

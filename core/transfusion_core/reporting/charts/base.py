@@ -7,7 +7,7 @@ import altair as alt
 
 from transfusion_core.specs.report import Row
 
-COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]
+COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000"]
 """Okabe and Ito's palette: told apart by colour-blind readers."""
 KINDS = ("random", "pretrained", "mean_var", "gabor", "transfuse", "slim")
 """The order of inits in every legend; each kind has the colour of its place."""

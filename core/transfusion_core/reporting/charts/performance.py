@@ -16,7 +16,7 @@ def performance(table: Sequence[Row]) -> dict[str, Any]:
     base = alt.Chart(data(rows)).encode(
         y=alt.Y("arm:N", title=None, sort=init_order(rows)), color=init_colour(rows, legend=False)
     )
-    value = alt.X("value:Q", title=f"test AUROC ({label})", scale=alt.Scale(zero=False))
+    value = alt.X("value:Q", title=f"test AUROC ({label})", scale=alt.Scale(zero=False, padding=8))
     spread = base.mark_rule(strokeWidth=2).encode(x=alt.X("low:Q", title=f"test AUROC ({label})"), x2="high:Q")
     points = base.mark_point(filled=True, size=80).encode(
         x=value,

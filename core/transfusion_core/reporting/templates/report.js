@@ -1,7 +1,9 @@
 "use strict";
 (() => {
   // Charts take the place of their pictures. `ast`: expressions are interpreted, so that the page needs no eval.
-  const OPTIONS = { ast: true, renderer: "svg", actions: { export: true, source: false, compiled: false, editor: false } };
+  // `logLevel`: errors alone; that a chart has no value to draw is said by the table.
+  const ACTIONS = { export: true, source: false, compiled: false, editor: false };
+  const OPTIONS = { ast: true, renderer: "svg", logLevel: 1, actions: ACTIONS };
 
   async function unpack(id) {
     const packed = Uint8Array.from(atob(document.getElementById(id).textContent), (letter) => letter.charCodeAt(0));

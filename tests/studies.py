@@ -7,9 +7,12 @@ from specs_examples import experiment, facts
 from transfusion_core.specs.expand import Expansion, expand
 from transfusion_core.specs.experiment import ExperimentSpec
 
+DATASET_DIGEST = "d" * 64
 LIFT = {"random": 0.0, "pretrained": 0.06, "mean_var": 0.02, "transfuse": 0.05, "slim": 0.05, "gabor": 0.01}
 """What each kind of init adds to AUROC in these studies."""
-PICTURE = "data:image/gif;base64,R0lGODlhAQABAAAAACH5BAEKAAEALAAAAAABAAEAAAICTAEAOw=="
+PICTURE = (
+    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNoAAAAggCBd81ytgAAAABJRU5ErkJggg=="
+)
 
 
 def expansion(**changes: Any) -> Expansion:
@@ -31,7 +34,15 @@ def _job(kind: str, labels: dict[str, Any], failed: bool) -> dict[str, Any]:
 
 
 def _ingest(labels: dict[str, Any]) -> dict[str, Any]:
-    return {"task": "ordinal", "splits": {"train": 1300, "val": 300, "test": 400}}
+    return {
+        "digest": DATASET_DIGEST,
+        "task": "ordinal",
+        "images": 2000,
+        "classes": ["0", "1", "2", "3", "4"],
+        "splits": {"train": 1300, "val": 300, "test": 400},
+        "channels": 3,
+        "pack": {"key": "p", "size_bytes": 1, "sha256": "0" * 64},
+    }
 
 
 def _train(labels: dict[str, Any]) -> dict[str, Any]:
@@ -46,7 +57,11 @@ def _train(labels: dict[str, Any]) -> dict[str, Any]:
         "checkpoints": [],
         "series": [{"name": "auroc", "split": "test", "steps": [0, 20, 40, 60], "values": values}],
         "weight_report": {"key": "w", "size_bytes": 1, "sha256": "0" * 64},
-        "manifest": {},
+        "manifest": {
+            "dataset_digest": DATASET_DIGEST,
+            "source_digest": f"digest of {labels['model']}'s source" if labels["source"] else None,
+            "environment": {"transfusion": "0.1.0", "python": "3.11.2", "torch": "2.15.0", "device": "cpu"},
+        },
         "steps": 60,
         "images_per_second": 100.0,
         "parameters": 10,

@@ -70,6 +70,10 @@ class Connection:
         """The text behind a path: HTML, CSV, LaTeX."""
         return self.request("GET", path).text
 
+    def content(self, path: str) -> bytes:
+        """The bytes behind a path: pictures, Parquet."""
+        return self.request("GET", path).content
+
     def pages(self, path: str, **filters: object) -> Iterator[JSON]:
         """Every item of a list, page after page, as far as the caller iterates."""
         cursor = None

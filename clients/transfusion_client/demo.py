@@ -30,11 +30,10 @@ def main() -> int:
         experiment = client.experiments.create(spec)
         experiment.wait(progress=True)
         report = experiment.report()
-        (FOLDER / "report.json").write_text(report.model_dump_json(indent=1))
-        (FOLDER / "report.html").write_text(client.experiments.report_html(experiment.id))
+        written = report.save(FOLDER)
     print_report(report, console)
     print(f"{experiment.state} in {time.monotonic() - started:.0f} s: {experiment.counts}")
-    print(f"report: {(FOLDER / 'report.html').resolve()}")
+    print(f"report: {written}")
     return 0 if experiment.state == "succeeded" else 1
 
 

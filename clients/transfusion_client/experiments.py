@@ -246,7 +246,7 @@ class Experiments:
 
     def report(self, experiment_id: str) -> Report:
         """What it answers. NotReady until there is a report."""
-        return self.connection.read(Report, self.connection.get(f"/v1/experiments/{experiment_id}/report"))
+        return Report.fetch(self.connection, experiment_id)
 
     def report_section(self, experiment_id: str, section: str) -> ReportSection:
         """One section of the report."""

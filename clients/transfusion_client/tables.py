@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from rich.console import Console
 from rich.table import Table
 
-from transfusion_core.specs.report import Report, ReportSection, Row
+from transfusion_core.specs.report import ChangedRow, Report, ReportDiff, ReportSection, Row
 
 Column = tuple[str, Callable[[Row], str]]
 HEADLINES = frozenset({">=2", "macro", None})
@@ -29,6 +29,24 @@ def print_section(name: str, section: ReportSection, console: Console) -> None:
         console.print(section.text, markup=False, highlight=False)
     if not section.complete:
         console.print(f"not complete; missing: {', '.join(section.missing) or 'not said'}", markup=False)
+
+
+def print_diff(diff: ReportDiff, console: Console) -> None:
+    """Print what two reports say differently, section by section."""
+    if not diff.sections:
+        console.print("the same numbers" if diff.same else "the same numbers, made in another way")
+    for name, found in diff.sections.items():
+        for title, rows in (("only here", found.added), ("only in the other", found.removed)):
+            if rows:
+                console.print(make_table(f"{name}: {title}", _EVERY, rows))
+        if found.changed:
+            console.print(make_table(f"{name}: changed", *_changes(found.changed)))
+
+
+def _changes(changed: Sequence[ChangedRow]) -> tuple[Sequence[Column], Sequence[Row]]:
+    befores = {id(pair.after): pair.before for pair in changed}
+    before: Column = ("value before", lambda row: _value(befores[id(row)]))
+    return (*_EVERY, before), [pair.after for pair in changed]
 
 
 TitledRows = tuple[str, Sequence[Column], Sequence[Row]]

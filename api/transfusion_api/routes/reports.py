@@ -1,8 +1,8 @@
-"""The answers of an experiment: its report as JSON, HTML and CSV, and its charts as JSON and pictures."""
+"""The answers of an experiment: its report in every form, what it says that another one does not, and its charts."""
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Path, Query
 from fastapi.responses import HTMLResponse, PlainTextResponse, Response
 
 from transfusion_api.answers import Id
@@ -10,11 +10,12 @@ from transfusion_api.auth import needs
 from transfusion_api.problems import documented
 from transfusion_api.reports import chart_of, report_of, section_of
 from transfusion_api.service import Serving
-from transfusion_core.specs.report import Report, ReportSection
+from transfusion_core.reporting.diff import compare
+from transfusion_core.specs.report import Report, ReportDiff, ReportSection
 
 router = APIRouter(prefix="/v1/experiments/{experiment_id}", tags=["reports"], dependencies=[needs("read")])
 ChartName = Annotated[str, Path(max_length=128)]
-PNG_SCALE = 2.0
+Other = Annotated[str, Query(max_length=128)]
 
 
 @router.get("/report", responses=documented(404, 409))
@@ -28,7 +29,8 @@ def get_report_html(service: Serving, experiment_id: Id) -> HTMLResponse:
     """The report as one offline page."""
     from transfusion_core.reporting import html  # the drawing engine takes long to import
 
-    return HTMLResponse(html.render(report_of(service, experiment_id)))
+    policy = f"{html.policy()}; frame-ancestors 'none'"
+    return HTMLResponse(html.render(report_of(service, experiment_id)), headers={"Content-Security-Policy": policy})
 
 
 @router.get("/report.csv", responses=documented(404, 409), response_class=PlainTextResponse)
@@ -37,6 +39,28 @@ def get_report_csv(service: Serving, experiment_id: Id) -> PlainTextResponse:
     from transfusion_core.reporting.long_table import to_csv
 
     return PlainTextResponse(to_csv(report_of(service, experiment_id)), media_type="text/csv; charset=utf-8")
+
+
+@router.get("/report.parquet", responses=documented(404, 409), response_class=Response)
+def get_report_parquet(service: Serving, experiment_id: Id) -> Response:
+    """Every number of the report, a row each."""
+    from transfusion_core.reporting.long_table import to_parquet
+
+    return Response(to_parquet(report_of(service, experiment_id)), media_type="application/vnd.apache.parquet")
+
+
+@router.get("/report.tex", responses=documented(404, 409), response_class=PlainTextResponse)
+def get_report_tex(service: Serving, experiment_id: Id) -> PlainTextResponse:
+    """The report as a LaTeX document."""
+    from transfusion_core.reporting.latex import to_latex
+
+    return PlainTextResponse(to_latex(report_of(service, experiment_id)), media_type="application/x-tex")
+
+
+@router.get("/report/diff", responses=documented(404, 409))
+def get_report_diff(service: Serving, experiment_id: Id, against: Other) -> ReportDiff:
+    """What the report says that the one of the experiment `against`, the earlier one, does not."""
+    return compare(report_of(service, experiment_id), report_of(service, against))
 
 
 @router.get("/report/{section}", responses=documented(404, 409))
@@ -54,15 +78,22 @@ def get_chart_json(service: Serving, experiment_id: Id, name: ChartName) -> dict
 @router.get("/charts/{name}.svg", responses=documented(404, 409), response_class=Response)
 def get_chart_svg(service: Serving, experiment_id: Id, name: ChartName) -> Response:
     """A chart as SVG."""
-    from transfusion_core.reporting.html import draw
+    from transfusion_core.reporting.pictures import svg
 
-    return Response(draw(chart_of(report_of(service, experiment_id), name)), media_type="image/svg+xml")
+    return Response(svg(chart_of(report_of(service, experiment_id), name)), media_type="image/svg+xml")
 
 
 @router.get("/charts/{name}.png", responses=documented(404, 409), response_class=Response)
 def get_chart_png(service: Serving, experiment_id: Id, name: ChartName) -> Response:
     """A chart as PNG, at twice its size."""
-    import vl_convert
+    from transfusion_core.reporting.pictures import png
 
-    chart = chart_of(report_of(service, experiment_id), name)
-    return Response(vl_convert.vegalite_to_png(chart, scale=PNG_SCALE, allowed_base_urls=[]), media_type="image/png")
+    return Response(png(chart_of(report_of(service, experiment_id), name)), media_type="image/png")
+
+
+@router.get("/charts/{name}.pdf", responses=documented(404, 409), response_class=Response)
+def get_chart_pdf(service: Serving, experiment_id: Id, name: ChartName) -> Response:
+    """A chart as PDF."""
+    from transfusion_core.reporting.pictures import pdf
+
+    return Response(pdf(chart_of(report_of(service, experiment_id), name)), media_type="application/pdf")

@@ -9,8 +9,8 @@ import typer
 from transfusion_client.cli.session import Format, Key, Output, Url, chosen, console, print_answer, session
 
 if TYPE_CHECKING:
-    from transfusion_client.client import Client
     from transfusion_client.reports import Report
+    from transfusion_core.specs.report import ReportDiff
 
 RUN_SUMMARY = ("id", "model", "init", "source", "train_size", "seed", "state", "attempt", "reason")
 
@@ -23,9 +23,12 @@ def register(app: typer.Typer) -> None:
 
 def report(
     experiment_id: Annotated[str, typer.Argument(metavar="ID", help="The experiment's id.")],
-    to: Annotated[Path | None, typer.Option(help="Write report.json and report.html into this folder.")] = None,
+    to: Annotated[Path | None, typer.Option(help="Write it in every form, with its charts, into this folder.")] = None,
     show: Annotated[bool, typer.Option("--open", help="Open the HTML report in the browser.")] = False,
     section: Annotated[str | None, typer.Option(help="Print this section only.")] = None,
+    against: Annotated[
+        str | None, typer.Option(metavar="ID", help="Print only what differs from this earlier experiment's report.")
+    ] = None,
     url: Url = None,
     key: Key = None,
     output: Format = Output.TABLE,
@@ -33,10 +36,13 @@ def report(
     """Print an experiment's report."""
     with session(url, key) as client:
         found = client.experiments.report(experiment_id)
-        _print(found, section, output)
+        if against is not None:
+            _print_diff(found.diff(against), output)
+        else:
+            _print(found, section, output)
         if to or show:
             folder = to or Path(tempfile.mkdtemp(prefix="transfusion-report-"))
-            written = _write(client, experiment_id, found, folder)
+            written = found.save(folder)
             typer.echo(f"report: {written}", err=output is not Output.TABLE)
             if show:
                 typer.launch(written.as_uri())
@@ -54,13 +60,13 @@ def _print(report: "Report", section: str | None, output: Output) -> None:
         print_answer(shown.model_dump(mode="json", exclude_none=True), output)
 
 
-def _write(client: "Client", experiment_id: str, report: "Report", folder: Path) -> Path:
-    """The written HTML file."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "report.json").write_text(report.model_dump_json(indent=1), encoding="utf-8")
-    html = (folder / "report.html").resolve()
-    html.write_text(client.experiments.report_html(experiment_id), encoding="utf-8")
-    return html
+def _print_diff(diff: "ReportDiff", output: Output) -> None:
+    if output is Output.TABLE:
+        from transfusion_client.tables import print_diff
+
+        print_diff(diff, console())
+    else:
+        print_answer(diff.model_dump(mode="json", exclude_none=True), output)
 
 
 def runs(

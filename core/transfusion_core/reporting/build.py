@@ -5,8 +5,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from transfusion_core.reporting.convergence import convergence
+from transfusion_core.reporting.methods import methods
 from transfusion_core.reporting.movement import movement
 from transfusion_core.reporting.performance import performance
+from transfusion_core.reporting.references import used
 from transfusion_core.reporting.representation import reuse, similarity
 from transfusion_core.reporting.robustness import robustness
 from transfusion_core.reporting.small_data import small_data
@@ -38,5 +40,11 @@ def build(experiment: dict[str, Any], jobs: Sequence[dict[str, Any]], *, now: da
     study = read_study(experiment, jobs)
     sections = {name: SECTIONS[name](study) for name in study.spec.sections}
     numbers = {name: section.model_dump(mode="json", exclude={"charts"}) for name, section in sections.items()}
+    made = {
+        "methods": methods(study, jobs),
+        "references": [reference.model_dump() for reference in used(study, [*sections.values()])],
+        "spec": {"name": f"again: {study.spec.dataset}", **experiment},
+    }
     created = (now or datetime.now(UTC)).isoformat(timespec="seconds").replace("+00:00", "Z")
-    return Report(digest=digest(numbers), created_at=created, sections=sections)
+    whole = digest({"sections": numbers, **made})
+    return Report.model_validate({"digest": whole, "created_at": created, "sections": sections, **made})

@@ -1,41 +1,137 @@
-"""A report as one offline HTML file: the tables, and the charts drawn as SVG. It loads nothing from anywhere."""
+"""A report as one offline HTML file that can be mailed: words, sortable tables, charts that answer, the numbers as CSV.
 
+It loads nothing from anywhere. Its scripts are the Vega bundle and `templates/report.js`, allowed by their digests
+alone; charts are data to them, whose expressions are interpreted, never evaluated. Without scripts they are pictures.
+"""
+
+import base64
+import gzip
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
 from typing import Any
 
 import vl_convert
-from jinja2 import Environment, PackageLoader, select_autoescape
+import yaml
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
+from transfusion_core.reporting import pictures
+from transfusion_core.reporting.long_table import to_csv
 from transfusion_core.specs.report import Report, ReportSection, Row
+
+ROWS_SHOWN = 1000
+"""Longer tables are cut on the page, which says so; the CSV inside it has every row."""
+PICTURE_BYTES = 1_000_000
+"""What all pictures together may take as SVG; charts beyond it are drawn by the scripts alone, and the page says so."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """A chart on the page."""
+
+    name: str
+    place: int
+    """Among the packed charts."""
+    picture: str | None
+    """As a data address, for readers without scripts and until they have run."""
 
 
 def render(report: Report) -> str:
-    """The report as a page. Names are escaped; nothing in it is executed."""
+    """The report as a page. All that users named is escaped."""
+    charts = [chart for section in report.sections.values() for chart in section.charts.values()]
     page = Environment(
-        loader=PackageLoader("transfusion_core.reporting"), autoescape=select_autoescape(), trim_blocks=True
+        loader=PackageLoader("transfusion_core.reporting"),
+        autoescape=select_autoescape(),
+        trim_blocks=True,
+        undefined=StrictUndefined,
     ).get_template("report.html")
-    return page.render(report=report, columns=_columns, charts=_drawings, shown=_shown)
+    return page.render(
+        report=report,
+        policy=policy(),
+        style=Markup(_template("report.css")),
+        scripts=[Markup(script) for script in _scripts()],
+        charts=_packed(json.dumps(charts)),
+        csv=_packed(to_csv(report)),
+        figures=_figures(report),
+        columns=_columns,
+        shown=_shown,
+        rows_shown=ROWS_SHOWN,
+        spec=yaml.safe_dump(report.spec, sort_keys=False) if report.spec else "",
+    )
 
 
-def draw(chart: dict[str, Any]) -> str:
-    """A Vega-Lite chart as SVG, without a browser and without the network."""
-    svg: str = vl_convert.vegalite_to_svg(chart, allowed_base_urls=[])
-    return svg
+@cache
+def policy() -> str:
+    """What the page may do, as a Content-Security-Policy: its own scripts and styles, and no request at all."""
+    digests = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in _scripts()]
+    scripts = " ".join(f"'sha256-{digest}'" for digest in digests)
+    return (
+        f"default-src 'none'; script-src {scripts}; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; "
+        "form-action 'none'"
+    )
 
 
-def _drawings(section: ReportSection) -> dict[str, Markup]:
-    return {name: Markup(draw(chart)) for name, chart in section.charts.items()}
+@cache
+def _scripts() -> tuple[str, str]:
+    """The bundle of Vega, Vega-Lite and Vega-Embed, and our own script."""
+    return vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"), _template("report.js")
+
+
+def _template(name: str) -> str:
+    return files("transfusion_core.reporting").joinpath("templates", name).read_text(encoding="utf-8")
+
+
+def _packed(text: str) -> str:
+    """Text as gzip in base64; the same text gives the same."""
+    return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
+
+
+def _figures(report: Report) -> dict[str, list[Figure]]:
+    """The charts of each section, with pictures as far as they may take room."""
+    left, place = PICTURE_BYTES, 0
+    figures: dict[str, list[Figure]] = {}
+    for name, section in report.sections.items():
+        figures[name] = []
+        for chart, spec in section.charts.items():
+            drawn = _picture(spec, left)
+            left -= len(drawn or "")
+            figures[name].append(Figure(name=chart, place=place, picture=_address(drawn)))
+            place += 1
+    return figures
+
+
+def _picture(chart: dict[str, Any], most_bytes: int) -> str | None:
+    """The chart as SVG unless that is too long."""
+    drawn = pictures.svg(chart)
+    return drawn if len(drawn) <= most_bytes else None
+
+
+def _address(drawn: str | None) -> str | None:
+    """As an image, SVG neither runs scripts nor shares its ids with the other pictures."""
+    return drawn and f"data:image/svg+xml;base64,{base64.b64encode(drawn.encode()).decode()}"
 
 
 def _columns(section: ReportSection) -> list[str]:
-    """The columns that say something in this section."""
-    return [name for name in Row.model_fields if any(getattr(row, name) is not None for row in section.table)]
+    """The columns that say something in this section; `value` always, as it says that there is none."""
+    said = {"value"} | {
+        name for row in section.table for name in row.model_fields_set if getattr(row, name) is not None
+    }
+    return [name for name in Row.model_fields if name in said]
 
 
-def _shown(row: Row, column: str) -> str:
-    value = getattr(row, column)
+def _shown(row: Row, columns: list[str]) -> Iterator[str]:
+    return (_cell(getattr(row, column), column) for column in columns)
+
+
+def _cell(value: Any, column: str) -> str:
     if value is None:
-        return ""
+        return "–" if column == "value" else ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:.4g}"
     return " to ".join(f"{end:.4g}" for end in value) if isinstance(value, list) else str(value)

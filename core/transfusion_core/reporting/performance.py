@@ -28,7 +28,7 @@ def performance(study: Study) -> ReportSection:
         complete=not missing,
         missing=missing,
         text=_text(label) + (_TUNED if study.tunings else ""),
-        charts={"performance": performance_chart(table, label)},
+        charts={"performance": performance_chart(table)},
         table=corrected(table),
     )
 

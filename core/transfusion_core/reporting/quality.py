@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
+from transfusion_core.reporting.charts.base import headline as headline_of
 from transfusion_core.reporting.published import Published
 from transfusion_core.reporting.statistics import EQUIVALENCE_MARGIN, UNIT, paired_t, seeds_needed, summarise, tost
 from transfusion_core.reporting.study import Arm, Cell, Study
@@ -14,11 +15,8 @@ DIFFERENCE = "auroc_difference"
 
 
 def headline(study: Study) -> str:
-    """The label that stands for a whole run: the referable threshold of grades, else the macro average."""
-    found = {row.label for cell in study.cells for row in labels_of(cell)}
-    if study.task == "ordinal":
-        return next((label for label in (">=2", ">=1") if label in found), "macro")
-    return "macro"
+    """The label that stands for a whole run of this study."""
+    return headline_of([row.label for cell in study.cells for row in labels_of(cell)])
 
 
 def labels_of(cell: Cell) -> list[LabelMetrics]:

@@ -20,12 +20,16 @@ def small_data(study: Study) -> ReportSection:
     table = [row for arm in study.arms for row in _arm_rows(study, arm, label)]
     table += [row for arm in study.arms if arm.init != "random" for row in delta_rows(study, arm, [label])]
     sizes = {arm.train_size: study.images_of(arm.train_size) for arm in study.arms}
+    table += [
+        Row(train_size=size, metric="train_images", value=images, reason=None if images else "the dataset is missing")
+        for size, images in sizes.items()
+    ]
     missing = [*study.missing_cells(), *([_ONE_SIZE] if len(sizes) < 2 else [])]
     return ReportSection(
         complete=not missing,
         missing=missing,
         text=_text(label),
-        charts={"gain-by-size": gain_by_size(table, sizes), "gain-by-capacity": gain_by_capacity(table)},
+        charts={"gain-by-size": gain_by_size(table), "gain-by-capacity": gain_by_capacity(table)},
         table=corrected(table),
     )
 

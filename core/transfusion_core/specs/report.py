@@ -77,12 +77,58 @@ class ReportSection(Record):
     table: list[Row]
 
 
+class Reference(Record):
+    """A publication that the report rests on."""
+
+    key: str
+    """As BibTeX names it."""
+    text: str
+    """As a bibliography prints it."""
+    bibtex: str
+
+
 class Report(Record):
     """The answer to an experiment."""
 
     schema_version: int = SCHEMA_VERSION
     experiment: str | None = None
     digest: str
-    """sha256 of the sections: two reports with the same numbers have the same digest."""
+    """sha256 of sections, methods, references and spec, without the charts, which the tables redraw: two reports of
+    the same numbers, made in the same way, have the same digest."""
     created_at: str
     sections: dict[str, ReportSection]
+    methods: str = ""
+    """How the numbers were made, in paragraphs: every setting, and the digest of all that went in."""
+    references: list[Reference] = []
+    """The paper, and the methods that this report uses."""
+    spec: dict[str, Any] = {}
+    """The experiment spec that makes these numbers again."""
+
+
+class ChangedRow(Record):
+    """A row of both reports that says something else in each."""
+
+    before: Row
+    after: Row
+
+
+class SectionDiff(Record):
+    """What differs between two reports in one section; rows are matched by what they are of, not by what they say."""
+
+    added: list[Row] = []
+    """In this report alone."""
+    removed: list[Row] = []
+    """In the other one alone."""
+    changed: list[ChangedRow] = []
+
+
+class ReportDiff(Record):
+    """What a report says that another one does not."""
+
+    digest: str
+    against: str
+    """Digest of the other report, which is the earlier one in `before`."""
+    same: bool
+    """Whether both have the same digest."""
+    sections: dict[str, SectionDiff]
+    """Sections that differ."""

@@ -9,7 +9,7 @@ import pytest
 
 from studies import expansion, jobs
 from transfusion_core.reporting.build import build
-from transfusion_core.reporting.html import draw
+from transfusion_core.reporting.pictures import svg
 from transfusion_core.reporting.reuse_share import ratio_of_means
 from transfusion_core.specs.report import ReportSection, Row
 
@@ -156,4 +156,4 @@ def test_scores_without_a_number_keep_their_reason() -> None:
 def test_every_chart_draws_also_when_nothing_is_left() -> None:
     for made in (section(), section(failed=bool)):
         assert list(made.charts) == ["robustness-drop", "robustness-probes", "robustness-blocks"]
-        assert all(draw(chart).startswith("<svg") for chart in made.charts.values())
+        assert all(svg(chart).startswith("<svg") for chart in made.charts.values())

@@ -1,11 +1,22 @@
-"""Figure 3: how far layers moved, through training and from the start; and the first layer's filters."""
+"""How far weights moved."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import altair as alt
 
-from transfusion_core.reporting.charts.base import COLOURS, ROWS, WIDTH, data, drawn, facets, filled, first_measure
+from transfusion_core.reporting.charts.base import (
+    ROWS,
+    WIDTH,
+    data,
+    drawn,
+    facets,
+    filled,
+    first_measure,
+    init_colour,
+    init_shape,
+    stages,
+)
 from transfusion_core.specs.report import Row
 
 FILTERS_SIDE = 130
@@ -15,17 +26,12 @@ FILTERS_SIDE = 130
 def movement(table: Sequence[Row]) -> dict[str, Any]:
     """Relative distance that each weight tensor moved."""
     rows = [row for row in table if row.measure == "relative_l2" and row.step is None]
-    lines = (
-        alt.Chart(ROWS)
-        .mark_line(point=True)
-        .encode(
-            x=alt.X("stage:O", title="weight tensor, input to output"),
-            y=alt.Y("value:Q", title="|W - W0| / |W0|", scale=alt.Scale(type="symlog", constant=0.01)),
-            color=alt.Color("arm:N", title="init", scale=alt.Scale(range=COLOURS)),
-            tooltip=["model:N", "arm:N", "layer:N", "value:Q", "sd:Q"],
-        )
+    base = alt.Chart(ROWS).encode(x=stages("weight tensor, input to output"), color=init_colour(rows))
+    value = alt.Y("value:Q", title="|W - W0| / |W0|", scale=alt.Scale(type="sqrt"))
+    points = base.mark_point(filled=True).encode(
+        y=value, shape=init_shape(rows), tooltip=["model:N", "arm:N", "layer:N", "value:Q", "sd:Q"]
     )
-    return facets(lines, "How far the weights moved", data(rows))
+    return facets(base.mark_line().encode(y=value) + points, "How far the weights moved", data(rows))
 
 
 def figure_3(table: Sequence[Row]) -> dict[str, Any]:

@@ -5,11 +5,10 @@ from typing import Any
 
 import altair as alt
 
-from transfusion_core.reporting.charts.base import COLOURS, ROWS, data, facets
+from transfusion_core.reporting.charts.base import ROWS, data, facets, init_colour, stages
 from transfusion_core.specs.report import Row
 
-STAGE = alt.X("stage:O", title="stage, input to output", axis=alt.Axis(labelAngle=0))
-ARM = alt.Color("arm:N", title="init", scale=alt.Scale(range=COLOURS))
+STAGE = stages("stage, input to output")
 DASHES = [[1, 0], [5, 3]]
 TOLD = ["model:N", "arm:N", "measure:N", "layer:N", "blocks:Q", "value:Q", "sd:Q", "n:Q"]
 
@@ -38,7 +37,8 @@ def auroc_by_blocks(table: Sequence[Row]) -> dict[str, Any]:
 
 def _lines(table: Sequence[Row], measures: tuple[str, ...], title: str, *, x: alt.X, y: alt.Y) -> dict[str, Any]:
     """A line per init and measure with its spread; the order of `measures` is solid, dashed."""
-    base = alt.Chart(ROWS).encode(x=x, color=ARM)
+    rows = [row for row in table if row.measure in measures]
+    base = alt.Chart(ROWS).encode(x=x, color=init_colour(rows))
     legend = alt.Legend(symbolType="stroke", symbolSize=400, symbolStrokeColor="black", symbolFillColor="transparent")
     dash = alt.StrokeDash(
         "measure:N",
@@ -48,5 +48,4 @@ def _lines(table: Sequence[Row], measures: tuple[str, ...], title: str, *, x: al
     )
     lines = base.mark_line(point=True).encode(y=y, strokeDash=dash, tooltip=TOLD)
     spread = base.mark_rule(opacity=0.4).encode(y="low:Q", y2="high:Q")
-    rows = [row for row in table if row.measure in measures]
     return facets(lines + spread, title, data(rows))

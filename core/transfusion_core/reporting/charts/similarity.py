@@ -5,7 +5,7 @@ from typing import Any
 
 import altair as alt
 
-from transfusion_core.reporting.charts.base import COLOURS, ROWS, data, facets, first_measure
+from transfusion_core.reporting.charts.base import ROWS, data, facets, first_measure, pair_colour, pair_order
 from transfusion_core.specs.report import Row
 
 MOST_LAYERS = 32
@@ -16,14 +16,15 @@ def figure_2(table: Sequence[Row]) -> dict[str, Any]:
     """Similarity of trained networks, top stages averaged; the tick is what independent noise gives."""
     measure = first_measure(table)
     rows = [row for row in table if row.layer is None and row.measure == measure]
-    base = alt.Chart(ROWS).encode(x=alt.X("pair:N", title=None))
+    base = alt.Chart(ROWS).encode(y=alt.Y("pair:N", title=None, sort=pair_order(rows)))
     bars = base.mark_bar().encode(
-        y=alt.Y("value:Q", title=f"{measure} of the top stages", scale=alt.Scale(domain=[0, 1])),
-        color=alt.Color("pair:N", scale=alt.Scale(range=COLOURS)),
+        x=alt.X("value:Q", title=f"{measure} of the top stages", scale=alt.Scale(domain=[0, 1])),
+        color=pair_colour(rows),
         tooltip=["model:N", "pair:N", "value:Q", "sd:Q", "null_iid:Q", "n:Q"],
     )
-    null = base.mark_tick(color="black", thickness=2).encode(y="null_iid:Q")
-    return facets(bars + null, "Are the learned representations alike? Black: independent noise", data(rows))
+    spread = base.mark_rule(strokeWidth=1.5).encode(x="low:Q", x2="high:Q")
+    null = base.mark_tick(color="black", thickness=2).encode(x="null_iid:Q")
+    return facets(bars + spread + null, "Are the learned representations alike? Ticks: independent noise", data(rows))
 
 
 def layer_maps(table: Sequence[Row]) -> dict[str, Any]:

@@ -1,27 +1,30 @@
 """Table 3 as curves: transfer gain against train images and against parameters."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import altair as alt
 
-from transfusion_core.reporting.charts.base import COLOURS, ROWS, facets
+from transfusion_core.reporting.charts.base import ROWS, arm, facets, init_colour
 from transfusion_core.specs.report import Row
 
 _ZERO = {"condition": {"test": "datum.value === 0", "value": "black"}, "value": "#dddddd"}
 """The line of no gain is black."""
 
 
-def gain_by_size(table: Sequence[Row], sizes: Mapping[int | str, int | None]) -> dict[str, Any]:
-    """Gain in AUROC against the number of train images, per model; `sizes` says how many each train size is."""
+def gain_by_size(table: Sequence[Row]) -> dict[str, Any]:
+    """Gain in AUROC against the number of train images, per model."""
+    sizes = {row.train_size: row.value for row in table if row.metric == "train_images"}
     points = [
         {**point, "images": images, "facet": row.model}
         for row, point in _gains(table)
-        if row.train_size is not None and (images := sizes[row.train_size]) is not None
+        if row.train_size is not None and (images := sizes.get(row.train_size)) is not None
     ]
     x = alt.X("images:Q", title="train images", scale=alt.Scale(type="log", nice=False, padding=10), axis=_few_ticks())
     order = dict.fromkeys(point["facet"] for point in points)
-    return facets(_drawn(x), "Transfer gain against train size: mean and 95% interval over seeds", points, [*order])
+    return facets(
+        _drawn(x, table), "Transfer gain against train size: mean and 95% interval over seeds", points, [*order]
+    )
 
 
 def gain_by_capacity(table: Sequence[Row]) -> dict[str, Any]:
@@ -35,7 +38,9 @@ def gain_by_capacity(table: Sequence[Row]) -> dict[str, Any]:
     scale = alt.Scale(type="log", nice=False, padding=10)
     x = alt.X("parameters:Q", title="parameters", scale=scale, axis=_few_ticks())
     order = dict.fromkeys(point["facet"] for point in points)
-    return facets(_drawn(x), "Transfer gain against capacity: mean and 95% interval over seeds", points, [*order])
+    return facets(
+        _drawn(x, table), "Transfer gain against capacity: mean and 95% interval over seeds", points, [*order]
+    )
 
 
 def _arm(row: Row) -> tuple[Any, ...]:
@@ -49,8 +54,7 @@ def _gains(table: Sequence[Row]) -> list[tuple[Row, dict[str, Any]]]:
         if row.pair is None or row.metric != "auroc" or row.value is None:
             continue
         low, high = row.interval or (row.value, row.value)
-        arm = f"{row.init} ({row.source})" if row.source else row.init
-        point = {"model": row.model, "arm": arm, "value": row.value, "low": low, "high": high, "n": row.n}
+        point = {"model": row.model, "arm": arm(row), "value": row.value, "low": low, "high": high, "n": row.n}
         found.append((row, point))
     return found
 
@@ -59,8 +63,8 @@ def _few_ticks() -> alt.Axis:
     return alt.Axis(tickCount=4, format="~s")
 
 
-def _drawn(x: alt.X) -> Any:
-    base = alt.Chart(ROWS).encode(x=x, color=alt.Color("arm:N", title="init", scale=alt.Scale(range=COLOURS)))
+def _drawn(x: alt.X, table: Sequence[Row]) -> Any:
+    base = alt.Chart(ROWS).encode(x=x, color=init_colour([row for row in table if row.pair]))
     lines = base.mark_line(point=True).encode(
         y=alt.Y(
             "value:Q", title="AUROC gained over random", scale=alt.Scale(zero=True), axis=alt.Axis(gridColor=_ZERO)

@@ -16,6 +16,10 @@ SHAPES = ["circle", "square", "triangle-up", "diamond", "cross", "triangle-down"
 LIGHTEST = 0.65
 """How far the last of several inits of one kind is mixed with white."""
 WIDTH, HEIGHT = 220, 180
+STEP = 22
+"""Height of a bar with its name."""
+MOST_SHARED = 10
+"""So many names at most stand on an axis that models share."""
 THEME: dict[str, Any] = {
     "font": "Helvetica, Arial, sans-serif",
     "background": "white",
@@ -132,7 +136,24 @@ def stages(title: str) -> alt.X:
 
 def facets(chart: Any, title: str) -> dict[str, Any]:
     """Small multiples, one per model and train size, with the shared look."""
-    chart = chart.properties(width=WIDTH, height=HEIGHT)
-    faceted = chart.facet(facet=alt.Facet("facet:N", title=None), columns=3, title=title)
+    drawn: dict[str, Any] = _faceted(chart.properties(width=WIDTH, height=HEIGHT), title).to_dict()
+    return {**drawn, "config": THEME}
+
+
+def bars(chart: Any, title: str, named: Sequence[str]) -> dict[str, Any]:
+    """Small multiples whose vertical axis names things, with room for each name.
+
+    `named` are those names, over all multiples. Where they are many, each multiple has an axis of its own things: the
+    rungs of one model's ladder are no rungs of another's.
+    """
+    faceted = _faceted(chart.properties(width=WIDTH, height=alt.Step(STEP)), title)
+    if len(named) > MOST_SHARED:
+        faceted = faceted.resolve_scale(y="independent")
     drawn: dict[str, Any] = faceted.to_dict()
     return {**drawn, "config": THEME}
+
+
+def _faceted(chart: Any, title: str) -> Any:
+    faceted = chart.facet(facet=alt.Facet("facet:N", title=None), columns=3, title=title)
+    # An axis under each: a shared one would stand under the empty places of the last row.
+    return faceted.resolve_axis(x="independent")

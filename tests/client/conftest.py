@@ -146,10 +146,14 @@ class Service:
             return self._page(sent, [run_of(f"r{n}") for n in range(3)])
         if rest[0] == "events":
             return Answer(200, self.streams.pop(0), {"Content-Type": "text/event-stream"})
-        if rest[0] == "report.html":
-            return Answer(200, "<html>the report</html>", {"Content-Type": "text/html"})
         if not self.report:
             return problem(409, "not_ready", "the report is waiting")
+        if rest[0] == "report.html":
+            return Answer(200, "<html>the report</html>", {"Content-Type": "text/html"})
+        if rest[0] == "charts" or rest[0].startswith("report."):
+            return Answer(200, f"the {rest[-1]}", {"Content-Type": "application/octet-stream"})
+        if rest == ["report", "diff"]:
+            return Answer(200, diff_of(sent.query["against"]))
         return Answer(200, self.report["sections"][rest[1]] if len(rest) > 1 else self.report)
 
     def _get_runs(self, sent: Sent, rest: list[str]) -> Answer:
@@ -254,6 +258,15 @@ def comparison_of(state: str) -> dict[str, Any]:
     return {**record, "probe_set": {"digest": DIGEST, "images": 100}, **layers, "results": results}
 
 
+def diff_of(against: str) -> dict[str, Any]:
+    """What e1 says otherwise than another report; than e3, the same is said, made in another way."""
+    row = {"model": "cbr-tiny", "init": "random", "metric": "auroc"}
+    changed = [{"before": {**row, "value": 0.71}, "after": {**row, "value": 0.72, "sd": 0.01}}]
+    found = {"added": [{**row, "seed": 2, "value": 0.73}], "removed": [{**row, "value": 0.74}], "changed": changed}
+    sections = {} if against == "e3" else {"performance": found}
+    return {"digest": DIGEST, "against": "e" * 64, "same": False, "sections": sections}
+
+
 def report_of() -> dict[str, Any]:
     arm = {"model": "cbr-tiny", "init": "random", "train_size": "all"}
     transfer = {**arm, "init": "pretrained", "source": "natural"}
@@ -280,7 +293,9 @@ def report_of() -> dict[str, Any]:
         "novelty": section({"metric": "question 1", "value": 0.5}, text="Transfer does [not] help."),
     }
     sections["novelty"] |= {"complete": False, "missing": ["r2"]}
-    return {"schema_version": 1, "experiment": "e1", "digest": DIGEST, "created_at": NOW, "sections": sections}
+    sections["performance"]["charts"] = {"performance": {"mark": "point"}}
+    made = {"methods": "Data.", "references": [{"key": "k", "text": "t", "bibtex": "@book{k}"}], "spec": {"name": "n"}}
+    return {"schema_version": 1, "experiment": "e1", "digest": DIGEST, "created_at": NOW, "sections": sections, **made}
 
 
 class JumpingClock(Clock):

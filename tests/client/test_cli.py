@@ -173,6 +173,18 @@ def test_a_report_opens_from_a_folder_of_its_own(
     assert opened[0].startswith(tmp_path.as_uri())
 
 
+def test_what_differs_from_an_earlier_report_is_printed(run: Run, file: str, service: Any, answering: Any) -> None:
+    service.report = answering["report_of"]()
+    run("submit", file)
+    shown = run("report", "e1", "--against", "e2").output
+    for told in ("only here", "only in the other", "changed", "0.7300", "0.7400", "0.7200 ± 0.0100", "0.7100"):
+        assert told in shown
+    assert "Table 1" not in shown
+    assert run("report", "e1", "--against", "e3").output == "the same numbers, made in another way\n"
+    found = json.loads(run("report", "e1", "--against", "e2", "-o", "json").output)
+    assert found["sections"]["performance"]["removed"][0]["value"] == 0.74
+
+
 def test_one_section_is_printed_alone(run: Run, file: str, service: Any, answering: Any) -> None:
     service.report = answering["report_of"]()
     run("submit", file)

@@ -113,6 +113,33 @@ def test_a_report_is_read_whole_by_section_and_as_html(
         experiment.report().section("figure")
 
 
+def test_a_report_is_saved_in_every_form_with_its_charts(
+    client: Client, service: Any, spec: dict[str, Any], answering: Any, tmp_path: Path
+) -> None:
+    service.report = answering["report_of"]()
+    html = client.experiments.create(spec).report().save(tmp_path / "new" / "folder")
+    folder = html.parent
+    assert html == tmp_path / "new" / "folder" / "report.html"
+    files = {str(file.relative_to(folder)): file.read_text() for file in folder.rglob("*.*")}
+    assert files["report.html"] == "<html>the report</html>"
+    assert {name: files[f"report.{name}"] for name in ("csv", "tex", "parquet", "bib")} == {
+        **{name: f"the report.{name}" for name in ("csv", "tex", "parquet")},
+        "bib": "@book{k}",
+    }
+    assert json.loads(files["report.json"])["digest"] == "d" * 64
+    assert json.loads(files["again.json"]) == {"name": "n"}
+    assert json.loads(files["charts/performance.json"]) == {"mark": "point"}
+    assert [files[f"charts/performance.{form}"] for form in ("svg", "png", "pdf")] == [
+        f"the performance.{form}" for form in ("svg", "png", "pdf")
+    ]
+
+
+def test_two_reports_are_told_apart(client: Client, service: Any, spec: dict[str, Any], answering: Any) -> None:
+    service.report = answering["report_of"]()
+    diff = client.experiments.create(spec).report().diff("e2")
+    assert diff.sections["performance"].changed[0].after.value == 0.72
+
+
 def test_a_report_becomes_a_frame(client: Client, service: Any, spec: dict[str, Any], answering: Any) -> None:
     service.report = answering["report_of"]()
     experiment = client.experiments.create(spec)

@@ -25,7 +25,7 @@ LONG: dict[str, Any] = {
     "sources": {},
     "seeds": 1,
     "sections": ["performance"],
-    "training": {"steps": 200, "eval_every": 20, "batch_size": 16, "checkpoints": 3},
+    "training": {"steps": 140, "eval_every": 20, "batch_size": 16, "checkpoints": 3},
 }
 OFTEN = {"TRANSFUSION_RESUME_STEPS": "7"}
 

@@ -8,7 +8,7 @@ from transfusion_core.specs.report import ChangedRow, Report, ReportDiff, Report
 
 OF_WHAT = (
     *("model", "init", "source", "train_size", "seed", "lr", "label", "metric", "layer", "layer_b", "pair", "measure"),
-    *("step", "stage", "test", "question"),
+    *("step", "stage", "blocks", "question"),
 )
 """The keys that say what a row is of; the others are what it says."""
 

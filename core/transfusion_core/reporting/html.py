@@ -23,8 +23,10 @@ from transfusion_core.reporting import pictures
 from transfusion_core.reporting.long_table import to_csv
 from transfusion_core.specs.report import Report, ReportSection, Row
 
-ROWS_SHOWN = 1000
-"""Longer tables are cut on the page, which says so; the CSV inside it has every row."""
+ROWS_SHOWN = 500
+"""Longer tables are cut on the page, which says so; the CSV has every row."""
+PAGE_BYTES = 4_800_000
+"""A page stays small enough to be mailed: a CSV that would make it larger is left out, and the page says so."""
 PICTURE_BYTES = 1_000_000
 """What all pictures together may take as SVG; charts beyond it are drawn by the scripts alone, and the page says so."""
 
@@ -43,25 +45,26 @@ class Figure:
 def render(report: Report) -> str:
     """The report as a page. All that users named is escaped."""
     charts = [chart for section in report.sections.values() for chart in section.charts.values()]
-    page = Environment(
+    template = Environment(
         loader=PackageLoader("transfusion_core.reporting"),
         autoescape=select_autoescape(),
         trim_blocks=True,
         undefined=StrictUndefined,
     ).get_template("report.html")
-    return page.render(
-        report=report,
-        policy=policy(),
-        style=Markup(_template("report.css")),
-        scripts=[Markup(script) for script in _scripts()],
-        charts=_packed(json.dumps(charts)),
-        csv=_packed(to_csv(report)),
-        figures=_figures(report),
-        columns=_columns,
-        shown=_shown,
-        rows_shown=ROWS_SHOWN,
-        spec=yaml.safe_dump(report.spec, sort_keys=False) if report.spec else "",
-    )
+    words = {
+        "report": report,
+        "policy": policy(),
+        "style": Markup(_template("report.css")),
+        "scripts": [Markup(script) for script in _scripts()],
+        "charts": _packed(json.dumps(charts)),
+        "figures": _figures(report),
+        "columns": _columns,
+        "shown": _shown,
+        "rows_shown": ROWS_SHOWN,
+        "spec": yaml.safe_dump(report.spec, sort_keys=False) if report.spec else "",
+    }
+    whole = template.render(words, csv=_packed(to_csv(report)))
+    return whole if len(whole.encode()) <= PAGE_BYTES else template.render(words, csv="")
 
 
 @cache

@@ -201,7 +201,7 @@ def _published(row: Row) -> str:
 
 _ARM = (Column("model", _word("model")), Column("init", _init), Column("images", _size, "r"))
 _MEAN = (
-    Column("mean and sd", _value),
+    Column("mean and sd", _value, "p{3.2cm}"),
     Column("95% interval", _interval),
     Column("n", _word("n"), "r"),
     Column("published", _published),

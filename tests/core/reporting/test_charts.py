@@ -5,6 +5,8 @@ from transfusion_core.reporting.build import SECTIONS, build
 from transfusion_core.reporting.charts import CHARTS
 from transfusion_core.reporting.charts.base import (
     COLOURS,
+    MOST_SHARED,
+    STEP,
     THEME,
     init_colour,
     init_order,
@@ -51,6 +53,17 @@ def test_pairs_are_coloured_by_their_first_init_and_light_where_the_second_is_an
     scale = pair_colour(table).to_dict()["scale"]
     assert scale["domain"] == ["pretrained-pretrained", "pretrained-random"]
     assert scale["range"] == [COLOURS[1], tint(COLOURS[1], 0.5)]
+
+
+def test_names_on_an_axis_are_the_models_own_where_they_are_many() -> None:
+    few, many = (CHARTS["performance"](auroc(count)) for count in (MOST_SHARED, MOST_SHARED + 1))
+    assert few["resolve"] == {"axis": {"x": "independent"}}
+    assert many["resolve"]["scale"] == {"y": "independent"}
+    assert many["spec"]["height"] == {"step": STEP}
+
+
+def auroc(count: int) -> list[Row]:
+    return [Row(model="m", init=f"slim({n})", label="macro", metric="auroc", value=0.5) for n in range(count)]
 
 
 def test_every_chart_of_a_report_is_known_by_name_and_has_the_shared_look() -> None:

@@ -76,8 +76,17 @@ def test_long_tables_and_large_pictures_are_cut_and_the_page_says_so(
     page = html.render(report)
     charts = [chart for section in report.sections.values() for chart in section.charts]
     assert page.replace(html._scripts()[0], "").count("<tr") == 6 * 11
-    assert page.count("The first 10; the CSV has all of them.") == 6
+    assert page.count("The first 10; the CSV has all.") == 6
     assert page.count("This chart is too large for a picture") == len(charts)
+
+
+def test_the_page_of_a_study_too_large_to_mail_leaves_the_csv_out_and_says_so(
+    report: Report, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(html, "PAGE_BYTES", 1000)
+    page = html.render(report)
+    assert "Every number is in report.csv, which is too large for this file." in page
+    assert "data:application/gzip" not in page
 
 
 def test_an_empty_report_is_a_page_too() -> None:

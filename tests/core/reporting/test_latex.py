@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from servers import missing_server
 from studies import expansion, jobs
 from transfusion_core.reporting import latex, pictures
 from transfusion_core.reporting.build import build
@@ -65,13 +66,13 @@ def test_long_tables_are_cut_and_say_so(report: Report, monkeypatch: pytest.Monk
 def test_the_document_compiles_with_its_figures(report: Report, tmp_path: Path) -> None:
     compiler = shutil.which("pdflatex")
     if compiler is None:
-        pytest.skip("no pdflatex is installed")
+        missing_server("no pdflatex is installed")
     (tmp_path / "charts").mkdir()
     for section in report.sections.values():
         for name, chart in section.charts.items():
             (tmp_path / "charts" / f"{name}.pdf").write_bytes(pictures.pdf(chart))
     (tmp_path / "report.tex").write_text(to_latex(report))
-    command = [compiler, "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", "report.tex"]
+    command = [str(compiler), "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", "report.tex"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stdout[-2000:]
     assert "charts/figure-4.pdf" in done.stdout

@@ -17,6 +17,10 @@ SHAPES = ["circle", "square", "triangle-up", "diamond", "cross", "triangle-down"
 LIGHTEST = 0.65
 """How far the last of several inits of one kind is mixed with white."""
 WIDTH, HEIGHT = 220, 180
+STEP = 22
+"""Height of a bar with its name."""
+MOST_SHARED = 10
+"""So many names at most stand on an axis that models share."""
 THEME: dict[str, Any] = {
     "font": "Helvetica, Arial, sans-serif",
     "background": "white",
@@ -144,13 +148,28 @@ def facets(
 
     `independent`: each has axes of its own.
     """
-    chart = chart.properties(width=WIDTH, height=HEIGHT)
-    faceted = chart.facet(
-        facet=alt.Facet("facet:N", title=None, sort=list(order) or alt.Undefined), columns=3, title=title
-    )
+    faceted = _faceted(chart.properties(width=WIDTH, height=HEIGHT), title, order)
     if independent:
         faceted = faceted.resolve_scale(x="independent", y="independent")
     return filled(faceted, rows)
+
+
+def bars(chart: Any, title: str, rows: Sequence[dict[str, Any]], named: Sequence[str]) -> dict[str, Any]:
+    """Small multiples whose vertical axis names things, with room for each name.
+
+    `named` are those names, over all multiples. Where they are many, each multiple has an axis of its own things: the
+    rungs of one model's ladder are no rungs of another's.
+    """
+    faceted = _faceted(chart.properties(width=WIDTH, height=alt.Step(STEP)), title)
+    if len(named) > MOST_SHARED:
+        faceted = faceted.resolve_scale(y="independent")
+    return filled(faceted, rows)
+
+
+def _faceted(chart: Any, title: str, order: Sequence[str] = ()) -> Any:
+    facet = alt.Facet("facet:N", title=None, sort=list(order) or alt.Undefined)
+    # An axis under each: a shared one would stand under the empty places of the last row.
+    return chart.facet(facet=facet, columns=3, title=title).resolve_axis(x="independent")
 
 
 def filled(chart: Any, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from typing import Any
 
 import altair as alt
 
-from transfusion_core.reporting.charts.base import ROWS, data, facets, headline, init_colour, init_order, init_shape
+from transfusion_core.reporting.charts.base import ROWS, bars, data, headline, init_colour, init_order, init_shape
 from transfusion_core.specs.report import Row
 
 
@@ -23,4 +23,5 @@ def performance(table: Sequence[Row]) -> dict[str, Any]:
         shape=init_shape(rows, legend=False),
         tooltip=["model:N", "arm:N", "train_size:N", "value:Q", "sd:Q", "n:Q"],
     )
-    return facets(spread + points, "Final quality: mean and standard deviation over seeds", data(rows))
+    title = "Final quality: mean and standard deviation over seeds"
+    return bars(spread + points, title, data(rows), init_order(rows))

@@ -5,7 +5,7 @@ from typing import Any
 
 import altair as alt
 
-from transfusion_core.reporting.charts.base import ROWS, data, facets, first_measure, pair_colour, pair_order
+from transfusion_core.reporting.charts.base import ROWS, bars, data, facets, first_measure, pair_colour, pair_order
 from transfusion_core.specs.report import Row
 
 MOST_LAYERS = 32
@@ -17,14 +17,15 @@ def figure_2(table: Sequence[Row]) -> dict[str, Any]:
     measure = first_measure(table)
     rows = [row for row in table if row.layer is None and row.measure == measure]
     base = alt.Chart(ROWS).encode(y=alt.Y("pair:N", title=None, sort=pair_order(rows)))
-    bars = base.mark_bar().encode(
+    values = base.mark_bar().encode(
         x=alt.X("value:Q", title=f"{measure} of the top stages", scale=alt.Scale(domain=[0, 1])),
         color=pair_colour(rows),
         tooltip=["model:N", "pair:N", "value:Q", "sd:Q", "null_iid:Q", "n:Q"],
     )
     spread = base.mark_rule(strokeWidth=1.5).encode(x="low:Q", x2="high:Q")
     null = base.mark_tick(color="black", thickness=2).encode(x="null_iid:Q")
-    return facets(bars + spread + null, "Are the learned representations alike? Ticks: independent noise", data(rows))
+    title = "Are the learned representations alike? Ticks: independent noise"
+    return bars(values + spread + null, title, data(rows), pair_order(rows))
 
 
 def layer_maps(table: Sequence[Row]) -> dict[str, Any]:

@@ -59,6 +59,12 @@ def test_a_run_leaves_checkpoints_curves_and_a_manifest(studied):
         assert told == kept
         assert result.manifest["environment"]["torch"]
         assert result.manifest["seeds"] == {"seed": row.spec["seed"]}
+        assert result.manifest["deterministic"] is True
+        assert len(result.manifest["split_digest"]) == 64
+        assert result.manifest["environment"]["packages"]["safetensors"]
+    cells = [row.result["manifest"] for row in studied.of_kind("train") if row.spec["source"]]
+    others = [row.result["manifest"] for row in studied.of_kind("train") if not row.spec["source"]]
+    assert {each["split_digest"] for each in cells} <= {each["split_digest"] for each in others}, "one seed, one split"
 
 
 def test_a_run_that_starts_from_another_says_what_it_took(studied):

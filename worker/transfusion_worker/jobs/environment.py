@@ -2,6 +2,9 @@
 
 import os
 import platform
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +13,10 @@ import torch
 
 import transfusion_core
 from transfusion_worker.context import JobContext
+
+PACKAGES = ("torchvision", "safetensors", "scipy", "scikit-learn", "pillow")
+"""What else has a part in the numbers, beside torch, timm and numpy."""
+_DRIVER = Path("/proc/driver/nvidia/version")
 
 
 def device_of(context: JobContext) -> torch.device:
@@ -20,7 +27,8 @@ def device_of(context: JobContext) -> torch.device:
 
 
 def environment(device: torch.device) -> dict[str, Any]:
-    """Versions, machine and device."""
+    """Versions, machine, and the device with what drives it."""
+    cudnn: Callable[[], int | None] = torch.backends.cudnn.version
     return {
         "transfusion": transfusion_core.__version__,
         "python": platform.python_version(),
@@ -31,4 +39,13 @@ def environment(device: torch.device) -> dict[str, Any]:
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "driver": _driver() if device.type == "cuda" else None,
+        "cuda": torch.version.cuda if device.type == "cuda" else None,
+        "cudnn": cudnn() if device.type == "cuda" else None,
+        "packages": {name: version(name) for name in PACKAGES},
     }
+
+
+def _driver() -> str | None:
+    """The version line of NVIDIA's driver, where it tells one."""
+    return _DRIVER.read_text().splitlines()[0] if _DRIVER.is_file() else None

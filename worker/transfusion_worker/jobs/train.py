@@ -21,6 +21,7 @@ from transfusion_core.science.training.state import TrainingState
 from transfusion_core.specs.dataset import StoredObject
 from transfusion_core.specs.init import Init, InitSpec, WeightReport
 from transfusion_core.specs.job import TrainJob
+from transfusion_core.specs.keys import digest
 from transfusion_core.specs.training import TrainResult
 from transfusion_worker.context import CurvePoint, JobContext
 from transfusion_worker.jobs.checkpoints import About, keep
@@ -112,7 +113,7 @@ def _trained(context: JobContext, job: TrainJob) -> TrainResult:
         checkpoints=keeper.checkpoints,
         series=trained.series,
         weight_report=_put_report(context, report),
-        manifest=_manifest(context, job, dataset, device, report) | outcome,
+        manifest=_manifest(context, job, prepared) | outcome,
         steps=trained.steps,
         images_per_second=trained.images_per_second,
         parameters=sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad),
@@ -222,14 +223,15 @@ def _put_report(context: JobContext, report: WeightReport) -> StoredObject:
     return context.put(path, path.name)
 
 
-def _manifest(
-    context: JobContext, job: TrainJob, dataset: LoadedDataset, device: torch.device, report: WeightReport
-) -> dict[str, Any]:
+def _manifest(context: JobContext, job: TrainJob, prepared: "_Prepared") -> dict[str, Any]:
+    data, report = prepared.data, prepared.report
     return {
         "spec": json.loads(job.model_dump_json()),
-        "environment": environment(device),
+        "environment": environment(prepared.device),
         "seeds": {"seed": job.seed},
-        "dataset_digest": dataset.found.digest,
+        "deterministic": job.training.deterministic,
+        "dataset_digest": prepared.dataset.found.digest,
+        "split_digest": digest([getattr(data, split).tolist() for split in ("train", "val", "test")]),
         "source_digest": report.source_digest,
         "weights": dict(Counter(tensor.action for tensor in report.tensors)),
         "attempt": context.attempt,

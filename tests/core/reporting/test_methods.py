@@ -26,7 +26,7 @@ def test_methods_state_data_starts_training_comparisons_and_software_with_their_
         "cbr-tiny and resnet18",
         "`mean_var` draws each tensor from a normal distribution",
         "its batch norms by `reset`",
-        "The source natural was trained here on demo-natural@1 from seed 0: optimizer adam, learning rate 0.001",
+        "The source natural was trained here on demo-natural@1 from seed 1000: optimizer adam, learning rate 0.001",
         "natural for cbr-tiny: digest of cbr-tiny's source; natural for resnet18: digest of resnet18's source",
         "batch size 32, steps 60, eval every 20",
         "seeds 0 to 1",

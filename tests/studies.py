@@ -29,8 +29,9 @@ def jobs(
 
 def _job(kind: str, labels: dict[str, Any], failed: bool) -> dict[str, Any]:
     state = {"state": "failed", "reason": "nan"} if failed else {"state": "succeeded", "reason": None}
-    make = {"ingest": _ingest, "train": _train, "compare": _compare, "probe": _probe, "barrier": _barrier}[kind]
-    return {"kind": kind, "labels": labels, **state, "result": None if failed else make(labels)}
+    make = {"ingest": _ingest, "train": _train, "compare": _compare, "profile": _profile}
+    make |= {"probe": _probe, "barrier": _barrier}
+    return {"kind": kind, "labels": labels, **state, "result": None if failed else make[kind](labels)}
 
 
 def _ingest(labels: dict[str, Any]) -> dict[str, Any]:
@@ -42,6 +43,28 @@ def _ingest(labels: dict[str, Any]) -> dict[str, Any]:
         "splits": {"train": 1300, "val": 300, "test": 400},
         "channels": 3,
         "pack": {"key": "p", "size_bytes": 1, "sha256": "0" * 64},
+    }
+
+
+def _profile(labels: dict[str, Any]) -> dict[str, Any]:
+    """Of six patients one is in two splits; one image is there twice, and labelled differently."""
+    splits = {"train": 1300, "val": 300, "test": 400}
+    twice = {"files": ["a.png", "b.png"], "splits": ["train", "test"], "labels": ["0", "1"], "kind": "exact"}
+    shared = {"files": ["c.png", "d.png"], "splits": ["train", "val"], "labels": ["0", "0"], "kind": "patient"}
+    counts = {"exact": (1, 2, 1, 1), "near": (0, 0, 0, 0), "patient": (1, 2, 1, 0)}
+    words = ("groups", "files", "across_splits", "across_labels")
+    return {
+        "digest": DATASET_DIGEST,
+        "task": "ordinal",
+        "classes": ["0", "1"],
+        "splits": splits,
+        "counts": {split: {"0": images - 100, "1": 100} for split, images in splits.items()},
+        "resolutions": {"64x64": 2000},
+        "patients": {"total": 6, "splits": {"train": 4, "val": 1, "test": 2}},
+        "found": [{"kind": kind, **dict(zip(words, found, strict=True))} for kind, found in counts.items()],
+        "duplicates": [twice],
+        "leaks": [twice, shared],
+        "samples": [{"label": "0", "files": ["a.png"], "picture": PICTURE}],
     }
 
 

@@ -29,7 +29,7 @@ def lost_keys(service: Service, expansion: Expansion) -> frozenset[str]:
 
     Datasets are shared under every `cache`.
     """
-    kinds = ("ingest",) if expansion.spec.cache != "use" else ("ingest", "train", "compare", "report")
+    kinds = ("ingest",) if expansion.spec.cache != "use" else ("ingest", "train", "compare", "profile", "report")
     return lost_among(service, [draft.key for draft in expansion.drafts if draft.kind in kinds])
 
 

@@ -7,9 +7,10 @@ from typing import Any
 from transfusion_client.connection import Connection
 from transfusion_client.uploads import location_of
 from transfusion_client.waiting import wait_until_ended
-from transfusion_core.errors import InvalidRequest
+from transfusion_core.errors import InvalidRequest, NotReady
 from transfusion_core.specs.base import Spec
 from transfusion_core.specs.dataset import Dataset
+from transfusion_core.specs.profile import DatasetProfile
 
 
 class Datasets:
@@ -72,6 +73,25 @@ class Datasets:
             what=f"dataset {name}",
             timeout_seconds=timeout_seconds,
         )
+
+    def profile(self, name: str, *, timeout_seconds: float | None = None) -> DatasetProfile:
+        """What a dataset is like: counts, patients, duplicates, leaks, samples. Waits until it has been looked at."""
+
+        def look() -> DatasetProfile | None:
+            try:
+                return self._connection.read(DatasetProfile, self._connection.get(f"/v1/datasets/{name}/profile"))
+            except NotReady:
+                return None
+
+        found = wait_until_ended(
+            look,
+            lambda profile: "running" if profile is None else "succeeded",
+            clock=self._connection.clock,
+            what=f"the profile of dataset {name}",
+            timeout_seconds=timeout_seconds,
+        )
+        assert found is not None
+        return found
 
 
 def _plain(spec: Mapping[str, Any] | Spec) -> dict[str, Any]:

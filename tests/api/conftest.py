@@ -17,6 +17,7 @@ from transfusion_core.db.records import Point
 from transfusion_core.settings import Settings
 from transfusion_core.specs.comparison import ComparisonResult, PairResult, ProbeSet
 from transfusion_core.specs.dataset import IngestResult
+from transfusion_core.specs.profile import ClassSamples, DatasetProfile, GroupCount
 from transfusion_core.specs.report import Report, ReportSection, Row
 from transfusion_core.specs.training import Checkpoint, Metrics, Series, TrainResult
 
@@ -159,6 +160,23 @@ def _compare(store: Any, job: Any) -> dict[str, Any]:
     return {"report": store.put_bytes(f"comparisons/{_sha(data)}", data).model_dump()}
 
 
+def _profile(store: Any, job: Any) -> dict[str, Any]:
+    found = DatasetProfile(
+        digest="d" * 64,
+        task="ordinal",
+        classes=["0", "1"],
+        splits={"train": 1300, "val": 300, "test": 400},
+        counts={"train": {"0": 1200, "1": 100}},
+        resolutions={"64x64": 2000},
+        patients=None,
+        found=[GroupCount(kind="exact", groups=0, files=0, across_splits=0, across_labels=0)],
+        duplicates=[],
+        leaks=[],
+        samples=[ClassSamples(label="0", files=["a.png"], picture="data:image/jpeg;base64,")],
+    )
+    return {"profile": store.put_bytes(f"profiles/{job.id}", found.model_dump_json().encode()).model_dump()}
+
+
 def _report(store: Any, job: Any) -> dict[str, Any]:
     row = Row(model="cbr-tiny", init="random", metric="auroc", value=0.8, n=2)
     section = ReportSection(complete=True, missing=[], text="One <b>row</b>.", charts={"quality": CHART}, table=[row])
@@ -175,5 +193,6 @@ RESULTS: dict[str, Callable[[Any, Any], dict[str, Any]]] = {
     "ingest": _ingest,
     "train": _train,
     "compare": _compare,
+    "profile": _profile,
     "report": _report,
 }

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
+from transfusion_core.db import jobs
 from transfusion_core.settings import Settings
 
 RECIPE = {"name": "mine", "kind": "recipe", "recipe": {"name": "demo-retina", "images": 100}}
@@ -20,10 +21,48 @@ def test_a_dataset_is_registered_once(client: TestClient, work: Callable[[], int
     other = client.post("/v1/datasets", json={**RECIPE, "recipe": {"name": "demo-retina", "images": 200}})
     assert other.json()["name"] == "mine@2"
     assert client.get("/v1/datasets/mine").json()["name"] == "mine@2"
-    assert work() == 2
+    assert work() == 4, "two ingests, two profiles"
     done = client.get("/v1/datasets/mine@1").json()
     assert (done["state"], done["images"], done["splits"]["test"]) == ("succeeded", 2000, 400)
     assert len(client.get("/v1/datasets?name=mine").json()["items"]) == 2
+
+
+def test_a_profile_is_made_with_the_dataset_and_is_not_ready_before(
+    client: TestClient, work: Callable[[], int]
+) -> None:
+    client.post("/v1/datasets", json=RECIPE)
+    early = client.get("/v1/datasets/mine/profile")
+    assert (early.status_code, early.json()["code"]) == (409, "not_ready")
+    assert "the profile of mine is waiting" in early.json()["detail"]
+    work()
+    profile = client.get("/v1/datasets/mine@1/profile").json()
+    assert profile["splits"] == {"train": 1300, "val": 300, "test": 400}
+    samples = client.get("/v1/datasets/mine/samples").json()
+    assert samples == {"items": profile["samples"], "next": None}
+
+
+def test_a_dataset_that_an_experiment_brought_is_looked_at_when_it_is_asked_for(
+    client: TestClient, experiment: dict[str, Any], work: Callable[[], int]
+) -> None:
+    work()
+    assert client.get("/v1/datasets/demo-retina/samples").json()["code"] == "not_ready"
+    assert work() == 1
+    assert client.get("/v1/datasets/demo-retina/profile").status_code == 200
+
+
+def test_a_profile_that_failed_says_so(client: TestClient) -> None:
+    client.post("/v1/datasets", json=RECIPE)
+    engine = client.app.state.service.engine
+    job = jobs.claim(engine, worker="test:1:1", queues=["cpu"], lease_seconds=60)
+    assert job is not None
+    jobs.fail(engine, job.id, job.attempt, reason="data", error="no images")
+    answer = client.get("/v1/datasets/mine/profile")
+    assert (answer.status_code, answer.json()["code"]) == (409, "conflict")
+    assert answer.json()["detail"] == "the profile of mine has failed: needs_failed"
+
+
+def test_there_is_no_profile_of_a_dataset_that_is_not_there(client: TestClient) -> None:
+    assert client.get("/v1/datasets/none/profile").json()["code"] == "not_found"
 
 
 def test_every_fault_of_a_dataset_is_told(client: TestClient) -> None:

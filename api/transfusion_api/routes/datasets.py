@@ -8,10 +8,13 @@ from transfusion_api.body import Body, read, takes
 from transfusion_api.locations import fingerprint
 from transfusion_api.planning import lost_among
 from transfusion_api.problems import documented
-from transfusion_api.service import Serving
+from transfusion_api.reports import stored_json
+from transfusion_api.service import Service, Serving
 from transfusion_core.db import datasets
+from transfusion_core.errors import Conflict, NotReady
 from transfusion_core.specs.dataset import Dataset, DatasetSpec
 from transfusion_core.specs.facts import ingest_draft
+from transfusion_core.specs.profile import ClassSamples, DatasetProfile, profile_draft
 
 router = APIRouter(prefix="/v1/datasets", tags=["datasets"])
 
@@ -27,7 +30,7 @@ def register_dataset(service: Serving, body: Body, response: Response) -> Datase
     """Register a dataset; the same content under the same name is the version there is, other content a new one."""
     spec = read(DatasetSpec, body).resolved()
     draft = ingest_draft(spec, fingerprint(service, spec.location))
-    missing = lost_among(service, [draft.key])
+    missing = lost_among(service, [draft.key, profile_draft(draft.key).key])
     dataset, is_new, queues = datasets.register(service.engine, spec, draft, verified_missing=missing)
     service.ring(queues)
     response.status_code = 201 if is_new else 200
@@ -48,3 +51,29 @@ def list_datasets(
 def get_dataset(service: Serving, name: Id) -> Dataset:
     """One dataset version, `name@version`, or the newest of a name."""
     return datasets.get(service.engine, name)
+
+
+@router.get("/{name}/profile", dependencies=[needs("read")], responses=documented(404, 409))
+def get_dataset_profile(service: Serving, name: Id) -> DatasetProfile:
+    """What a dataset is like: counts, patients, duplicates, leaks, samples.
+
+    It is made when a dataset is registered, or else when it is first asked for: `not_ready` until it is there.
+    """
+    return _profile(service, name)
+
+
+@router.get("/{name}/samples", dependencies=[needs("read")], responses=documented(404, 409))
+def list_dataset_samples(service: Serving, name: Id) -> Page[ClassSamples]:
+    """A few train images of each class, as pictures."""
+    return Page[ClassSamples](items=_profile(service, name).samples, next=None)
+
+
+def _profile(service: Service, name: str) -> DatasetProfile:
+    job, queues = datasets.profile_job(service.engine, name)
+    service.ring(queues)
+    if job.state in ("failed", "cancelled"):
+        why = f": {job.reason}" if job.reason else ""
+        raise Conflict(f"the profile of {name} has {'failed' if job.state == 'failed' else 'been cancelled'}{why}")
+    if job.state != "succeeded" or job.result is None:
+        raise NotReady(f"the profile of {name} is {job.state}; ask again in a moment")
+    return DatasetProfile.model_validate(stored_json(service, job.result["profile"]))

@@ -8,6 +8,7 @@ from transfusion_client.cli.comparing import split
 from transfusion_client.cli.session import Format, Key, Output, Url, chosen, exit_code, print_answer, session
 
 DATASET_SUMMARY = ("name", "state", "task", "images", "splits", "classes", "reason")
+PROFILE_SUMMARY = ("digest", "splits", "counts", "resolutions", "patients", "found", "leaks")
 COLUMNS = ("file", "label", "split", "patient")
 
 
@@ -17,6 +18,7 @@ def register(app: typer.Typer) -> None:
     datasets.command("add")(add_dataset)
     datasets.command("list")(list_datasets)
     datasets.command("show")(show_dataset)
+    datasets.command("profile")(profile_dataset)
     app.add_typer(datasets, name="datasets")
     weights = typer.Typer(help="Files of source weights.", no_args_is_help=True)
     weights.command("add")(add_weights)
@@ -83,6 +85,18 @@ def show_dataset(
     """Show one dataset."""
     with session(url, key) as client:
         print_answer(client.datasets.get(name).model_dump(mode="json"), output)
+
+
+def profile_dataset(
+    name: Annotated[str, typer.Argument(help="NAME@VERSION, or NAME for the newest.")],
+    url: Url = None,
+    key: Key = None,
+    output: Format = Output.TABLE,
+) -> None:
+    """Show what a dataset is like, and which of its images are there twice or in two splits."""
+    with session(url, key) as client:
+        found = client.datasets.profile(name).model_dump(mode="json")
+        print_answer(chosen(found, PROFILE_SUMMARY, output), output)
 
 
 def add_weights(

@@ -9,11 +9,13 @@ from transfusion_core.db.idempotency import Request, answered, remember
 from transfusion_core.db.ids import new_id
 from transfusion_core.db.paging import Page, cursor_after, page_rows
 from transfusion_core.db.placing import place
+from transfusion_core.db.records import JobRow
 from transfusion_core.db.tables import Dataset as Row
 from transfusion_core.db.tables import Job
 from transfusion_core.errors import Conflict, NotFound
 from transfusion_core.specs.dataset import Dataset, DatasetSpec, IngestResult
 from transfusion_core.specs.job import JobDraft
+from transfusion_core.specs.profile import profile_draft
 
 _LARGEST_VERSION = 2**31 - 1
 
@@ -28,14 +30,14 @@ def register(
 ) -> tuple[Dataset, bool, list[str]]:
     """The version of this name that this ingest makes: the one there is (False), or a new one (True); queues to ring.
 
-    An ingest that failed is tried again.
+    It is looked at as well, once it is ingested. An ingest that failed is tried again.
     """
 
     def work(session: Session) -> tuple[Dataset, bool, list[str]]:
         done = answered(session, idempotency)
         if done:
             return _find(session, done.id), False, []
-        placed = place(session, [draft], missing=verified_missing)
+        placed = place(session, [draft, profile_draft(draft.key)], missing=verified_missing)
         versions = session.scalars(select(Row).where(Row.name == spec.name).order_by(Row.version)).all()
         same = [row for row in versions if row.job_id == placed.ids[draft.key]]
         row = (
@@ -72,6 +74,21 @@ def get(engine: Engine, name: str) -> Dataset:
     """The dataset `name@n`, or the newest version of `name`. Raises NotFound."""
     with unit_of_work(engine, write=False) as session:
         return _find(session, name)
+
+
+def profile_job(engine: Engine, name: str) -> tuple[JobRow, list[str]]:
+    """The job that looks at the dataset, placed where there was none yet; queues to ring. Raises NotFound."""
+
+    def work(session: Session) -> tuple[JobRow, list[str]]:
+        ingest = session.get_one(Job, _find(session, name).job)
+        draft = profile_draft(ingest.key)
+        query = select(Job).where(Job.key == draft.key, Job.shared)
+        if job := session.scalars(query).one_or_none():
+            return JobRow.of(job), []
+        placed = place(session, [draft])
+        return JobRow.of(session.scalars(query).one()), sorted(placed.queues)
+
+    return transact(engine, work)
 
 
 def _find(session: Session, name: str) -> Dataset:

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from transfusion_core.reporting.convergence import convergence
+from transfusion_core.reporting.dataset import dataset
 from transfusion_core.reporting.methods import methods
 from transfusion_core.reporting.movement import movement
 from transfusion_core.reporting.performance import performance
@@ -19,6 +20,7 @@ from transfusion_core.specs.keys import digest
 from transfusion_core.specs.report import Report, ReportSection
 
 SECTIONS: dict[str, Callable[[Study], ReportSection]] = {
+    "dataset": dataset,
     "performance": performance,
     "small_data": small_data,
     "similarity": similarity,

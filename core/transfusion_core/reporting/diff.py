@@ -7,7 +7,21 @@ from collections.abc import Hashable, Sequence
 from transfusion_core.specs.report import ChangedRow, Report, ReportDiff, ReportSection, Row, SectionDiff
 
 OF_WHAT = (
-    *("model", "init", "source", "train_size", "seed", "lr", "label", "metric", "layer", "layer_b", "pair", "measure"),
+    *(
+        "model",
+        "init",
+        "source",
+        "train_size",
+        "seed",
+        "lr",
+        "split",
+        "label",
+        "metric",
+        "layer",
+        "layer_b",
+        "pair",
+        "measure",
+    ),
     *("step", "stage", "blocks", "question"),
 )
 """The keys that say what a row is of; the others are what it says."""

@@ -119,11 +119,14 @@ def _address(drawn: str | None) -> str | None:
 
 
 def _columns(section: ReportSection) -> list[str]:
-    """The columns that say something in this section; `value` always, as it says that there is none."""
+    """The columns that say something in this section; `value` always, as it says that there is none.
+
+    Pictures are left to the charts.
+    """
     said = {"value"} | {
         name for row in section.table for name in row.model_fields_set if getattr(row, name) is not None
     }
-    return [name for name in Row.model_fields if name in said]
+    return [name for name in Row.model_fields if name in said - {"picture"}]
 
 
 def _shown(row: Row, columns: list[str]) -> Iterator[str]:

@@ -225,7 +225,7 @@ _EVERY = (
     *_ARM,
     Column("seed", _word("seed"), "r"),
     Column("question", _word("question"), "p{3.5cm}"),
-    *(_LABEL, _METRIC, _PAIR),
+    *(Column("split", _word("split")), _LABEL, _METRIC, _PAIR),
     Column("layer", _word("layer")),
     _MEASURE,
     Column("step", _word("step"), "r"),

@@ -1,6 +1,6 @@
 """What the jobs `probe` and `barrier` found, as the section `robustness` reads it."""
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,7 +62,11 @@ def _line(job: dict[str, Any]) -> Line:
     )
 
 
-def missing(study: Study) -> Iterator[str]:
-    """Probes and lines without a result."""
-    yield from (f"probe of {each.cell.name}" for each in probed(study) if not each.result)
-    yield from (each.name for each in lines(study) if not each.result)
+def missing_probes(found: Sequence[Probed]) -> list[str]:
+    """Those without a result."""
+    return [f"probe of {each.cell.name}" for each in found if not each.result]
+
+
+def missing_lines(study: Study) -> list[str]:
+    """Lines without a result."""
+    return [each.name for each in lines(study) if not each.result]

@@ -5,10 +5,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from transfusion_core.reporting.charts.robustness import auroc_by_blocks, drop_by_stage, probes_by_stage
-from transfusion_core.reporting.probed import Line, Probed, lines, missing, probed
+from transfusion_core.reporting.probed import Line, Probed, lines, missing_lines, missing_probes, probed
 from transfusion_core.reporting.reuse_share import reuse_shares
 from transfusion_core.reporting.statistics import UNIT, summarise
-from transfusion_core.reporting.study import Study
+from transfusion_core.reporting.study import Arm, Study
 from transfusion_core.specs.report import ReportSection, Row
 from transfusion_core.specs.robustness import NEIGHBOURS, PROBE_C, TRAIN_IMAGES, Barrier, Score
 
@@ -26,10 +26,12 @@ BOUNDS = {AUROC: UNIT, DROP: (-1.0, 1.0)}
 
 def robustness(study: Study) -> ReportSection:
     """Rows per arm, measure and stage or number of blocks; then barriers per pair of arms; then reuse shares."""
-    table = [row for each in _by_arm(probed(study)) for row in _arm_rows(each)]
+    found = probed(study)
+    arms = dict.fromkeys(each.cell.arm for each in found)
+    table = [row for arm in arms for row in arm_rows(arm, [each for each in found if each.cell.arm == arm])]
     table += list(_barrier_rows(lines(study)))
     table += list(reuse_shares(study))
-    lost = list(missing(study))
+    lost = [*missing_probes(found), *missing_lines(study)]
     return ReportSection(
         complete=not lost,
         missing=lost,
@@ -57,14 +59,8 @@ TEXT = (
 )
 
 
-def _by_arm(every: Sequence[Probed]) -> list[list[Probed]]:
-    arms = dict.fromkeys(each.cell.arm for each in every)
-    return [[each for each in every if each.cell.arm == arm] for arm in arms]
-
-
-def _arm_rows(group: list[Probed]) -> Iterator[Row]:
+def arm_rows(arm: Arm, group: Sequence[Probed]) -> Iterator[Row]:
     """The rows of one arm's seeds."""
-    arm = group[0].cell.arm
     places = dict.fromkeys(_place(score) for each in group if each.result for score in each.result.scores)
     for trial, layer, stage, blocks in places:
         found = [

@@ -17,12 +17,13 @@ from transfusion_core.specs.check import (
 from transfusion_core.specs.comparing import comparisons
 from transfusion_core.specs.comparison import Measure
 from transfusion_core.specs.dataset import DatasetSpec
-from transfusion_core.specs.experiment import ExperimentSpec, Plan, PlannedRun, SourceSpec
+from transfusion_core.specs.experiment import ExperimentSpec, Plan, PlannedRun, SourceSpec, largest
 from transfusion_core.specs.facts import DatasetFacts, Facts
 from transfusion_core.specs.init import Init, InitSpec, SourceRef
 from transfusion_core.specs.job import JobDraft, TrainJob
 from transfusion_core.specs.keys import digest
 from transfusion_core.specs.model import catalogue
+from transfusion_core.specs.planning_dataset import dataset_jobs
 from transfusion_core.specs.planning_robustness import robustness_jobs
 from transfusion_core.specs.rates import RateGrid
 
@@ -72,7 +73,9 @@ def expand(spec: ExperimentSpec, facts: Facts) -> Expansion:
     trials = {trial.key: trial for run in runs for trial in run.trials}
     cells = [run.cell for run in runs]
     compares = comparisons(spec, cells, ingests[spec.dataset])
-    probes = robustness_jobs(spec, cells, ingests[spec.dataset])
+    probes = [
+        draft for plan_of in (dataset_jobs, robustness_jobs) for draft in plan_of(spec, cells, ingests[spec.dataset])
+    ]
     needed = [*ingests.values(), *sources.values(), *trials.values(), *cells, *compares, *probes]
     drafts = list({draft.key: draft for draft in [*needed, _report(spec, needed)]}.values())
     return Expansion(
@@ -208,15 +211,11 @@ def _trials(job: TrainJob, spec: ExperimentSpec, *, needs: tuple[str, ...], arm:
     """The tuning runs of a cell, the same for every seed and train size of its arm."""
     if not isinstance(spec.training.lr, RateGrid):
         return
-    words = {"train_size": _largest(spec.train_sizes), "seed": TUNING_SEED}
+    words = {"train_size": largest(spec.train_sizes), "seed": TUNING_SEED}
     for lr in spec.training.lr.grid:
         trial = job.trial(lr).model_copy(update=words)
         labels = {"role": "tuning", **arm, **words, "lr": lr}
         yield JobDraft.make("train", trial.model_dump(mode="json"), needs=needs, labels=labels)
-
-
-def _largest(train_sizes: Sequence[Any]) -> Any:
-    return "all" if "all" in train_sizes else max(train_sizes)
 
 
 def _source_ref(
@@ -281,7 +280,7 @@ def plan(expansion: Expansion, existing: frozenset[str]) -> Plan:
 
 def _is_adopted(draft: JobDraft, expansion: Expansion) -> bool:
     """Whether one of the tuning runs is this very run, whose result is then taken over."""
-    first = (_largest(expansion.spec.train_sizes), TUNING_SEED)
+    first = (largest(expansion.spec.train_sizes), TUNING_SEED)
     return bool(draft.spec.get("tuned_by")) and (draft.labels["train_size"], draft.labels["seed"]) == first
 
 

@@ -1,5 +1,7 @@
 """Experiments: the grid a user asks for."""
 
+import math
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -21,6 +23,7 @@ from transfusion_core.specs.model import catalogue
 from transfusion_core.specs.training import Recipe, TrainingSpec
 
 Section = Literal[
+    "dataset",
     "performance",
     "small_data",
     "similarity",
@@ -45,6 +48,11 @@ def _train_size(size: object) -> object:
     if size == "all" or (isinstance(size, int) and not isinstance(size, bool) and size >= 1):
         return size
     raise PydanticCustomError("train_size", "expected 'all' or a number of images of 1 or more", {})
+
+
+def largest(train_sizes: Iterable[Any]) -> Any:
+    """The largest of some train sizes, `all` before every number."""
+    return max(train_sizes, key=lambda size: math.inf if size == "all" else size)
 
 
 ModelName = Annotated[str, AfterValidator(_known_model)]
@@ -102,7 +110,7 @@ class ExperimentSpec(Spec):
     """Side in pixels to which images are resized."""
     training: Recipe = Recipe()
     sections: list[Section] = Field(
-        default=["performance", "similarity", "movement", "reuse", "convergence", "verdict"], min_length=1
+        default=["dataset", "performance", "similarity", "movement", "reuse", "convergence", "verdict"], min_length=1
     )
     similarity: SimilaritySpec = SimilaritySpec()
     cache: Literal["use", "refresh", "off"] = "use"

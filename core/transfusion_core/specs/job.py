@@ -14,7 +14,7 @@ from transfusion_core.specs.init import Init, SourceRef
 from transfusion_core.specs.keys import job_key
 from transfusion_core.specs.training import Recipe
 
-JobKind = Literal["ingest", "train", "compare", "probe", "barrier", "report"]
+JobKind = Literal["ingest", "train", "compare", "profile", "probe", "barrier", "report"]
 State = Literal["waiting", "queued", "running", "succeeded", "failed", "cancelled"]
 Reason = Literal["data", "nan", "out_of_memory", "infrastructure", "bug", "needs_failed"]
 Queue = Literal["gpu", "cpu"]
@@ -22,6 +22,7 @@ QUEUES: dict[JobKind, Queue] = {
     "ingest": "cpu",
     "train": "gpu",
     "compare": "gpu",
+    "profile": "cpu",
     "probe": "gpu",
     "barrier": "gpu",
     "report": "cpu",

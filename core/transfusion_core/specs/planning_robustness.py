@@ -24,7 +24,7 @@ def robustness_jobs(spec: ExperimentSpec, cells: Sequence[JobDraft], ingest: Job
     """A probe of each cell and a barrier for each line; none where the section is not asked for."""
     if "robustness" not in spec.sections:
         return []
-    probes = [_probe(spec, cell, ingest) for cell in cells]
+    probes = [probe_job(spec, cell, ingest) for cell in cells]
     return [*probes, *(_barrier(spec, a, b, ingest) for a, b in lines(cells))]
 
 
@@ -44,7 +44,8 @@ def lines(cells: Sequence[JobDraft]) -> Iterator[tuple[JobDraft, JobDraft]]:
             yield a, b
 
 
-def _probe(spec: ExperimentSpec, cell: JobDraft, ingest: JobDraft) -> JobDraft:
+def probe_job(spec: ExperimentSpec, cell: JobDraft, ingest: JobDraft, *, stages: bool = True) -> JobDraft:
+    """The probe of one cell; without `stages` it shuffles blocks and does nothing else."""
     job = ProbeJob(
         run=cell.key,
         dataset=ingest.key,
@@ -54,6 +55,7 @@ def _probe(spec: ExperimentSpec, cell: JobDraft, ingest: JobDraft) -> JobDraft:
         c=PROBE_C,
         blocks=[count for count in BLOCKS if spec.image_size // count >= MIN_BLOCK_PIXELS],
         seed=spec.similarity.seed,
+        stages=stages,
     )
     labels = {"role": "probe", **{word: cell.labels[word] for word in (*ARM, "seed")}}
     return JobDraft.make("probe", job.model_dump(mode="json"), needs=(ingest.key, cell.key), labels=labels)

@@ -14,7 +14,7 @@ _PARTS: list[Any] = [
     {"kind": "slim", "source": "natural", "prefix": "stage2"},
     "gabor",
 ]
-_PAPER = ["performance", "similarity", "movement", "reuse", "convergence"]
+_PAPER = ["dataset", "performance", "similarity", "movement", "reuse", "convergence"]
 _CBR = ["cbr-large-t", "cbr-large-w", "cbr-small", "cbr-tiny"]
 _RETINA, _CHEST = "raghu2019-retina", "raghu2019-chest-xray"
 
@@ -125,7 +125,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "seeds": 5,
         "image_size": 224,
         "training": training_of(_RETINA),
-        "sections": ["performance", "convergence", "transfusion", "robustness", "verdict"],
+        "sections": ["dataset", "performance", "convergence", "transfusion", "robustness", "verdict"],
     },
 }
 

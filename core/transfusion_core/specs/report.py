@@ -25,6 +25,7 @@ class Row(Record):
     """A learning rate that was tried; its values are of the validation split."""
     chosen: Where[bool] = None
     """Whether it is the rate that was taken."""
+    split: Where[str] = None
     label: Where[str] = None
     metric: Where[str] = None
     layer: Where[str] = None

@@ -2,6 +2,8 @@
 
 from typing import Literal
 
+from pydantic import Field
+
 from transfusion_core.specs.base import Key, Record, Spec
 
 Trial = Literal["reinit", "rerand", "knn", "linear_probe", "block_shuffle"]
@@ -32,6 +34,8 @@ class ProbeJob(Spec):
     blocks: list[int]
     """Blocks per side."""
     seed: int
+    stages: bool = Field(True, exclude_if=bool)
+    """Whether stages are put back and probed; else only blocks are shuffled."""
 
 
 class BarrierJob(Spec):

@@ -29,7 +29,9 @@ def test_every_section_of_the_spec_has_its_function() -> None:
 
 def test_a_whole_study_is_complete_and_holds_only_what_json_can_say() -> None:
     made = report()
-    assert list(made.sections) == ["performance", "similarity", "movement", "reuse", "convergence", "verdict"]
+    assert list(made.sections) == [
+        *("dataset", "performance", "similarity", "movement", "reuse", "convergence", "verdict")
+    ]
     assert all(section.complete and not section.missing for section in made.sections.values())
     json.dumps(made.model_dump(mode="json"), allow_nan=False)
 

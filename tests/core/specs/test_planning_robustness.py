@@ -18,10 +18,9 @@ def ends(draft: JobDraft) -> tuple[object, ...]:
     return a["init"], a["seed"], b["init"], b["seed"]
 
 
-def test_only_the_section_plans_them_and_no_default_does() -> None:
-    without = expand(ExperimentSpec.model_validate(experiment()), facts())
+def test_only_the_section_plans_them() -> None:
+    without = expand(ExperimentSpec.model_validate(experiment(sections=["performance"])), facts())
     assert without.of_kind("probe") == without.of_kind("barrier") == []
-    assert "robustness" not in without.spec.sections
 
 
 def test_each_cell_is_probed_and_source_runs_are_not() -> None:

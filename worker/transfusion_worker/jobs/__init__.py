@@ -1,12 +1,13 @@
 """One module per kind of job. Importing this imports torch: supervisors name it, children import it."""
 
 from transfusion_worker.child import JobFunction
-from transfusion_worker.jobs import barrier, compare, ingest, probe, report, train
+from transfusion_worker.jobs import barrier, compare, ingest, probe, profile, report, train
 
 KINDS: dict[str, JobFunction] = {
     "ingest": ingest.run,
     "train": train.run,
     "compare": compare.run,
+    "profile": profile.run,
     "probe": probe.run,
     "barrier": barrier.run,
     "report": report.run,

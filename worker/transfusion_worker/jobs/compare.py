@@ -1,12 +1,10 @@
 """Kind `compare`: one similarity measurement between two checkpoints, on the probe images."""
 
 import json
-from base64 import b64encode
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from difflib import get_close_matches
 from functools import partial
-from io import BytesIO
 from typing import Any, TypeAlias
 
 import torch
@@ -14,6 +12,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from transfusion_core.errors import DataError, JobCancelled
+from transfusion_core.science.data.data_url import data_url
 from transfusion_core.science.data.sampling import probe_digest, probe_indices
 from transfusion_core.science.models.build import first_convs
 from transfusion_core.science.models.layers import channels_last_output, layers, prefix_tokens, stages
@@ -95,7 +94,9 @@ def _measure(
         results=[_recorded(result, floor) for result in found],
         weights=_movement(networks[0].model, sides[:2]),
         filters=filter_correlations(*filters) if filters else [],
-        filter_pictures=[_picture(each) for each in filters],
+        filter_pictures=[
+            data_url(Image.fromarray(filter_grid(each).permute(1, 2, 0).contiguous().numpy())) for each in filters
+        ],
         between=[
             Between(
                 step=side.about.step,
@@ -207,11 +208,3 @@ def _filters(model: nn.Module, sides: Sequence[LoadedCheckpoint]) -> list[Tensor
     names = [f"{name}.weight" for name in first_convs(model)]
     found = [weights for side in sides for name in names[:1] if (weights := side.weights.get(name)) is not None]
     return found if len(found) == 2 and found[0].shape == found[1].shape and found[0].ndim == 4 else []
-
-
-def _picture(filters: Tensor) -> str:
-    """The filters as the data URL of a PNG."""
-    image = Image.fromarray(filter_grid(filters).permute(1, 2, 0).contiguous().numpy())
-    file = BytesIO()
-    image.save(file, "png", optimize=True)
-    return f"data:image/png;base64,{b64encode(file.getvalue()).decode()}"

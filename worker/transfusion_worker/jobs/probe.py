@@ -76,13 +76,14 @@ def _scores(
 ) -> Iterator[Score]:
     task, layers = dataset.pack.task, probed_layers(model, image_size=job.image_size)
     fresh: dict[str, Tensor] = start.build_untrained(seed=derive(job.seed, "rerand", job.run)).state_dict()
-    steps = 2 * len(stages(model)) + 2 * len(layers) + len(job.blocks)
-    trials = chain(
+    by_stage: Iterator[Score] = chain(
         reset_stages(model, start.weights, data, trial="reinit", task=task, device=device),
         reset_stages(model, fresh, data, trial="rerand", task=task, device=device),
         probe_layers(model, data, layers=layers, task=task, neighbours=job.neighbours, c=job.c, device=device),
-        block_shuffled(model, data, blocks=job.blocks, task=task, seed=job.seed, device=device),
     )
+    blocks = block_shuffled(model, data, blocks=job.blocks, task=task, seed=job.seed, device=device)
+    steps = len(job.blocks) + (2 * len(stages(model)) + 2 * len(layers) if job.stages else 0)
+    trials = chain(by_stage if job.stages else (), blocks)
     for step, score in enumerate(trials, start=1):
         tell(context, "probe", step, steps)
         yield score

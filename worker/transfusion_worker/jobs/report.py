@@ -6,6 +6,7 @@ from transfusion_core.reporting.build import build
 from transfusion_core.reporting.predictions import Predictions
 from transfusion_core.specs.comparison import ComparisonResult
 from transfusion_core.specs.dataset import StoredObject
+from transfusion_core.specs.profile import DatasetProfile
 from transfusion_worker.assignment import Need
 from transfusion_worker.context import JobContext
 from transfusion_worker.jobs.predictions import read_predictions
@@ -33,12 +34,22 @@ def _job(context: JobContext, planned: dict[str, Any], need: Need | None) -> dic
     return job | ({"predictions": _predictions(context, job)} if job["labels"].get("role") == "cell" else {})
 
 
-def _result(context: JobContext, need: Need) -> dict[str, Any] | ComparisonResult | None:
-    """The whole result. A comparison's lies in the store; thousands of them as dictionaries would fill the memory."""
-    if need.state != "succeeded" or need.result is None or need.kind != "compare":
-        return need.result if need.state == "succeeded" else None
-    stored = StoredObject.model_validate(need.result["report"])
-    return ComparisonResult.model_validate_json(context.store.get_bytes(stored))
+def _result(context: JobContext, need: Need) -> dict[str, Any] | ComparisonResult | DatasetProfile | None:
+    """The whole result, also of kinds whose results lie in the store.
+
+    As records: thousands of comparisons as dictionaries would fill the memory.
+    """
+    if need.state != "succeeded" or need.result is None:
+        return None
+    if need.kind == "compare":
+        return ComparisonResult.model_validate_json(_stored(context, need.result["report"]))
+    if need.kind == "profile":
+        return DatasetProfile.model_validate_json(_stored(context, need.result["profile"]))
+    return need.result
+
+
+def _stored(context: JobContext, pointer: dict[str, Any]) -> bytes:
+    return context.store.get_bytes(StoredObject.model_validate(pointer))
 
 
 def _predictions(context: JobContext, job: dict[str, Any]) -> Predictions | None:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from transfusion_core.reporting.charts.convergence import figure_5
+from transfusion_core.reporting.charts.dataset import classes, samples, texture
 from transfusion_core.reporting.charts.movement import figure_3, filters, movement, through_training
 from transfusion_core.reporting.charts.performance import performance
 from transfusion_core.reporting.charts.reuse import figure_4
@@ -14,6 +15,9 @@ from transfusion_core.reporting.charts.transfusion import quality_by_stages, ste
 from transfusion_core.specs.report import Row
 
 CHARTS: dict[str, Callable[[Sequence[Row]], dict[str, Any]]] = {
+    "figure-1": samples,
+    "classes": classes,
+    "texture": texture,
     "performance": performance,
     "gain-by-size": gain_by_size,
     "gain-by-capacity": gain_by_capacity,

@@ -128,13 +128,14 @@ class Pack:
         """Decode and resize into (n, 3, size, size); Pillow lets other threads run meanwhile."""
 
         def one(index: int) -> None:
-            pixels[index] = square(self._image(index), pixels.shape[-1])
+            pixels[index] = square(self.image(index), pixels.shape[-1])
 
         with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
             for _ in pool.map(one, range(len(self))):
                 pass
 
-    def _image(self, index: int) -> Image.Image:
+    def image(self, index: int) -> Image.Image:
+        """One image in RGB, as large as it came."""
         if isinstance(self.images, Encoded):
             try:
                 return decode(self.images.file(index))

@@ -20,6 +20,12 @@ URL = "http://testserver:8000"
 NOW = "2026-11-22T23:00:00Z"
 DIGEST = "d" * 64
 
+PROFILE: dict[str, Any] = {
+    **{"digest": DIGEST, "task": "ordinal", "classes": ["0"], "splits": {"train": 10}, "counts": {}},
+    **{"resolutions": {"8x8": 10}, "patients": None, "found": [], "duplicates": [], "samples": []},
+    "leaks": [{"files": ["a", "b"], "splits": ["train", "test"], "labels": ["0", "0"], "kind": "near"}],
+}
+
 
 @dataclass
 class Sent:
@@ -186,6 +192,8 @@ class Service:
     def _get_datasets(self, sent: Sent, rest: list[str]) -> Answer:
         if not rest:
             return self._page(sent, [dataset_of("succeeded")])
+        if rest[1:] == ["profile"]:
+            return Answer(200, PROFILE)
         return Answer(200, dataset_of(self.states.pop(0) if self.states else self.outcome))
 
     def _post_uploads(self, sent: Sent, rest: list[str]) -> Answer:

@@ -216,6 +216,8 @@ def test_a_dataset_is_added_waited_for_listed_and_shown(run: Run, service: Any, 
     assert (sent["kind"], sent["skip_unreadable"], sent["location"]) == ("csv", True, "upload:u1")
     assert "retina@1" in run("datasets", "list").output
     assert json.loads(run("datasets", "show", "retina", "-o", "json").output)["images"] == 10
+    assert "8x8" in run("datasets", "profile", "retina").output
+    assert json.loads(run("datasets", "profile", "retina", "-o", "json").output)["leaks"][0]["kind"] == "near"
     service.states = ["failed"]
     assert run("datasets", "add", "retina", str(tmp_path)).exit_code == 1
     assert run("datasets", "add", "retina", str(tmp_path), "--no-wait").exit_code == 0

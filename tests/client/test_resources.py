@@ -11,7 +11,7 @@ import pytest
 
 from transfusion_client.client import Client
 from transfusion_client.specfile import parse
-from transfusion_core.errors import InvalidRequest, NotFound, NotReady, Unavailable
+from transfusion_core.errors import Conflict, InvalidRequest, NotFound, NotReady, Unavailable
 from transfusion_core.specs.dataset import DatasetSpec
 from transfusion_core.specs.experiment import ExperimentSpec
 
@@ -201,6 +201,25 @@ def test_weights_models_presets_and_keys(client: Client, service: Any, tmp_path:
 def test_health_and_readiness(client: Client, service: Any, answering: Any) -> None:
     assert client.health()["mode"] == "service"
     assert client.readiness() == {"status": "ok"}
+
+
+def test_a_profile_is_waited_for_until_it_is_ready(client: Client, service: Any, answering: Any) -> None:
+    unready = answering["problem"](409, "not_ready", "the profile of retina is running")
+    service.upset(unready, unready, path="/v1/datasets/retina/profile")
+    assert client.datasets.profile("retina").leaks[0].kind == "near"
+    assert len(service.calls("GET", "/v1/datasets/retina/profile")) == 3
+    service.upset(
+        answering["problem"](409, "conflict", "the profile of retina has failed: data"),
+        path="/v1/datasets/retina/profile",
+    )
+    with pytest.raises(Conflict, match="has failed: data"):
+        client.datasets.profile("retina")
+
+
+def test_a_profile_is_waited_for_no_longer_than_asked(client: Client, service: Any, answering: Any) -> None:
+    service.upset(*[answering["problem"](409, "not_ready", "running")] * 50, path="/v1/datasets/retina/profile")
+    with pytest.raises(TimeoutError, match="the profile of dataset retina has not ended within 5 seconds"):
+        client.datasets.profile("retina", timeout_seconds=5)
 
 
 def test_an_embedded_service_reads_the_file_in_place(client: Client, service: Any, tmp_path: Path) -> None:

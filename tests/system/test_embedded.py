@@ -31,7 +31,15 @@ def first(platform: Platform) -> dict[str, Any]:
 
 
 def test_every_section_comes_out_whole(first: dict[str, Any]) -> None:
-    assert set(first["sections"]) == {"performance", "similarity", "movement", "reuse", "convergence", "verdict"}
+    assert set(first["sections"]) == {
+        "dataset",
+        "performance",
+        "similarity",
+        "movement",
+        "reuse",
+        "convergence",
+        "verdict",
+    }
     for name, section in first["sections"].items():
         assert section["complete"]
         assert section["table"]

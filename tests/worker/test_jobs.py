@@ -11,6 +11,7 @@ from transfusion_core.db import jobs
 from transfusion_core.specs.comparison import ComparisonResult
 from transfusion_core.specs.dataset import IngestResult
 from transfusion_core.specs.init import WeightReport
+from transfusion_core.specs.profile import DatasetProfile
 from transfusion_core.specs.report import Report
 from transfusion_core.specs.training import TrainResult
 from worker_study import study_of
@@ -38,7 +39,8 @@ def studied(tmp_path_factory):
 def test_every_job_succeeds(studied):
     assert {row.error for row in studied.rows} == {None}
     assert {row.state for row in studied.rows} == {"succeeded"}
-    assert [len(studied.of_kind(kind)) for kind in ("ingest", "train", "compare", "report")] == [2, 3, 5, 1]
+    kinds = ("ingest", "train", "compare", "profile", "probe", "report")
+    assert [len(studied.of_kind(kind)) for kind in kinds] == [2, 3, 5, 1, 1, 1]
 
 
 def test_an_ingest_leaves_a_pack(studied):
@@ -46,6 +48,24 @@ def test_an_ingest_leaves_a_pack(studied):
         found = IngestResult.model_validate(row.result)
         assert sum(found.splits.values()) == found.images == 2000
         assert studied.store.size(found.pack.key) == found.pack.size_bytes
+
+
+def test_a_profile_lies_in_the_store_and_is_of_the_dataset_of_the_experiment(studied):
+    (row,) = studied.of_kind("profile")
+    found = DatasetProfile.model_validate_json(studied.read(row.result["profile"]))
+    (ingest,) = [each for each in studied.of_kind("ingest") if each.key == row.spec["dataset"]]
+    assert (found.digest, found.splits) == (ingest.result["digest"], ingest.result["splits"])
+    assert [each.label for each in found.samples] == found.classes
+    for each in found.samples:
+        with Image.open(BytesIO(b64decode(each.picture.partition(",")[2]))) as picture:
+            assert picture.size == (6 * 64, 64)
+
+
+def test_the_probe_of_the_section_dataset_shuffles_blocks_and_nothing_else(studied):
+    (row,) = studied.of_kind("probe")
+    assert [(each["trial"], each["blocks"]) for each in row.result["scores"]] == [
+        ("block_shuffle", count) for count in (1, 2, 4, 8)
+    ]
 
 
 def test_a_run_leaves_checkpoints_curves_and_a_manifest(studied):

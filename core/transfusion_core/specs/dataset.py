@@ -1,5 +1,6 @@
 """Datasets: what a user registers, and what an ingest finds."""
 
+from operator import not_
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
@@ -56,6 +57,8 @@ class DatasetSpec(Spec):
     """For `csv`: the manifest's name, where the location holds several CSV files."""
     skip_unreadable: bool = False
     """Leave out files that cannot be read, and list them, instead of failing."""
+    allow_shared_patients: bool = Field(False, exclude_if=not_)
+    """Take given splits that share patients, which is a fault otherwise; every report says so."""
     split_seed: int = Field(default=0, ge=0, lt=2**31)
     """Draws the splits that the data do not bring: by patient where patients are known."""
     val_share: float = Field(default=0.15, gt=0, lt=0.5)

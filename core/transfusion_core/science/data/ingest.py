@@ -100,6 +100,7 @@ def ingest(spec: DatasetSpec, *, source: Path | None, out: Path, progress: Progr
         patients=found.patients,
         seed=spec.split_seed,
         shares=Shares(val=spec.val_share, test=spec.test_share),
+        shared_patients=spec.allow_shared_patients,
     )
     _check_labels(found, codes)
     pack = Pack(

@@ -33,15 +33,16 @@ def assign(
     patients: Sequence[str] | None,
     seed: int,
     shares: Shares,
+    shared_patients: bool = False,
 ) -> NDArray[np.uint8]:
     """The split code (0 train, 1 val, 2 test) of every image, (n,).
 
     `strata` are the labels, whose shares are kept alike in all splits as well as whole numbers (and whole
-    patients) allow. Raises DataError: no train split, some splits given and some not, a patient in two splits,
-    a split that stays empty.
+    patients) allow. Raises DataError: no train split, some splits given and some not, a patient in two splits
+    unless `shared_patients`, a split that stays empty.
     """
     codes = _given(given)
-    if patients is not None:
+    if patients is not None and not shared_patients:
         _check_patients(codes, patients)
     there = set(codes.tolist())
     units = np.array(patients) if patients is not None else np.arange(len(codes)).astype(str)
@@ -73,7 +74,10 @@ def _check_patients(codes: NDArray[np.uint8], patients: Sequence[str]) -> None:
     pairs = set(zip(patients, codes.tolist(), strict=True))
     twice = len(pairs) - len(set(patients))
     if twice:
-        raise DataError(f"{twice} patients have images in more than one split: the test would not be of new patients")
+        raise DataError(
+            f"{twice} patients have images in more than one split: the test would not be of new patients "
+            "(allow_shared_patients takes them)"
+        )
 
 
 def _drawn(

@@ -61,6 +61,8 @@ def test_no_patient_is_ever_in_two_splits(owners: list[int], seed: int) -> None:
 def test_a_patient_in_two_given_splits_is_refused() -> None:
     with pytest.raises(DataError, match="1 patients have images in more than one split"):
         _assign(["train", "test", "val"], patients=["a", "a", "b"])
+    words = {"strata": [0, 0, 0], "patients": ["a", "a", "b"], "seed": 0, "shares": SHARES}
+    assert assign(["train", "test", "val"], **words, shared_patients=True).tolist() == [0, 2, 1]
 
 
 def test_some_splits_given_and_some_not_is_refused() -> None:

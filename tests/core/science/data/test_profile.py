@@ -1,0 +1,106 @@
+"""What a dataset is like: planted duplicates, patients in two splits, samples."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from transfusion_core.science.data.ingest import ingest
+from transfusion_core.science.data.pack import Pack
+from transfusion_core.science.data.profile import labels_of, profile
+from transfusion_core.specs.dataset import DatasetSpec, IngestResult
+from transfusion_core.specs.profile import MOST_FILES, DatasetProfile
+
+Png = Callable[..., bytes]
+
+
+def profiled(source: Path | None, progress: Any = lambda *told: None, **fields: Any) -> DatasetProfile:
+    out = (source or fields.pop("out")).parent / "pack"
+    spec = {"name": "d", "kind": "csv", "location": "file:///x", **fields}
+    found = ingest(DatasetSpec.model_validate(spec).resolved(), source=source, out=out)
+    words = {name: value for name, value in vars(found).items() if name != "faults"}
+    stored = {"key": "k", "size_bytes": 1, "sha256": "0" * 64}
+    return profile(Pack.read(out), IngestResult.model_validate({**words, "pack": stored}), progress=progress)
+
+
+def leaky(folder: Path, png: Png) -> Path:
+    """40 images, two of them with the pixels of another, saved in another format; patient 0 is in two splits."""
+    folder.mkdir()
+    rows = ["file,label,patient,split"]
+    for number in range(40):
+        split = ("train", "val", "test")[number % 3]
+        (folder / f"{number}.png").write_bytes(png(number, size=(32, 32)))
+        rows.append(f"{number}.png,{number % 2},{max(number - 3, 0)},{split}")
+    for number, split in ((0, "train"), (1, "test")):
+        (folder / f"copy{number}.bmp").write_bytes(png(number, size=(32, 32), form="BMP"))
+        rows.append(f"copy{number}.bmp,1,p{number},{split}")
+    (folder / "labels.csv").write_text("\n".join(rows) + "\n")
+    return folder
+
+
+SHARED: dict[str, Any] = {"columns": {"patient": "patient", "split": "split"}, "allow_shared_patients": True}
+
+
+def test_duplicates_and_patients_across_splits_are_found(tmp_path: Path, png: Png) -> None:
+    told: list[tuple[str, int, int]] = []
+    found = profiled(leaky(tmp_path / "set", png), lambda *each: told.append(each), **SHARED)
+    assert [tuple(each.model_dump().values()) for each in found.found] == [
+        ("exact", 2, 4, 1, 1),
+        ("near", 0, 0, 0, 0),
+        ("patient", 1, 4, 1, 1),
+    ]
+    across, within = found.duplicates
+    assert (set(across.files), set(across.splits), set(across.labels)) == (
+        {"1.png", "copy1.bmp"},
+        {"val", "test"},
+        {"1"},
+    )
+    assert (set(within.splits), set(within.labels), within.kind) == ({"train"}, {"0", "1"}, "exact")
+    assert [each.kind for each in found.leaks] == ["exact", "patient"]
+    assert set(found.leaks[1].files) == {"0.png", "1.png", "2.png", "3.png"}
+    assert found.patients is not None
+    assert found.patients.total == 39
+    assert sum(found.patients.splits.values()) == 41
+    assert told[0] == ("look", 42, 42)
+    assert told[-1] == ("compare", 1, 1)
+
+
+def test_counts_and_samples_are_of_the_dataset(class_folder: Path) -> None:
+    found = profiled(class_folder, kind="folder")
+    assert found.patients is None
+    assert (found.classes, found.resolutions) == (["cat", "dog"], {"8x8": 40})
+    assert sum(sum(counts.values()) for counts in found.counts.values()) == 40
+    for each in found.samples:
+        assert len(each.files) == 6
+        assert all(file.startswith(each.label) for file in each.files)
+        assert each.picture.startswith("data:image/jpeg;base64,")
+    assert profiled(class_folder, kind="folder") == found
+
+
+def test_many_copies_are_counted_and_cut_short(tmp_path: Path, png: Png) -> None:
+    folder = tmp_path / "set"
+    for number in range(120):
+        place = folder / ("cat", "dog")[number % 2]
+        place.mkdir(parents=True, exist_ok=True)
+        (place / f"{number}.png").write_bytes(png(number if number < 40 else 0))
+    found = profiled(folder, kind="folder")
+    assert (found.found[0].groups, found.found[0].files) == (1, 81)
+    assert len(found.duplicates[0].files) == MOST_FILES
+
+
+def test_images_of_several_labels_and_of_none_have_their_words(tmp_path: Path) -> None:
+    recipe = {"name": "demo-chest", "images": 60, "size": 32}
+    found = profiled(None, kind="recipe", location=None, recipe=recipe, out=tmp_path / "x")
+    assert len(found.samples) == len(found.classes) == 5
+    words = labels_of(Pack.read(tmp_path / "pack"))
+    assert "none" in words
+    assert any(", " in word for word in words)
+
+
+def test_a_real_set_is_looked_at_whole(real_data: Callable[[str], Path], tmp_path: Path) -> None:
+    """The films of NIH ChestX-ray14 that are beside the project: 1,000 of 64 pixels, none of them twice."""
+    link = tmp_path / "nih.zip"
+    link.symlink_to(real_data("nih1000/nih1000_64.zip"))
+    found = profiled(link, kind="folder")
+    assert found.splits == {"train": 600, "val": 200, "test": 200}
+    assert [each.groups for each in found.found] == [0, 0, 0]
+    assert found.leaks == []

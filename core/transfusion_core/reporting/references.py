@@ -119,6 +119,48 @@ _PUBLISHED: dict[str, tuple[str, dict[str, str]]] = {
             "year": "1966",
         },
     ),
+    "neyshabur2020what": (
+        "inproceedings",
+        {
+            "author": "Neyshabur, Behnam and Sedghi, Hanie and Zhang, Chiyuan",
+            "title": "What Is Being Transferred in Transfer Learning?",
+            "booktitle": "Advances in Neural Information Processing Systems",
+            "volume": "33",
+            "year": "2020",
+        },
+    ),
+    "zhang2022layers": (
+        "article",
+        {
+            "author": "Zhang, Chiyuan and Bengio, Samy and Singer, Yoram",
+            "title": "Are All Layers Created Equal?",
+            "journal": "Journal of Machine Learning Research",
+            "volume": "23",
+            "number": "67",
+            "pages": "1--28",
+            "year": "2022",
+        },
+    ),
+    "alain2016understanding": (
+        "article",
+        {
+            "author": "Alain, Guillaume and Bengio, Yoshua",
+            "title": "Understanding Intermediate Layers Using Linear Classifier Probes",
+            "journal": "arXiv preprint",
+            "volume": "1610.01644",
+            "year": "2016",
+        },
+    ),
+    "frankle2020linear": (
+        "inproceedings",
+        {
+            "author": "Frankle, Jonathan and Dziugaite, Gintare Karolina and Roy, Daniel M. and Carbin, Michael",
+            "title": "Linear Mode Connectivity and the Lottery Ticket Hypothesis",
+            "booktitle": "Proceedings of the 37th International Conference on Machine Learning",
+            "volume": "119",
+            "year": "2020",
+        },
+    ),
 }
 
 PAPER = "raghu2019transfusion"
@@ -130,7 +172,13 @@ OF_MEASURES = {
     "cka_debiased": "kornblith2019similarity",
     "procrustes": "ding2021grounding",
     "regression": "kornblith2019similarity",
+    "reinit": "zhang2022layers",
+    "linear_probe": "alain2016understanding",
+    "loss_barrier": "frankle2020linear",
+    "block_shuffle": "neyshabur2020what",
 }
+TRIED = ("reinit", "linear_probe", "loss_barrier", "block_shuffle")
+"""Measures of the sections `dataset` and `robustness`."""
 OF_TESTS = {
     "tost": "schuirmann1987comparison",
     "delong": "delong1988comparing",
@@ -146,7 +194,7 @@ def used(study: Study, sections: Sequence[ReportSection]) -> list[Reference]:
     measured = {row.measure for row in rows}
     said = " ".join([*(section.text for section in sections), *{row.test or "" for row in rows}]).lower()
     keys = [PAPER]
-    keys += [OF_MEASURES[name] for name in study.spec.similarity.measures if name in measured]
+    keys += [OF_MEASURES[name] for name in (*study.spec.similarity.measures, *TRIED) if name in measured]
     keys += [key for name, key in OF_TESTS.items() if name in said]
     return [reference(key) for key in dict.fromkeys(keys)]
 

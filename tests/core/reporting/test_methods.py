@@ -87,11 +87,13 @@ def test_references_are_the_paper_and_what_was_used() -> None:
     made = report()
     keys = ["raghu2019transfusion", "hotelling1936relations", "raghu2017svcca", "kornblith2019similarity"]
     tests = ["schuirmann1987comparison", "delong1988comparing", "mantel1966evaluation", "holm1979simple"]
-    assert [known.key for known in made.references] == [*keys, *tests]
+    assert [known.key for known in made.references] == [*keys, "neyshabur2020what", *tests]
     assert made.references[0].bibtex.startswith("@inproceedings{raghu2019transfusion,\n  author = {Raghu, Maithra and ")
     assert "Biometrika 28(3/4): 321–377." in made.references[1].text
     alone = report(sections=["movement"], similarity={"measures": ["cka"], "images": 300})
     assert [known.key for known in alone.references] == [keys[0], keys[3]]
+    tried = [known.key for known in report(sections=["robustness"]).references]
+    assert tried == [keys[0], "zhang2022layers", "alain2016understanding", "frankle2020linear", "neyshabur2020what"]
 
 
 def test_the_spec_that_runs_it_again_plans_the_same_jobs() -> None:

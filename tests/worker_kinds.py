@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from threadpoolctl import threadpool_info
 
 from transfusion_core.errors import DataError, JobCancelled, ObjectMissing
 from transfusion_core.specs.dataset import StoredObject
@@ -28,6 +29,7 @@ def echo(context: JobContext) -> dict[str, Any]:
         "needs": [need.result for need in context.needs],
         "stored": stored.model_dump(),
         "threads": torch.get_num_threads(),
+        "blas_threads": sorted({found["num_threads"] for found in threadpool_info() if found["user_api"] == "blas"}),
         "scratch": str(context.scratch),
         "secrets": [name for name in os.environ if name in ("TRANSFUSION_DATABASE_URL", "TRANSFUSION_BROKER_URL")],
         "database_url": context.settings.database_url,

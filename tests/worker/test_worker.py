@@ -20,6 +20,7 @@ def test_a_job_is_done_and_what_it_said_is_kept(bench, working):
     assert done.state == "succeeded", done.error
     assert done.result["spec"] == {"word": "hello"}
     assert done.result["threads"] == 1
+    assert done.result["blas_threads"] == [1]
     assert done.result["leads_its_group"]
     assert [point.value for point in jobs.points(bench.engine, first)] == [0.5, None]
     assert jobs.log(bench.engine, first) == ["a line"]

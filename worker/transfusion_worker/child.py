@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from threadpoolctl import threadpool_limits
 
 from transfusion_core.errors import JobError, OutOfMemory, StoreError, TransfusionError, Unavailable
 from transfusion_core.settings import Settings
@@ -37,7 +38,7 @@ def main(connection: Any, find: Callable[[], JobFunction]) -> None:
     wire = Wire(connection)
     assignment = Assignment.read(wire.receive())
     _print_into(Path(assignment.scratch) / OUTPUT)
-    torch.set_num_threads(assignment.threads)
+    _keep_to(assignment.threads)
     torch.backends.cudnn.allow_tf32 = False  # torch's default: on CUDA convolutions would keep ten bits of each pixel
     stop = threading.Event()
     threading.Thread(target=_listen, args=(wire, stop), name="supervisor", daemon=True).start()
@@ -99,6 +100,16 @@ def _bind_to_supervisor() -> None:
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the supervisor, who asks over the pipe
+
+
+def _keep_to(threads: int) -> None:
+    """Have torch and the libraries under numpy and scipy use so many threads.
+
+    Each of these takes every core unless told, and jobs side by side then mostly wait for each other.
+    """
+    torch.set_num_threads(threads)
+    threadpool_limits(threads, user_api="blas")  # type: ignore[no-untyped-call]
+    os.environ |= {f"{library}_NUM_THREADS": str(threads) for library in ("OPENBLAS", "MKL")}  # those loaded later
 
 
 def _print_into(path: Path) -> None:

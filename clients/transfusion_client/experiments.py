@@ -2,7 +2,7 @@
 
 import json
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
@@ -209,6 +209,24 @@ class Experiments:
         """Create an experiment that differs from another by a JSON merge patch of its resolved spec."""
         key = idempotency_key or uuid.uuid4().hex
         return self._handle(self.connection.post(f"/v1/experiments/{experiment_id}/fork", spec_of(patch), key=key))
+
+    def combine(
+        self,
+        experiment_ids: Sequence[str],
+        *,
+        name: str | None = None,
+        sections: Sequence[str] | None = None,
+        similarity: Mapping[str, Any] | None = None,
+        idempotency_key: str | None = None,
+    ) -> Experiment:
+        """Create an experiment of the runs of several on one dataset, reported as one; nothing is trained again.
+
+        They must agree on training, image size and sources, and on `similarity` unless it is given.
+        """
+        given = {"name": name, "sections": sections, "similarity": similarity}
+        body = {"experiments": [*experiment_ids], **{word: value for word, value in given.items() if value is not None}}
+        key = idempotency_key or uuid.uuid4().hex
+        return self._handle(self.connection.post("/v1/experiments/combine", body, key=key))
 
     def plan(self, spec: SpecLike) -> Plan:
         """What an experiment would do: runs, which exist, time, bytes, warnings. Nothing is created."""

@@ -216,3 +216,44 @@ def test_a_fork_sent_twice_is_made_once(client: TestClient, experiment: dict[str
     assert first.json() == second.json()
     assert _fork(client, experiment, {"seeds": 4}, **{"Idempotency-Key": "k"}).json()["code"] == "idempotency_mismatch"
     assert client.post("/v1/experiments", json={}, headers={"Idempotency-Key": "k"}).status_code == 422
+
+
+def _combine(client: TestClient, body: Any, **headers: str) -> Any:
+    return client.post("/v1/experiments/combine", json=body, headers=headers)
+
+
+def test_experiments_are_combined_and_nothing_is_trained_again(
+    client: TestClient, spec: dict[str, Any], experiment: dict[str, Any], work: Callable[[], int]
+) -> None:
+    other = client.post("/v1/experiments", json={**spec, "name": "other", "models": ["cbr-small"], "seeds": 1}).json()
+    work()
+    answer = _combine(client, {"experiments": [experiment["id"], other["id"]]})
+    assert answer.status_code == 201, answer.text
+    made = answer.json()
+    assert answer.headers["location"] == f"/v1/experiments/{made['id']}"
+    assert (made["name"], made["parent"]) == ("small and other", experiment["id"])
+    assert work() == 1, "the report alone is new"
+    assert client.get(f"/v1/experiments/{made['id']}").json()["state"] == "succeeded"
+    runs = client.get(f"/v1/experiments/{made['id']}/runs").json()["items"]
+    assert sorted((run["model"], run["seed"]) for run in runs) == [("cbr-small", 0), ("cbr-tiny", 0), ("cbr-tiny", 1)]
+
+
+def test_faults_of_a_combination_point_at_the_experiments(
+    client: TestClient, spec: dict[str, Any], experiment: dict[str, Any]
+) -> None:
+    other = client.post("/v1/experiments", json={**spec, "image_size": 48}).json()
+    answer = _combine(client, {"experiments": [experiment["id"], "none", other["id"]]})
+    assert answer.status_code == 422
+    told = {fault["pointer"]: fault["message"] for fault in answer.json()["errors"]}
+    assert told["/experiments/1"] == "there is no experiment 'none'"
+    assert told["/experiments/2"].endswith("in image_size: expected 40, got 48")
+    assert _combine(client, {"experiments": [experiment["id"]]}).json()["errors"][0]["pointer"] == "/experiments"
+
+
+def test_a_combination_sent_twice_is_made_once(
+    client: TestClient, spec: dict[str, Any], experiment: dict[str, Any]
+) -> None:
+    other = client.post("/v1/experiments", json={**spec, "models": ["cbr-small"]}).json()
+    body = {"experiments": [experiment["id"], other["id"]]}
+    first, second = (_combine(client, body, **{"Idempotency-Key": "k"}) for _ in range(2))
+    assert first.json()["id"] == second.json()["id"]

@@ -121,6 +121,8 @@ class Service:
     def _post_experiments(self, sent: Sent, rest: list[str]) -> Answer:
         if rest == ["plan"]:
             return Answer(200, plan_of(sent.json))
+        if rest == ["combine"]:
+            return Answer(201, experiment_of("e8", {"name": "both", "dataset": "demo-retina@1", **sent.json}))
         if rest[1:] == ["fork"]:
             return Answer(201, experiment_of("e9", {**self.created[rest[0]]["spec"], **sent.json}))
         if rest:

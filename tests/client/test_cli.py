@@ -106,6 +106,15 @@ def test_a_fork_is_a_patch_and_an_extension_adds_to_what_there_is(run: Run, spec
     assert run("fork", "e1", "absent.yaml").exit_code == 2
 
 
+def test_experiments_are_combined_by_their_ids(run: Run, service: Any) -> None:
+    assert json.loads(run("combine", "e1", "e2", "-o", "json").output)["id"] == "e8"
+    assert run("combine", "e1", "e2", "--name", "both", "--section", "reuse", "--section", "verdict").exit_code == 0
+    assert [each.json for each in service.calls("POST", "/v1/experiments/combine")] == [
+        {"experiments": ["e1", "e2"]},
+        {"experiments": ["e1", "e2"], "name": "both", "sections": ["reuse", "verdict"]},
+    ]
+
+
 @pytest.mark.parametrize(("state", "code"), [("succeeded", 0), ("failed", 1), ("cancelled", 1)])
 def test_the_exit_code_is_the_outcome(run: Run, file: str, service: Any, state: str, code: int) -> None:
     service.states = ["running", state]

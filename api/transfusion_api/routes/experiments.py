@@ -1,6 +1,6 @@
 """Experiments: a spec is checked, expanded and written at once; what follows is asked for by its id."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Response
@@ -8,13 +8,15 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from transfusion_api.answers import Cursor, Filter, Id, Limit, Page, StateFilter
 from transfusion_api.auth import needs
-from transfusion_api.body import Body, takes
-from transfusion_api.planning import expansion_of, lost_keys
+from transfusion_api.body import Body, read, takes
+from transfusion_api.planning import combined_of, expansion_of, lost_keys
 from transfusion_api.problems import documented
 from transfusion_api.service import Service, Serving
 from transfusion_api.streams import BATCH, LastEventId, follow
 from transfusion_core.db import events, experiments, idempotency, runs
 from transfusion_core.errors import InvalidRequest
+from transfusion_core.specs.combining import CombineSpec
+from transfusion_core.specs.expand import Expansion
 from transfusion_core.specs.expand import plan as plan_of
 from transfusion_core.specs.experiment import Experiment, ExperimentSpec, Plan, Run
 from transfusion_core.specs.keys import digest
@@ -48,7 +50,7 @@ def create_experiment(
 ) -> Experiment:
     """Check a spec, expand it into jobs, and create the experiment with all of them; every fault is told at once."""
     token = (idempotency_key, CREATE, digest(body)) if idempotency_key else None
-    return _created(service, body, response, token)
+    return _created(service, lambda: expansion_of(service, body), response, token)
 
 
 @router.post(
@@ -69,20 +71,44 @@ def fork_experiment(
     if not isinstance(body, dict):
         raise InvalidRequest(f"expected a JSON merge patch, an object of what differs, got {type(body).__name__}")
     token = (idempotency_key, f"{CREATE}/{parent.id}/fork", digest(body)) if idempotency_key else None
-    return _created(service, merged(parent.spec, body), response, token, parent=parent.id)
+    patched = merged(parent.spec, body)
+    return _created(service, lambda: expansion_of(service, patched), response, token, parent=parent.id)
+
+
+@router.post(
+    "/combine",
+    status_code=201,
+    dependencies=[needs("write")],
+    responses=documented(409, 413),
+    openapi_extra=takes(CombineSpec),
+)
+def combine_experiments(
+    service: Serving, body: Body, response: Response, idempotency_key: IdempotencyKey = None
+) -> Experiment:
+    """Create an experiment of the runs of several on one dataset: nothing is trained again.
+
+    Comparisons that its sections need between runs of different experiments are new. Its spec has the whole grid of
+    all models, inits, train sizes and seeds; a fork of it fills that in.
+    """
+    token = (idempotency_key, f"{CREATE}/combine", digest(body)) if idempotency_key else None
+    asked = read(CombineSpec, body)
+    return _created(service, lambda: combined_of(service, asked), response, token, parent=asked.experiments[0])
 
 
 def _created(
-    service: Service, body: Any, response: Response, token: idempotency.Request | None, parent: str | None = None
+    service: Service,
+    expanded: Callable[[], Expansion],
+    response: Response,
+    token: idempotency.Request | None,
+    parent: str | None = None,
 ) -> Experiment:
     remembered = idempotency.look(service.engine, *token) if token else None
-    experiment_id = remembered.data["id"] if remembered else _create(service, body, token, parent)
+    experiment_id = remembered.data["id"] if remembered else _create(service, expanded(), token, parent)
     response.headers["Location"] = f"/v1/experiments/{experiment_id}"
     return experiments.get(service.engine, experiment_id)
 
 
-def _create(service: Service, body: Any, token: idempotency.Request | None, parent: str | None) -> str:
-    expansion = expansion_of(service, body)
+def _create(service: Service, expansion: Expansion, token: idempotency.Request | None, parent: str | None) -> str:
     created = experiments.create(
         service.engine,
         expansion,

@@ -31,7 +31,7 @@ SUMMARY = ("id", "name", "state", "progress", "counts", "created_at")
 
 def register(app: typer.Typer) -> None:
     """Add these commands to the application."""
-    for command in (plan, submit, fork, extend, watch, cancel, experiments):
+    for command in (plan, submit, fork, extend, combine, watch, cancel, experiments):
         app.command()(command)
 
 
@@ -104,6 +104,19 @@ def extend(
             train_sizes=[plain(each, "--train-size") for each in train_size or []],
         )
         _print(grown, output)
+
+
+def combine(
+    experiment_ids: Annotated[list[str], typer.Argument(help="Two or more, on the same dataset.")],
+    name: Annotated[str | None, typer.Option(help="Of the experiment that this makes.")] = None,
+    section: Annotated[list[str] | None, typer.Option(help="A section of its report; may be given again.")] = None,
+    url: Url = None,
+    key: Key = None,
+    output: Format = Output.TABLE,
+) -> None:
+    """Report several experiments as one; nothing is trained again."""
+    with session(url, key) as client:
+        _print(client.experiments.combine(experiment_ids, name=name, sections=section), output)
 
 
 def watch(experiment_id: ExperimentId, url: Url = None, key: Key = None, output: Format = Output.TABLE) -> None:

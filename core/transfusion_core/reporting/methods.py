@@ -92,10 +92,13 @@ def _source(name: str, source: SourceSpec) -> str:
 def _training(study: Study) -> str:
     seeds = "seed 0" if study.spec.seeds == 1 else f"seeds 0 to {study.spec.seeds - 1}"
     ended = sum(cell.result is not None for cell in study.cells)
+    whole = len({(cell.arm.model, cell.arm.init, cell.arm.source) for cell in study.cells}) * study.spec.seeds
+    whole *= len(study.spec.train_sizes)
+    part = f" These are {len(study.cells)} of the {whole} runs of the grid." if len(study.cells) < whole else ""
     return (
         f"Training. Every network was trained alike: {_recipe(study.spec.training)}. Each arm was repeated for "
         f"{seeds}; the same seed gives every init the same order of images. {ended} of {len(study.cells)} runs have a "
-        "result."
+        f"result.{part}"
     )
 
 

@@ -58,8 +58,11 @@ class Expansion:
         return [draft for draft in self.of_kind("train") if draft.labels["role"] == "cell"]
 
 
-def expand(spec: ExperimentSpec, facts: Facts) -> Expansion:
-    """Expand a spec that has been checked against the same facts."""
+def expand(spec: ExperimentSpec, facts: Facts, *, grids: Sequence[ExperimentSpec] = ()) -> Expansion:
+    """Expand a spec that has been checked against the same facts.
+
+    `grids`: of experiments that this one combines; of its own grid only what is in one of theirs is kept.
+    """
     spec, warnings = _resolve(spec, facts)
     datasets = _datasets(spec, facts)
     ingests = {facts_.name: facts_.ingest for facts_ in datasets}
@@ -69,22 +72,30 @@ def expand(spec: ExperimentSpec, facts: Facts) -> Expansion:
         for model in spec.models
         if source.pretrain and any(init.source == name for init in spec.inits)
     }
-    runs = [_cell(spec, facts, cell, ingests[spec.dataset], sources) for cell in _grid(spec)]
+    runs = [_cell(spec, facts, cell, ingests[spec.dataset], sources) for cell in _kept(spec, grids)]
     trials = {trial.key: trial for run in runs for trial in run.trials}
     cells = [run.cell for run in runs]
     compares = comparisons(spec, cells, ingests[spec.dataset])
     probes = [
         draft for plan_of in (dataset_jobs, robustness_jobs) for draft in plan_of(spec, cells, ingests[spec.dataset])
     ]
-    needed = [*ingests.values(), *sources.values(), *trials.values(), *cells, *compares, *probes]
+    taken = {key for cell in cells for key in cell.needs}
+    begun = [run for run in sources.values() if run.key in taken]
+    needed = [*ingests.values(), *begun, *trials.values(), *cells, *compares, *probes]
     drafts = list({draft.key: draft for draft in [*needed, _report(spec, needed)]}.values())
     return Expansion(
         spec=spec,
-        digest=digest(spec.model_dump(mode="json", exclude={"name", "cache", "priority"})),
+        digest=_digest(spec, cells if grids else []),
         drafts=drafts,
         new_datasets=[facts_.spec for facts_ in datasets if not facts_.registered],
         warnings=warnings,
     )
+
+
+def _digest(spec: ExperimentSpec, combined: Sequence[JobDraft]) -> str:
+    """Of all that makes an experiment what it is; of a combined one the runs too, which may be less than its grid."""
+    words = spec.model_dump(mode="json", exclude={"name", "cache", "priority"})
+    return digest(words | ({"combined": [cell.key for cell in combined]} if combined else {}))
 
 
 def _resolve(spec: ExperimentSpec, facts: Facts) -> tuple[ExperimentSpec, list[str]]:
@@ -144,6 +155,11 @@ class _Cell:
     train_size: int | str
     seed: int
 
+    @property
+    def words(self) -> tuple[Any, ...]:
+        """What it is called by."""
+        return self.model, self.init.label, self.init.source, self.train_size, self.seed
+
 
 class _Run(NamedTuple):
     """A cell's job, and the tuning runs that it waits for."""
@@ -157,6 +173,12 @@ def _grid(spec: ExperimentSpec) -> Iterator[_Cell]:
         arms = [arm for init in spec.inits for arm in init.arms(catalogue()[model].stage_names)]
         for init, size, seed in product(arms, spec.train_sizes, range(spec.seeds)):
             yield _Cell(model, init, size, seed)
+
+
+def _kept(spec: ExperimentSpec, grids: Sequence[ExperimentSpec]) -> list[_Cell]:
+    """The cells of a grid; where others are given, those that one of them has."""
+    wanted = {cell.words for grid in grids for cell in _grid(grid)}
+    return [cell for cell in _grid(spec) if not grids or cell.words in wanted]
 
 
 def _source_run(spec: ExperimentSpec, model: str, source: SourceSpec, ingests: dict[str, JobDraft]) -> JobDraft:

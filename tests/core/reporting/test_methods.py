@@ -79,6 +79,14 @@ def test_a_study_of_which_nothing_is_left_still_says_what_was_asked() -> None:
     assert "Software" not in methods
 
 
+def test_a_part_of_a_grid_is_said_to_be_one() -> None:
+    expanded = expansion(models=["cbr-tiny"])
+    done = [job for job in jobs(expanded) if (job["labels"].get("init"), job["labels"].get("seed")) != ("mean_var", 1)]
+    told = "5 of 5 runs have a result. These are 5 of the 6 runs of the grid."
+    assert told in build(expanded.spec.model_dump(mode="json"), done).methods
+    assert "of the grid" not in report().methods
+
+
 def test_sections_without_comparisons_say_nothing_of_them() -> None:
     assert "Representations" not in report(sections=["performance"]).methods
 

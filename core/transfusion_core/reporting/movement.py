@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from transfusion_core.reporting.charts.movement import figure_3, filters, through_training
+from transfusion_core.reporting.charts.movement import OF_WEIGHTS, figure_3, filters, through_training
 from transfusion_core.reporting.charts.movement import movement as movement_chart
 from transfusion_core.reporting.representation import before_after, layer_rows
 from transfusion_core.reporting.statistics import summarise
@@ -15,7 +15,6 @@ from transfusion_core.reporting.study import Arm, Pair, Study
 from transfusion_core.specs.comparison import Between, ComparisonResult, PairResult, WeightMovement
 from transfusion_core.specs.report import ReportSection, Row
 
-WEIGHT_MEASURES = ("relative_l2", "cosine")
 FEWEST_POINTS = 3
 """Through two points there is always a line."""
 
@@ -55,7 +54,7 @@ def _weight_rows(arm: Arm, pairs: list[Pair], **words: Any) -> Iterator[Row]:
     for pair in pairs:
         for moved in pair.result.weights if pair.result else ():
             layers[moved.layer].append(moved)
-    for measure in WEIGHT_MEASURES:
+    for measure in OF_WEIGHTS:
         for stage, (layer, found) in enumerate(layers.items(), start=1):
             yield _weight_row(arm, layer, measure, stage, found, **words)
     if layers and not words:
@@ -92,12 +91,15 @@ def _row(arm: Arm, layer: str, measure: str, stage: int, values: list[float], re
 
 
 def _step_rows(study: Study, arm: Arm) -> Iterator[Row]:
-    """The arm's movement at each checkpoint on the way; nothing where none were kept."""
+    """The arm's movement at each checkpoint on the way and at the end; nothing where none were kept on the way."""
     at: dict[int, list[Pair]] = defaultdict(list)
+    ends = {cell.seed: cell.result.steps for cell in study.seeds_of(arm) if cell.result}
     for pair in _moved(study, arm):
         assert pair.result is not None
         for between in pair.result.between:
             at[between.step].append(_at(pair, pair.result, between))
+        if pair.result.between and (end := ends.get(pair.a["seed"])):
+            at[end].append(pair)
     for step, pairs in sorted(at.items()):
         yield from _weight_rows(arm, pairs, step=step)
         for measure in study.spec.similarity.measures:

@@ -7,7 +7,6 @@ import altair as alt
 
 from transfusion_core.reporting.charts.base import (
     ROWS,
-    WIDTH,
     data,
     drawn,
     facets,
@@ -21,6 +20,8 @@ from transfusion_core.specs.report import Row
 
 FILTERS_SIDE = 130
 """Pixels of a picture of filters."""
+OF_WEIGHTS = ("relative_l2", "cosine")
+"""Measures of weights, not of what layers make of images."""
 
 
 def movement(table: Sequence[Row]) -> dict[str, Any]:
@@ -55,7 +56,7 @@ def figure_3(table: Sequence[Row]) -> dict[str, Any]:
 
 def through_training(table: Sequence[Row]) -> dict[str, Any]:
     """Similarity of each layer to itself before training, layer by step."""
-    steps = [row for row in table if row.step is not None]
+    steps = [row for row in table if row.step is not None and row.measure not in OF_WEIGHTS]
     measure = first_measure(steps)
     rows = [row for row in steps if row.measure == measure]
     cells = (
@@ -73,20 +74,16 @@ def through_training(table: Sequence[Row]) -> dict[str, Any]:
 
 def filters(table: Sequence[Row]) -> dict[str, Any]:
     """The first layer's filters before and after training, of the first seed."""
-    pictures = [{**drawn(row), "x": 0, "y": 0} for row in table if row.picture]
-    image = (
-        alt.Chart(ROWS)
-        .mark_image(width=FILTERS_SIDE, height=FILTERS_SIDE)
-        .encode(
-            x=alt.X("x:Q", axis=None, scale=alt.Scale(domain=[-1, 1])),
-            y=alt.Y("y:Q", axis=None, scale=alt.Scale(domain=[-1, 1])),
-            url="picture:N",
-        )
-        .properties(width=FILTERS_SIDE, height=FILTERS_SIDE, view=alt.ViewConfig(stroke=None))
-    )
-    grid = image.facet(
-        row=alt.Row("label:N", title=None, sort=["before", "after"]),
-        column=alt.Column("place:N", title=None, header=alt.Header(labelLimit=WIDTH)),
+    pictures = [{**drawn(row), "x": int(row.label == "after"), "y": 0} for row in table if row.picture]
+    across = alt.X("x:Q", axis=None, scale=alt.Scale(domain=[-0.5, 1.5]))
+    base = alt.Chart(ROWS).encode(x=across, y=alt.Y("y:Q", axis=None, scale=alt.Scale(domain=[-1, 1])))
+    image = base.mark_image(width=FILTERS_SIDE, height=FILTERS_SIDE).encode(url="picture:N")
+    name = base.mark_text(dy=FILTERS_SIDE / 2 + 8).encode(text="label:N")
+    wide = 2 * (FILTERS_SIDE + 10)
+    view = (image + name).properties(width=wide, height=FILTERS_SIDE + 30, view=alt.ViewConfig(stroke=None))
+    grid = view.facet(
+        facet=alt.Facet("place:N", title=None, header=alt.Header(labelLimit=wide + 40)),
+        columns=3,
         title="Filters of the first layer, before and after training",
     )
     return filled(grid, pictures)

@@ -5,7 +5,7 @@ from typing import Any
 
 import altair as alt
 
-from transfusion_core.reporting.charts.base import COLOURS, ROWS, data, facets
+from transfusion_core.reporting.charts.base import COLOURS, KINDS, ROWS, SHAPES, data, facets
 from transfusion_core.specs.report import Row
 
 
@@ -25,12 +25,16 @@ def _ladder(table: Sequence[Row], metric: str, title: str, headline: str) -> dic
     y = alt.Y("value:Q", title=title, scale=alt.Scale(zero=False))
     base = base.encode(x=alt.X("stage:Q", title="stages from the source", axis=alt.Axis(tickMinStep=1, format="d")))
     ladder = "datum.kind == 'transfuse' || datum.kind == 'random' || datum.kind == 'pretrained'"
-    line = base.transform_filter(ladder).mark_line(color="grey").encode(y=y)
-    spread = base.mark_rule().encode(y="low:Q", y2="high:Q", color=alt.Color("kind:N", title="init"))
+    line = base.transform_filter(ladder).mark_line(color="grey").encode(y=alt.Y("mean(value):Q", title=title))
+    there = [kind for kind in KINDS if any((row.init or "").partition("(")[0] == kind for row in rows)]
+    places = [KINDS.index(kind) for kind in there]
+    colours, shapes = (alt.Scale(domain=there, range=[looks[i] for i in places]) for looks in (COLOURS, SHAPES))
+    colour = alt.Color("kind:N", title="init", scale=colours)
+    spread = base.mark_rule().encode(y="low:Q", y2="high:Q", color=colour)
     points = base.mark_point(filled=True, size=60).encode(
         y=y,
-        color=alt.Color("kind:N", title="init", scale=alt.Scale(range=COLOURS)),
-        shape=alt.Shape("kind:N", title="init"),
+        color=colour,
+        shape=alt.Shape("kind:N", title="init", scale=shapes),
         tooltip=["model:N", "arm:N", "stage:Q", "value:Q", "sd:Q", "n:Q"],
     )
     return facets(line + spread + points, headline, data(rows))

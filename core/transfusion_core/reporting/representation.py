@@ -1,7 +1,7 @@
 """Figures 2 and 4: how alike the representations of trained networks are, and what training changes, layer by layer."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from transfusion_core.reporting import published
@@ -9,8 +9,8 @@ from transfusion_core.reporting.charts.reuse import figure_4
 from transfusion_core.reporting.charts.similarity import figure_2, layer_maps
 from transfusion_core.reporting.correction import corrected
 from transfusion_core.reporting.networks import TOP_LAYERS, network_test
-from transfusion_core.reporting.statistics import UNIT, Permutation, summarise
-from transfusion_core.reporting.study import Pair, Study
+from transfusion_core.reporting.statistics import UNIT, Permutation, paired_t, seeds_needed, summarise
+from transfusion_core.reporting.study import Arm, Pair, Study
 from transfusion_core.specs.comparison import PairResult
 from transfusion_core.specs.report import ReportSection, Row
 
@@ -152,36 +152,62 @@ def _row(values: list[Measured], **words: Any) -> Row:
 
 
 def reuse(study: Study) -> ReportSection:
-    """Figure 4: per-layer similarity of each network to itself before training, and pretrained minus random."""
+    """Figure 4: per-layer similarity of each network to itself before training, and each init minus random."""
     table = list(before_after(study))
-    table += list(_differences(table))
+    table += [row for arm in study.arms if arm.init != "random" for row in _differences(study, arm)]
     missing = study.missing_pairs("movement")
     return ReportSection(
         complete=not missing,
         missing=missing,
         text="Similarity of each layer after training to the same layer before, mean over seeds: high means that the "
-        "layer kept what it started with. Rows with a pair are the difference to random: only where pretrained keeps "
-        "more than random does can features have been reused; a large network keeps much from any start.",
+        "layer kept what it started with. Rows with a pair are the difference to random over the same seeds, with its "
+        "95% t interval and p_value of the paired t test, corrected by Holm within this table (p_adjusted): features "
+        "can have been reused only where an init keeps more than random does, that is where the interval lies above 0; "
+        "a large network keeps much from any start.",
         charts={"figure-4": figure_4(table)},
-        table=table,
+        table=corrected(table),
     )
 
 
 def before_after(study: Study) -> Iterator[Row]:
     """A row per arm x layer x measure: initialisation against final weights, mean over seeds."""
     for arm in study.arms:
-        pairs = [pair for pair in study.done("movement") if pair.arm == arm]
+        pairs = _moved(study, arm)
         for measure in study.spec.similarity.measures:
             yield from layer_rows(pairs, measure, arm.words)
 
 
-def _differences(rows: Iterable[Row]) -> Iterator[Row]:
-    """Each arm minus random at the same layer and measure."""
-    place = ("model", "train_size", "layer", "measure")
-    randoms = {tuple(getattr(row, word) for word in place): row for row in rows if row.init == "random"}
-    for row in [row for row in rows if row.init != "random"]:
-        random = randoms.get(tuple(getattr(row, word) for word in place))
-        if random is None or random.value is None or row.value is None:
-            continue
-        words = {word: getattr(row, word) for word in (*place, "init", "source", "stage")}
-        yield Row(**words, pair=f"{row.init}-random", value=row.value - random.value, n=min(row.n or 0, random.n or 0))
+def _moved(study: Study, arm: Arm) -> list[Pair]:
+    return [pair for pair in study.done("movement") if pair.arm == arm]
+
+
+def _differences(study: Study, arm: Arm) -> Iterator[Row]:
+    """The arm minus random at the same seeds, per layer and measure."""
+    randoms = {pair.a["seed"]: pair for pair in _moved(study, arm.random)}
+    paired = [(pair, randoms[pair.a["seed"]]) for pair in _moved(study, arm) if pair.a["seed"] in randoms]
+    for measure in study.spec.similarity.measures:
+        deltas: dict[str, list[float]] = defaultdict(list)
+        for pair, random in paired:
+            kept = {found.layer_a: found.value for found in _of(random, measure)}
+            for found in _of(pair, measure):
+                if found.value is not None and (other := kept.get(found.layer_a)) is not None:
+                    deltas[found.layer_a].append(found.value - other)
+        for stage, (layer, values) in enumerate(deltas.items(), start=1):
+            words = {"layer": layer, "measure": measure, "stage": stage, "pair": f"{arm.init}-random"}
+            yield _difference(values, **arm.words, **words)
+
+
+def _difference(deltas: list[float], **words: Any) -> Row:
+    found, tested = summarise(deltas), len(deltas) > 1
+    assert found is not None
+    return Row(
+        **words,
+        value=found.mean,
+        sd=found.sd,
+        n=len(deltas),
+        interval=found.interval,
+        p_value=paired_t(deltas),
+        test="paired t" if tested else None,
+        seeds_needed=seeds_needed(deltas),
+        reason=None if tested else "one seed has no spread: neither an interval nor a test",
+    )

@@ -10,6 +10,7 @@ from transfusion_core.reporting.quality import METRICS, delta_rows, headline, la
 from transfusion_core.reporting.statistics import EQUIVALENCE_MARGIN
 from transfusion_core.reporting.study import Arm, SourceRun, Study, Tuning
 from transfusion_core.specs.report import ReportSection, Row
+from transfusion_core.specs.training import Metrics
 from transfusion_core.specs.tuning import best
 
 
@@ -21,7 +22,7 @@ def performance(study: Study) -> ReportSection:
     table += resampled_rows(study)
     table += [row for arm in study.arms for row in run_rows(study, arm)]
     table += [row for arm in study.arms if (row := parameters_row(study, arm))]
-    table += [_source_row(run) for run in study.sources]
+    table += [row for run in study.sources for row in _source_rows(run)]
     table += [row for tuning in study.tunings for row in _tuning_rows(tuning)]
     missing = study.missing_cells()
     return ReportSection(
@@ -45,7 +46,8 @@ def _text(label: str) -> str:
         "says what these networks would give on other patients (measure patients, or images where patients are not "
         "known): the mean over seeds with a 95% percentile interval of 1000 bootstrap draws; auroc_of_run is one run "
         "with DeLong's 95% interval over images. source_auroc is the source run on the dataset that it was trained "
-        "on. Published values are of the paper's own images."
+        "on, source_top1 and source_top5 how often the right class was its first answer or among its first five. "
+        "Published values are of the paper's own images."
     )
 
 
@@ -87,15 +89,24 @@ def _published(task: str, arm: Arm, name: str, label: str) -> Published | None:
     return table_2(arm.model, arm.init, name) if task == "multilabel" else None
 
 
-def _source_row(run: SourceRun) -> Row:
-    metrics = run.result.metrics["test"] if run.result else None
-    value = metrics.auroc if metrics else None
-    why = metrics.reason if metrics else ": ".join(filter(None, (run.state, run.reason)))
-    return Row(
-        model=run.model,
-        source=run.source,
-        seed=run.seed,
-        metric="source_auroc",
-        value=value,
-        reason=None if value is not None else why or "not measured",
-    )
+def _source_rows(run: SourceRun) -> Iterator[Row]:
+    """The source run's own quality on its own test split."""
+    metrics = run.result.metrics["test"] if run.result else Metrics()
+    ended = None if run.result else ": ".join(filter(None, (run.state, run.reason)))
+    told = {
+        "source_auroc": (metrics.auroc, metrics.reason),
+        "source_top1": (metrics.top1, _no_accuracy(run, metrics, 1)),
+        "source_top5": (metrics.top5, _no_accuracy(run, metrics, 5)),
+    }
+    for metric, (value, why) in told.items():
+        reason = None if value is not None else ended or why or "not measured"
+        yield Row(model=run.model, source=run.source, seed=run.seed, metric=metric, value=value, reason=reason)
+
+
+def _no_accuracy(run: SourceRun, metrics: Metrics, k: int) -> str | None:
+    """Why a source run's images have no top-k accuracy."""
+    if run.task not in (None, "multiclass"):
+        return f"the source is {run.task}: its images have no one class to be right about"
+    if run.task and run.classes <= k:
+        return f"the source has {run.classes} classes: any answer is among the {k} highest"
+    return metrics.reason if metrics.loss is None else "not kept by this run"

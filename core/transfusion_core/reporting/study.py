@@ -111,6 +111,9 @@ class SourceRun:
     state: str
     reason: str | None
     result: TrainResult | None
+    task: str | None
+    classes: int
+    """Of the images that it was trained on; None and 0 where that is not known."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,7 +173,7 @@ def read_study(experiment: dict[str, Any], jobs: Sequence[dict[str, Any]]) -> St
         cells=[*map(_cell, trained)],
         pairs=[*map(_pair, compared)],
         tunings=_tunings(jobs),
-        sources=[_source(job, spec) for job in jobs if job["labels"].get("role") == "source"],
+        sources=[_source(job, spec, jobs) for job in jobs if job["labels"].get("role") == "source"],
         train_images=_ingested(jobs).get("splits", {}).get("train"),
         jobs=jobs,
     )
@@ -188,14 +191,23 @@ def _cell(job: dict[str, Any]) -> Cell:
     return Cell(arm=_arm(job), seed=job["labels"]["seed"], predictions=job.get("predictions"), **ended)
 
 
-def _source(job: dict[str, Any], spec: ExperimentSpec) -> SourceRun:
+def _source(job: dict[str, Any], spec: ExperimentSpec, jobs: Sequence[dict[str, Any]]) -> SourceRun:
     labels = job["labels"]
     trained = {name: source.pretrain for name, source in spec.sources.items() if source.pretrain}
     asked = (labels["dataset"], labels["seed"])
     names = [name for name, pretrain in trained.items() if (pretrain.dataset, pretrain.seed) == asked]
     result = TrainResult.model_validate(job["result"]) if job["result"] else None
     words = {"model": labels["model"], "source": ", ".join(names), "seed": labels["seed"]}
+    seen = _seen_by(result, jobs)
+    words |= {"task": seen.get("task"), "classes": len(seen.get("classes", []))}
     return SourceRun(**words, state=job["state"], reason=job["reason"], result=result)
+
+
+def _seen_by(result: TrainResult | None, jobs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """What the ingest of the images that a run was trained on found."""
+    digest = result.manifest.get("dataset_digest") if result else None
+    found = [job["result"] for job in jobs if job["kind"] == "ingest" and job["result"]]
+    return next((each for each in found if each["digest"] == digest), {})
 
 
 def _arm(job: dict[str, Any]) -> Arm:

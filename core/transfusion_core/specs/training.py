@@ -161,6 +161,10 @@ class Metrics(Record):
     reason: str | None = None
     labels: list[LabelMetrics] = []
     """One row per class (multiclass), threshold `>=t` (ordinal) or label (multilabel), then `macro`."""
+    top1: float | None = Field(None, exclude_if=_is(None))
+    """For multiclass: the share of images whose own class has the highest score; a tie does not count."""
+    top5: float | None = Field(None, exclude_if=_is(None))
+    """The same among the five highest, where there are more classes than that."""
 
 
 class Checkpoint(Record):

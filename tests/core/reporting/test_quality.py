@@ -130,8 +130,55 @@ def test_parameters_and_the_source_runs_own_quality_are_there() -> None:
 def test_a_source_run_that_failed_says_so() -> None:
     expanded = expansion(models=["cbr-tiny"])
     done = jobs(expanded, failed=lambda labels: labels.get("role") == "source")
-    (row,) = rows(build(expanded.spec.model_dump(mode="json"), done), "performance", metric="source_auroc")
-    assert (row.value, row.reason) == (None, "failed: nan")
+    made = build(expanded.spec.model_dump(mode="json"), done)
+    for metric in ("source_auroc", "source_top1", "source_top5"):
+        (row,) = rows(made, "performance", metric=metric)
+        assert (row.value, row.reason) == (None, "failed: nan")
+
+
+def _shapes(classes: int, **metrics: Any) -> Any:
+    """Source runs that saw so many classes."""
+
+    def change(job: dict[str, Any]) -> None:
+        if job["kind"] == "ingest":
+            job["result"] |= {"task": "multiclass", "classes": [str(number) for number in range(classes)]}
+        elif job["labels"].get("role") == "source":
+            job["result"]["metrics"]["test"] |= metrics
+
+    return change
+
+
+def accuracies(made: Report) -> list[tuple[float | None, str | None]]:
+    """Top-1 and top-5 of the one source run."""
+    found = [rows(made, "performance", metric=metric) for metric in ("source_top1", "source_top5")]
+    return [(row.value, row.reason) for (row,) in found]
+
+
+ONE = {"models": ["cbr-tiny"]}
+
+
+def test_a_source_run_of_many_classes_has_its_accuracies() -> None:
+    made = report(change=_shapes(24, top1=0.4, top5=0.7), **ONE)
+    assert accuracies(made) == [(0.4, None), (0.7, None)]
+
+
+def test_accuracies_that_do_not_exist_say_why() -> None:
+    few = report(change=_shapes(5, top1=0.4), **ONE)
+    assert accuracies(few) == [(0.4, None), (None, "the source has 5 classes: any answer is among the 5 highest")]
+    before = report(change=_shapes(24), **ONE)
+    assert accuracies(before) == [(None, "not kept by this run")] * 2
+    broken = report(change=_shapes(24, auroc=None, loss=None, reason="scores not finite on 1 of 6 images"), **ONE)
+    assert accuracies(broken) == [(None, "scores not finite on 1 of 6 images")] * 2
+    graded = [(None, "the source is ordinal: its images have no one class to be right about")] * 2
+    assert accuracies(report(**ONE)) == graded
+
+
+def test_an_accuracy_of_unknown_images_is_not_measured() -> None:
+    def forget(job: dict[str, Any]) -> None:
+        if job["labels"].get("role") == "source":
+            job["result"]["manifest"].pop("dataset_digest")
+
+    assert accuracies(report(change=forget, **ONE)) == [(None, "not kept by this run")] * 2
 
 
 def _chest(job: dict[str, Any]) -> None:

@@ -37,7 +37,24 @@ def evaluate_scores(task: Task, logits: Tensor, labels: Tensor, *, classes: Sequ
         loss=None if broken or macro.n == 0 else loss(task, logits, labels).item(),
         reason=headline.reason,
         labels=[*rows, macro],
+        **({} if broken or task != "multiclass" else _accuracies(logits, labels)),
     )
+
+
+def _accuracies(logits: Tensor, labels: Tensor) -> dict[str, float | None]:
+    return {f"top{k}": top_accuracy(logits, labels, k=k) for k in (1, 5)}
+
+
+def top_accuracy(logits: Tensor, labels: Tensor, *, k: int) -> float | None:
+    """Share of images whose own class is among the k highest of its logits (n, classes), labels (n,).
+
+    A class that is no higher than k others does not count, so a network that cannot choose is never right. None where
+    there are no images, or no more than k classes to be right by chance among.
+    """
+    if not len(logits) or logits.shape[1] <= k:
+        return None
+    own = logits.gather(1, labels[:, None])
+    return ((logits >= own).sum(1) <= k).double().mean().item()
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,9 +1,9 @@
 import pytest
 import torch
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import roc_auc_score, top_k_accuracy_score
 
 from transfusion_core.science.seeds import generator
-from transfusion_core.science.training.metrics import evaluate_scores, log_odds
+from transfusion_core.science.training.metrics import evaluate_scores, log_odds, top_accuracy
 
 NAN = float("nan")
 
@@ -107,6 +107,27 @@ def test_a_sure_network_makes_no_false_ties() -> None:
     for task in ("multiclass", "ordinal"):
         metrics = evaluate_scores(task, logits, torch.tensor([1, 1, 0, 0]), classes=["a", "b"])
         assert metrics.auroc == 1.0
+
+
+def test_accuracies_are_those_of_multiclass_scores_alone() -> None:
+    logits, labels = _logits(90, 7), torch.arange(90) % 7
+    metrics = evaluate_scores("multiclass", logits, labels, classes=list("abcdefg"))
+    expected = [top_k_accuracy_score(labels.numpy(), logits.numpy(), k=k) for k in (1, 5)]
+    assert [metrics.top1, metrics.top5] == pytest.approx(expected)
+    ordinal = evaluate_scores("ordinal", logits, labels, classes=list("abcdefg"))
+    assert (ordinal.top1, ordinal.top5) == (None, None)
+    assert "top1" not in ordinal.model_dump()
+
+
+def test_five_of_five_classes_are_no_accuracy_and_a_tie_is_no_answer() -> None:
+    few = evaluate_scores("multiclass", _logits(10, 5), torch.arange(10) % 5, classes=list("abcde"))
+    assert few.top1 is not None
+    assert few.top5 is None
+    tied, labels = torch.zeros(4, 6), torch.tensor([0, 1, 2, 3])
+    assert [top_accuracy(tied, labels, k=k) for k in (1, 5)] == [0.0, 0.0]
+    assert top_accuracy(tied[:0], labels[:0], k=1) is None
+    broken = evaluate_scores("multiclass", tied.fill_(NAN), labels, classes=list("abcdef"))
+    assert (broken.top1, broken.top5) == (None, None)
 
 
 def test_shapes_that_do_not_fit_are_named() -> None:

@@ -10,9 +10,9 @@ import numpy as np
 from transfusion_core.reporting.charts.movement import OF_WEIGHTS, figure_3, filters, through_training
 from transfusion_core.reporting.charts.movement import movement as movement_chart
 from transfusion_core.reporting.representation import before_after, layer_rows
-from transfusion_core.reporting.statistics import summarise
 from transfusion_core.reporting.study import Arm, Pair, Study
-from transfusion_core.specs.comparison import Between, ComparisonResult, PairResult, WeightMovement
+from transfusion_core.reporting.weights import tensor_row, tensor_rows
+from transfusion_core.specs.comparison import Between, ComparisonResult, PairResult
 from transfusion_core.specs.report import ReportSection, Row
 
 FEWEST_POINTS = 3
@@ -50,44 +50,18 @@ def _moved(study: Study, arm: Arm) -> list[Pair]:
 
 
 def _weight_rows(arm: Arm, pairs: list[Pair], **words: Any) -> Iterator[Row]:
-    layers: dict[str, list[WeightMovement]] = defaultdict(list)
-    for pair in pairs:
-        for moved in pair.result.weights if pair.result else ():
-            layers[moved.layer].append(moved)
     for measure in OF_WEIGHTS:
-        for stage, (layer, found) in enumerate(layers.items(), start=1):
-            yield _weight_row(arm, layer, measure, stage, found, **words)
+        yield from tensor_rows(pairs, measure, {**arm.words, **words})
+    layers = [moved.layer for pair in pairs if pair.result for moved in pair.result.weights]
     if layers and not words:
         correlations = [mean for pair in pairs if (mean := _mean_filter(pair)) is not None]
-        reason = "the first layer has no filters"
-        yield _row(arm, next(iter(layers)), "filter_correlation", 1, correlations, reason)
-
-
-def _weight_row(arm: Arm, layer: str, measure: str, stage: int, found: list[WeightMovement], **words: Any) -> Row:
-    values = [value for moved in found if (value := getattr(moved, measure)) is not None]
-    reasons = [moved.reason for moved in found if moved.reason]
-    return _row(arm, layer, measure, stage, values, reasons[0] if reasons else "not measured", **words)
+        place = {"layer": layers[0], "measure": "filter_correlation", "stage": 1}
+        yield tensor_row(correlations, "the first layer has no filters", **arm.words, **place)
 
 
 def _mean_filter(pair: Pair) -> float | None:
     values = [value for value in pair.result.filters if value is not None] if pair.result else []
     return sum(values) / len(values) if values else None
-
-
-def _row(arm: Arm, layer: str, measure: str, stage: int, values: list[float], reason: str, **words: Any) -> Row:
-    found = summarise(values)
-    return Row(
-        **arm.words,
-        **words,
-        layer=layer,
-        measure=measure,
-        stage=stage,
-        value=found.mean if found else None,
-        sd=found.sd if found else None,
-        n=len(values),
-        interval=found.interval if found else None,
-        reason=None if found else reason,
-    )
 
 
 def _step_rows(study: Study, arm: Arm) -> Iterator[Row]:

@@ -11,11 +11,15 @@ from transfusion_core.reporting.correction import corrected
 from transfusion_core.reporting.networks import TOP_LAYERS, network_test
 from transfusion_core.reporting.statistics import UNIT, Permutation, paired_t, seeds_needed, summarise
 from transfusion_core.reporting.study import Arm, Pair, Study
+from transfusion_core.reporting.weights import tensor_rows
 from transfusion_core.specs.comparison import PairResult
 from transfusion_core.specs.report import ReportSection, Row
 
 NULLS = ("null_iid", "null_permutation", "null_untrained")
 """What a similarity would be without what was learned: of noise, of shuffled images, of networks never trained."""
+
+IN_COMMON = "cosine"
+"""Of two networks' weights: about 0 where they were drawn apart, whatever the stages below have in common."""
 
 BOUNDS = {"cka_debiased": (-1.0, 1.0), "procrustes": (0.0, 2.0)}
 """Between which values a measure lies, where that is not 0 and 1."""
@@ -45,7 +49,10 @@ def similarity(study: Study) -> ReportSection:
         "networks, images shuffled; null_untrained, networks never trained; and beside random-random, networks that "
         "share nothing but the data. p_value is of a permutation test over networks, that pairs with a random one are "
         "no less alike than random ones are; where so few cannot give a small p, the reason says so. Rows of metric "
-        "layers are of one pair of networks: every layer with every other.",
+        "layers are of one pair of networks: every layer with every other. A stage that is fed alike answers alike: to "
+        "share the lowest stages raises the similarity of those above, which share nothing. Rows of measure cosine are "
+        "of the weights themselves, tensor by tensor: about 0 where two networks were drawn apart, near 1 where both "
+        "still hold what they took from one source. Networks of one seed draw the same head.",
         charts={"figure-2": figure_2(table), **_maps(table)},
         table=corrected(table),
     )
@@ -70,6 +77,7 @@ def _group_rows(study: Study, key: tuple[Any, ...], pairs: list[Pair]) -> Iterat
             reason=tested.reason if tops else _refusal(pairs, measure),
         )
         yield from layer_rows(pairs, measure, words)
+    yield from tensor_rows(pairs, IN_COMMON, words)
 
 
 def _maps(table: Sequence[Row]) -> dict[str, Any]:
@@ -163,7 +171,8 @@ def reuse(study: Study) -> ReportSection:
         "layer kept what it started with. Rows with a pair are the difference to random over the same seeds, with its "
         "95% t interval and p_value of the paired t test, corrected by Holm within this table (p_adjusted): features "
         "can have been reused only where an init keeps more than random does, that is where the interval lies above 0; "
-        "a large network keeps much from any start.",
+        "a large network keeps much from any start. A stage above one that is kept is fed alike and so keeps more too: "
+        "which stages hold what they took from a source is told by the cosines in section similarity.",
         charts={"figure-4": figure_4(table)},
         table=corrected(table),
     )

@@ -32,25 +32,30 @@ def comparisons(spec: ExperimentSpec, cells: Sequence[JobDraft], ingest: JobDraf
 def _pairs(cells: Sequence[JobDraft]) -> Iterator[Cells]:
     """Pairs of trained networks of one model and train size: within each arm, and each arm against random.
 
-    Of arms with a part of the source's stages, of which a ladder has many, only those against random of their seed.
+    Arms with a part of the source's stages, of which a ladder has many, are compared with random of the next seed
+    alone: what does not come from the source they draw as random of their own seed does.
     """
     for a, b in combinations(cells, 2):
         if any(a.labels[word] != b.labels[word] for word in ("model", "train_size")):
             continue
-        if _is_partial(a) or _is_partial(b):
-            if a.labels["seed"] == b.labels["seed"] and "random" in (a.labels["init"], b.labels["init"]):
-                yield (b, a) if a.labels["init"] == "random" else (a, b)
-            continue
-        if _same_arm(a, b) or a.labels["init"] == "random":
-            yield (a, b) if _same_arm(a, b) else (b, a)
-        elif b.labels["init"] == "random":
+        if _same_arm(a, b):
             yield a, b
+        elif "random" in (a.labels["init"], b.labels["init"]):
+            arm, random = (b, a) if a.labels["init"] == "random" else (a, b)
+            if not _is_partial(arm) or random.labels["seed"] == arm.labels["seed"] + 1:
+                yield arm, random
 
 
 def _starts(cells: Sequence[JobDraft]) -> Iterator[Cells]:
-    """The pairs that Figure 3 draws: random networks with each other, every other arm with random of its seed."""
+    """The pairs that Figure 3 draws: random networks with each other, every other arm with random of its seed.
+
+    Arms with a part of the source's stages with random of the next seed, as above.
+    """
     for a, b in _pairs(cells):
-        if (a.labels["init"] == "random") if _same_arm(a, b) else (a.labels["seed"] == b.labels["seed"]):
+        if _same_arm(a, b):
+            if a.labels["init"] == "random":
+                yield a, b
+        elif _is_partial(a) or a.labels["seed"] == b.labels["seed"]:
             yield a, b
 
 

@@ -71,6 +71,21 @@ def test_figure_2_averages_the_top_two_stages_over_all_pairs_of_networks() -> No
     assert (row.null_permutation, row.null_untrained) == (pytest.approx(0.15), pytest.approx(0.6))
 
 
+def test_weights_that_two_networks_have_in_common_are_told_tensor_by_tensor() -> None:
+    expanded = expansion(models=["cbr-tiny"])
+    done = jobs(expanded)
+    for job in done:
+        if job["labels"].get("pair") == "pretrained-pretrained":
+            dead = {"layer": "conv2", "relative_l2": None, "cosine": None, "reason": "all weights are zero after"}
+            job["result"]["weights"] = [{"layer": "conv1", "relative_l2": 0.1, "cosine": 0.9}, dead]
+    made = build(expanded.spec.model_dump(mode="json"), done)
+    found = rows(made, "similarity", measure="cosine")
+    assert [(row.pair, row.layer, row.stage, row.value, row.n, row.reason) for row in found] == [
+        ("pretrained-pretrained", "conv1", 1, 0.9, 1, None),
+        ("pretrained-pretrained", "conv2", 2, None, 0, "all weights are zero after"),
+    ]
+
+
 def test_every_layer_is_compared_with_every_other_for_one_pair_of_each_kind() -> None:
     made = report(seeds=3, models=["cbr-tiny"])
     found = rows(made, "similarity", metric="layers")

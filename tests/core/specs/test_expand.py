@@ -96,6 +96,20 @@ def test_networks_are_compared_within_each_arm_and_each_arm_with_random() -> Non
     assert pairs.count("random-random") == 1
 
 
+def test_arms_that_draw_a_rest_are_compared_with_random_that_drew_another() -> None:
+    inits = ["random", transfused("stage2"), {"kind": "gabor"}]
+    words = {"models": ["cbr-tiny"], "inits": inits, "seeds": 3, "sections": ["similarity", "movement"]}
+    drafts = expanded(**words).of_kind("compare")
+    seeds: dict[tuple[str, str], list[tuple[int, int]]] = {}
+    for labels in (draft.labels for draft in drafts):
+        seeds.setdefault((labels["role"], labels["pair"]), []).append((labels["a"]["seed"], labels["b"]["seed"]))
+    for partial in ("transfuse(stage2)", "gabor"):
+        assert seeds["similarity", f"{partial}-{partial}"] == [(0, 1), (0, 2), (1, 2)]
+        for role in ("similarity", "start"):
+            assert sorted(seeds[role, f"{partial}-random"]) == [(0, 1), (1, 2)]
+        assert seeds["layers", f"{partial}-random"] == [(0, 1)]
+
+
 def test_sections_without_similarity_plan_no_comparisons() -> None:
     assert expanded(sections=["performance", "convergence"]).of_kind("compare") == []
 

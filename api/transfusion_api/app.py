@@ -32,6 +32,7 @@ from transfusion_api.routes import (
 )
 from transfusion_api.service import open_service
 from transfusion_core.settings import Settings
+from transfusion_core.specs.combining import CombineSpec
 from transfusion_core.specs.comparison import ComparisonSpec
 from transfusion_core.specs.dataset import DatasetSpec
 from transfusion_core.specs.experiment import ExperimentSpec
@@ -39,6 +40,7 @@ from transfusion_core.specs.experiment import ExperimentSpec
 DESCRIPTION = "Trains image models from several initialisations, compares what they learned, and says what helped."
 WRITTEN: tuple[type[BaseModel], ...] = (
     ExperimentSpec,
+    CombineSpec,
     ComparisonSpec,
     DatasetSpec,
     UploadRequest,

@@ -1,43 +1,48 @@
 """From a body to jobs: facts are looked up, every fault is told at once, and what the store has lost is found out."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from typing import Any
 
 from transfusion_api.service import Service
 from transfusion_core.db import experiments, jobs
 from transfusion_core.db.facts import facts_for
-from transfusion_core.errors import InvalidRequest, NotFound
+from transfusion_core.errors import InvalidRequest
+from transfusion_core.specs import combining
 from transfusion_core.specs.check import check
-from transfusion_core.specs.combining import CombineSpec, combine_faults, combined
 from transfusion_core.specs.expand import Expansion, expand
 from transfusion_core.specs.experiment import ExperimentSpec
+from transfusion_core.specs.fault import Fault
 
 MAX_VERIFIED = 2000
 """Objects looked up in the store for one request: a bound on its time, not on its size."""
 
 
-def expansion_of(service: Service, body: Any, *, grids: Sequence[ExperimentSpec] = ()) -> Expansion:
-    """The jobs of a body that is meant to be an ExperimentSpec; InvalidRequest has every fault.
-
-    `grids`: of the experiments that it combines.
-    """
+def expansion_of(service: Service, body: Any) -> Expansion:
+    """The jobs of a body that is meant to be an ExperimentSpec; InvalidRequest has every fault."""
     facts = facts_for(service.engine, body if isinstance(body, dict) else {})
     faults = check(body, facts)
     if faults:
         raise InvalidRequest(faults=faults)
-    return expand(ExperimentSpec.model_validate(body), facts, grids=grids)
+    return expand(ExperimentSpec.model_validate(body), facts)
 
 
-def combined_of(service: Service, asked: CombineSpec) -> Expansion:
-    """The jobs of several experiments as those of one; InvalidRequest has every fault."""
-    specs = {}
-    for name in dict.fromkeys(asked.experiments):
-        with suppress(NotFound):
-            specs[name] = ExperimentSpec.read(experiments.get(service.engine, name).spec)
-    if faults := [*combine_faults(asked, specs)]:
+def combined_of(service: Service, body: Any) -> Expansion:
+    """The jobs of several experiments as those of one, by a body that is meant to be a CombineSpec."""
+    stored = experiments.specs(service.engine, combining.named_in(body).values())
+    facts = {name: facts_for(service.engine, spec) for name, spec in stored.items()}
+    specs, faults = combining.read(body, stored, facts)
+    if faults:
         raise InvalidRequest(faults=faults)
-    return expansion_of(service, combined(asked, specs), grids=list(specs.values()))
+    whole = combining.combined(combining.CombineSpec.model_validate(body), specs)
+    try:
+        return expansion_of(service, whole.model_dump(mode="json"))
+    except InvalidRequest as error:
+        raise InvalidRequest(faults=[_of_all(fault) for fault in error.faults]) from error
+
+
+def _of_all(fault: Fault) -> Fault:
+    """A fault of the spec that experiments make together, which nobody has sent."""
+    return fault.model_copy(update={"pointer": "/experiments", "message": f"together they ask too much: {fault}"})
 
 
 def lost_keys(service: Service, expansion: Expansion) -> frozenset[str]:

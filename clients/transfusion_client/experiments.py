@@ -217,13 +217,14 @@ class Experiments:
         name: str | None = None,
         sections: Sequence[str] | None = None,
         similarity: Mapping[str, Any] | None = None,
+        priority: int | None = None,
         idempotency_key: str | None = None,
     ) -> Experiment:
         """Create an experiment of the runs of several on one dataset, reported as one; nothing is trained again.
 
         They must agree on training, image size and sources, and on `similarity` unless it is given.
         """
-        given = {"name": name, "sections": sections, "similarity": similarity}
+        given = {"name": name, "sections": sections, "similarity": similarity, "priority": priority}
         body = {"experiments": [*experiment_ids], **{word: value for word, value in given.items() if value is not None}}
         key = idempotency_key or uuid.uuid4().hex
         return self._handle(self.connection.post("/v1/experiments/combine", body, key=key))

@@ -246,8 +246,36 @@ def test_faults_of_a_combination_point_at_the_experiments(
     assert answer.status_code == 422
     told = {fault["pointer"]: fault["message"] for fault in answer.json()["errors"]}
     assert told["/experiments/1"] == "there is no experiment 'none'"
-    assert told["/experiments/2"].endswith("in image_size: expected 40, got 48")
+    assert told["/experiments/2"].endswith("in /image_size: expected 40, got 48")
     assert _combine(client, {"experiments": [experiment["id"]]}).json()["errors"][0]["pointer"] == "/experiments"
+    assert _combine(client, [experiment["id"]]).status_code == 422
+    assert len(client.get("/v1/experiments").json()["items"]) == 2
+
+
+def test_what_experiments_ask_too_much_of_only_together_is_a_fault_of_all(
+    client: TestClient, spec: dict[str, Any]
+) -> None:
+    few = {**spec, "sections": ["performance"], "similarity": {"measures": ["cca"], "images": 5}}
+    ids = [client.post("/v1/experiments", json={**few, "inits": [init]}).json()["id"] for init in ("random", "gabor")]
+    (fault,) = _combine(client, {"experiments": ids, "sections": ["similarity"]}).json()["errors"]
+    assert fault["pointer"] == "/experiments"
+    assert fault["message"].startswith("together they ask too much: /similarity/images: cca of cbr-tiny")
+
+
+def test_a_combination_is_forked_and_combined_like_any_experiment(
+    client: TestClient, spec: dict[str, Any], experiment: dict[str, Any], work: Callable[[], int]
+) -> None:
+    other = client.post("/v1/experiments", json={**spec, "models": ["cbr-small"], "seeds": 1}).json()
+    third = client.post("/v1/experiments", json={**spec, "train_sizes": [64], "seeds": 1}).json()
+    work()
+    made = _combine(client, {"experiments": [experiment["id"], other["id"]]}).json()
+    again = _combine(client, {"experiments": [made["id"], third["id"]]})
+    assert (again.status_code, work()) == (201, 2), "two reports, and no training"
+    assert _fork(client, made, {}).json()["digest"] == made["digest"]
+    assert _fork(client, made, {"seeds": 3}).json()["errors"][0]["pointer"] == "/seeds"
+    assert work() == 0
+    whole = _fork(client, made, {"grids": None}).json()
+    assert (sum(whole["counts"].values()), work()) == (sum(made["counts"].values()) + 2, 3)
 
 
 def test_a_combination_sent_twice_is_made_once(

@@ -122,7 +122,8 @@ class Service:
         if rest == ["plan"]:
             return Answer(200, plan_of(sent.json))
         if rest == ["combine"]:
-            return Answer(201, experiment_of("e8", {"name": "both", "dataset": "demo-retina@1", **sent.json}))
+            self.created["e8"] = experiment_of("e8", {"name": "both", "dataset": "demo-retina@1", **sent.json})
+            return Answer(201, self.created["e8"])
         if rest[1:] == ["fork"]:
             return Answer(201, experiment_of("e9", {**self.created[rest[0]]["spec"], **sent.json}))
         if rest:

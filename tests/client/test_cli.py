@@ -113,6 +113,10 @@ def test_experiments_are_combined_by_their_ids(run: Run, service: Any) -> None:
         {"experiments": ["e1", "e2"]},
         {"experiments": ["e1", "e2"], "name": "both", "sections": ["reuse", "verdict"]},
     ]
+    service.states = ["running", "succeeded"]
+    settled = run("combine", "e1", "e2", "--similarity", "{measures: [cka]}", "--wait", "-o", "json")
+    assert (settled.exit_code, json.loads(settled.stdout)["state"]) == (0, "succeeded")
+    assert service.calls("POST", "/v1/experiments/combine")[-1].json["similarity"] == {"measures": ["cka"]}
 
 
 @pytest.mark.parametrize(("state", "code"), [("succeeded", 0), ("failed", 1), ("cancelled", 1)])

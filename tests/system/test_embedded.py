@@ -63,6 +63,27 @@ def test_posting_the_same_experiment_again_trains_nothing(platform: Platform, fi
         assert {run.id: run.attempt for run in client.runs.list()} == before
 
 
+def test_two_experiments_are_reported_as_one_and_nothing_is_trained(platform: Platform) -> None:
+    with Client(platform.url) as client:
+        tiny = {**TINY, "image_size": 32, "sections": ["performance", "similarity"]}
+        bodies = [{**tiny, "inits": [init], "seeds": seeds} for init, seeds in zip(TINY["inits"], (3, 2), strict=True)]
+        parts = [client.experiments.create(body).wait(progress=False, timeout_seconds=240) for body in bodies]
+        assert not any(row.pair for row in parts[1].report().sections["performance"].table)
+        before = {run.id: run.attempt for run in client.runs.list()}
+        both = client.experiments.combine([part.id for part in parts]).wait(progress=False, timeout_seconds=120)
+        assert both.state == "succeeded"
+        assert {run.id: run.attempt for run in client.runs.list()} == before
+        report = both.report()
+        assert client.experiments.plan(report.spec).new_jobs == 0, "the report's spec asks for the same runs"
+    assert all(section.complete for section in report.sections.values())
+    rows = report.sections["performance"].table
+    assert {row.init for row in rows} >= {"random", "pretrained"}
+    (delta,) = [row for row in rows if (row.pair, row.label, row.metric) == ("pretrained-random", ">=2", "auroc")]
+    assert (delta.value is not None, delta.n) == (True, 2)
+    assert {row.pair for row in report.sections["similarity"].table} >= {"pretrained-random"}
+    assert "with seeds 0 to 2; cbr-tiny from `pretrained` (natural) on 64 images with seeds 0 to 1" in report.methods
+
+
 def test_a_run_shows_its_curve_its_weights_and_where_it_comes_from(platform: Platform, first: dict[str, Any]) -> None:
     with Client(platform.url) as client:
         (run, *_) = client.runs.list(init="pretrained")

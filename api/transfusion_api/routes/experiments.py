@@ -8,14 +8,14 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from transfusion_api.answers import Cursor, Filter, Id, Limit, Page, StateFilter
 from transfusion_api.auth import needs
-from transfusion_api.body import Body, read, takes
+from transfusion_api.body import Body, takes
 from transfusion_api.planning import combined_of, expansion_of, lost_keys
 from transfusion_api.problems import documented
 from transfusion_api.service import Service, Serving
 from transfusion_api.streams import BATCH, LastEventId, follow
 from transfusion_core.db import events, experiments, idempotency, runs
 from transfusion_core.errors import InvalidRequest
-from transfusion_core.specs.combining import CombineSpec
+from transfusion_core.specs.combining import CombineSpec, named_in
 from transfusion_core.specs.expand import Expansion
 from transfusion_core.specs.expand import plan as plan_of
 from transfusion_core.specs.experiment import Experiment, ExperimentSpec, Plan, Run
@@ -87,12 +87,12 @@ def combine_experiments(
 ) -> Experiment:
     """Create an experiment of the runs of several on one dataset: nothing is trained again.
 
-    Comparisons that its sections need between runs of different experiments are new. Its spec has the whole grid of
-    all models, inits, train sizes and seeds; a fork of it fills that in.
+    Comparisons that its sections need between runs of different experiments are new. Where the runs are not a whole
+    product of models, inits, train sizes and seeds, its spec has `grids`; a fork by `grids: null` fills that in.
     """
     token = (idempotency_key, f"{CREATE}/combine", digest(body)) if idempotency_key else None
-    asked = read(CombineSpec, body)
-    return _created(service, lambda: combined_of(service, asked), response, token, parent=asked.experiments[0])
+    parent = named_in(body).get(0)
+    return _created(service, lambda: combined_of(service, body), response, token, parent=parent)
 
 
 def _created(

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 File = Annotated[str | None, typer.Argument(help="The spec, in YAML or JSON; '-' reads stdin.", metavar="FILE")]
 Preset = Annotated[str | None, typer.Option(help="Start from this preset instead of a file.")]
 DatasetOption = Annotated[str | None, typer.Option("--dataset", help="Sets the spec's dataset.")]
+Wait = Annotated[bool, typer.Option("--wait", help="Wait until it has ended; Ctrl-C lets it go on.")]
 ExperimentId = Annotated[str, typer.Argument(metavar="ID", help="The experiment's id.")]
 SUMMARY = ("id", "name", "state", "progress", "counts", "created_at")
 
@@ -58,7 +59,7 @@ def submit(
     file: File = None,
     preset: Preset = None,
     dataset: DatasetOption = None,
-    wait: Annotated[bool, typer.Option("--wait", help="Wait until it has ended; Ctrl-C lets it go on.")] = False,
+    wait: Wait = False,
     url: Url = None,
     key: Key = None,
     output: Format = Output.TABLE,
@@ -110,13 +111,21 @@ def combine(
     experiment_ids: Annotated[list[str], typer.Argument(help="Two or more, on the same dataset.")],
     name: Annotated[str | None, typer.Option(help="Of the experiment that this makes.")] = None,
     section: Annotated[list[str] | None, typer.Option(help="A section of its report; may be given again.")] = None,
+    similarity: Annotated[str | None, typer.Option(help="Where they do not agree on it, as JSON or YAML.")] = None,
+    wait: Wait = False,
     url: Url = None,
     key: Key = None,
     output: Format = Output.TABLE,
 ) -> None:
     """Report several experiments as one; nothing is trained again."""
+    from transfusion_client.specfile import plain
+
     with session(url, key) as client:
-        _print(client.experiments.combine(experiment_ids, name=name, sections=section), output)
+        settled = plain(similarity, "--similarity") if similarity else None
+        experiment = client.experiments.combine(experiment_ids, name=name, sections=section, similarity=settled)
+        if wait:
+            _watch(experiment, output)
+        _print(experiment, output)
 
 
 def watch(experiment_id: ExperimentId, url: Url = None, key: Key = None, output: Format = Output.TABLE) -> None:

@@ -1,6 +1,7 @@
 """Experiments: created with all their jobs in one transaction, cancelled, resumed, retried, deleted."""
 
 from collections.abc import Iterable
+from typing import Any
 
 from sqlalchemy import Engine, delete, insert, select, update
 from sqlalchemy.orm import Session
@@ -89,6 +90,13 @@ def _find(session: Session, experiment_id: str) -> Row:
     if row is None:
         raise NotFound(f"there is no experiment {experiment_id!r}")
     return row
+
+
+def specs(engine: Engine, experiment_ids: Iterable[str]) -> dict[str, Any]:
+    """The stored specs of those that exist, by id."""
+    with unit_of_work(engine, write=False) as session:
+        rows = session.execute(select(Row.id, Row.spec).where(Row.id.in_([*experiment_ids])))
+        return {row.id: row.spec for row in rows}
 
 
 def page(

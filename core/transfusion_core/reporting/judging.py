@@ -52,7 +52,7 @@ MOVEMENT = Claim(
 )
 REUSE = Claim(
     question="Are features reused, and where?",
-    said="pretrained weights keep more than random ones in the lowest stage, beyond what they keep in the highest",
+    said="pretrained weights keep more than random ones in the lowest stage, and more there than in the highest",
 )
 SPEED = Claim(question="Does transfer speed up training?", said="transfer takes fewer steps than random")
 SCALING = Claim(

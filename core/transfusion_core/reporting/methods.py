@@ -6,7 +6,7 @@ from typing import Any
 
 from transfusion_core.reporting.study import Study
 from transfusion_core.specs.dataset import IngestResult
-from transfusion_core.specs.experiment import SourceSpec
+from transfusion_core.specs.experiment import ExperimentSpec, Grid, SourceSpec
 from transfusion_core.specs.init import LADDER, InitSpec
 from transfusion_core.specs.training import Recipe
 
@@ -90,16 +90,28 @@ def _source(name: str, source: SourceSpec) -> str:
 
 
 def _training(study: Study) -> str:
-    seeds = "seed 0" if study.spec.seeds == 1 else f"seeds 0 to {study.spec.seeds - 1}"
     ended = sum(cell.result is not None for cell in study.cells)
-    whole = len({(cell.arm.model, cell.arm.init, cell.arm.source) for cell in study.cells}) * study.spec.seeds
-    whole *= len(study.spec.train_sizes)
-    part = f" These are {len(study.cells)} of the {whole} runs of the grid." if len(study.cells) < whole else ""
     return (
-        f"Training. Every network was trained alike: {_recipe(study.spec.training)}. Each arm was repeated for "
-        f"{seeds}; the same seed gives every init the same order of images. {ended} of {len(study.cells)} runs have a "
-        f"result.{part}"
+        f"Training. Every network was trained alike: {_recipe(study.spec.training)}. {_repeats(study.spec)}; the same "
+        f"seed gives every init the same order of images. {ended} of {len(study.cells)} runs have a result."
     )
+
+
+def _repeats(spec: ExperimentSpec) -> str:
+    """Which runs there are: a whole product, or some grids out of one."""
+    if spec.grids is None:
+        return f"Each arm was repeated for {_seeds(spec.seeds)}"
+    return f"Not every arm has every size and seed; there are {'; '.join(map(_grid, spec.grids))}"
+
+
+def _grid(grid: Grid) -> str:
+    inits = listed(f"`{init.label}`" + (f" ({init.source})" if init.source else "") for init in grid.inits)
+    sizes = listed(f"{size}" for size in grid.train_sizes)
+    return f"{listed(grid.models)} from {inits} on {sizes} images with {_seeds(grid.seeds)}"
+
+
+def _seeds(seeds: int) -> str:
+    return "seed 0" if seeds == 1 else f"seeds 0 to {seeds - 1}"
 
 
 def _recipe(recipe: Recipe) -> str:

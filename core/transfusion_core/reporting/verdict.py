@@ -160,7 +160,8 @@ def _reuse(study: Study) -> Iterator[Row]:
             {s: ours[s] - theirs[s] for s in set(ours) & set(theirs)}
             for ours, theirs in ((_kept(study, arm, at), _kept(study, arm.random, at)) for at in (0, -1))
         )
-        more = [low[seed] - high[seed] for seed in sorted(set(low) & set(high))]
+        # The smaller of two differences is above 0 only where both are.
+        more = [min(low[seed], low[seed] - high[seed]) for seed in sorted(set(low) & set(high))]
         measure = study.spec.similarity.measures[0]
         yield judged(REUSE, more, {**arm.words, "measure": measure}, missing="no seed has both")
 

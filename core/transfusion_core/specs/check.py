@@ -1,11 +1,12 @@
 """Checks of an experiment that need more than the spec's own shape: every fault at once, also of a half valid body."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from transfusion_core.specs.check_grids import axes_faults, placed, products
 from transfusion_core.specs.check_training import NO_STAGES, training_faults
 from transfusion_core.specs.comparison import (
     MIN_SAMPLES_PER_DIMENSION,
@@ -45,6 +46,12 @@ class Readable:
     known: frozenset[str] = field(default_factory=frozenset)
     """Names that the body gives to sources, readable or not."""
 
+    @property
+    def used(self) -> "Readable":
+        """The same without the sources that no init names: of one grid, they are others'."""
+        named = {init.source for init in self.inits.values()}
+        return replace(self, sources={name: source for name, source in self.sources.items() if name in named})
+
 
 def check(body: Any, facts: Facts) -> list[Fault]:
     """Every fault of a body that is meant to be an ExperimentSpec; none means that it can be expanded."""
@@ -54,20 +61,12 @@ def check(body: Any, facts: Facts) -> list[Fault]:
     except ValidationError as error:
         faults = faults_of(error, ExperimentSpec)
     if isinstance(body, dict):
-        parts = readable(body)
-        for rule in (
-            _datasets,
-            _twins,
-            _inits,
-            _prefixes,
-            _sources,
-            _trainings,
-            _image_size,
-            _train_sizes,
-            _probe_images,
-            _samples,
-        ):
-            faults.extend(rule(parts, facts))
+        found = [*_datasets(readable(body), facts)]
+        for place, part in products(body):
+            parts = readable(part).used if place else readable(part)
+            found += [placed(fault, place) for rule in _RULES for fault in rule(parts, facts)]
+        faults += {(fault.pointer, fault.message): fault for fault in found}.values()
+        faults += axes_faults(body)
     return faults
 
 
@@ -343,6 +342,10 @@ def samples_per_image(
     if similarity.protocol == "paper":
         budget = max(1, round(PAPER_SAMPLES / images))
     return min(budget, entry.positions(stage, image_size))
+
+
+_RULES = (_twins, _inits, _prefixes, _sources, _trainings, _image_size, _train_sizes, _probe_images, _samples)
+"""What each product is checked by."""
 
 
 def sample_warnings(spec: ExperimentSpec, splits: dict[str, int] | None) -> list[str]:

@@ -3,22 +3,27 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, get_args
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from transfusion_core.specs.base import Spec
+from transfusion_core.specs.check import check
 from transfusion_core.specs.comparison import SimilaritySpec
-from transfusion_core.specs.experiment import ExperimentSpec, Section, largest
-from transfusion_core.specs.fault import Fault, pointer
+from transfusion_core.specs.expand import resolve
+from transfusion_core.specs.experiment import ExperimentSpec, Grid, Section, largest
+from transfusion_core.specs.facts import Facts
+from transfusion_core.specs.fault import Fault, faults_of, pointer
+from transfusion_core.specs.grid import cells, whole
 from transfusion_core.specs.rates import RateGrid
 
 ALIKE = ("dataset", "image_size", "training", "similarity")
 """Fields in which runs must agree to stand in one table."""
+MAX_EXPERIMENTS = 20
 
 
 class CombineSpec(Spec):
     """Experiments on the same dataset, to be reported as one."""
 
-    experiments: list[str] = Field(min_length=2, max_length=20)
+    experiments: list[str] = Field(min_length=2, max_length=MAX_EXPERIMENTS)
     """Their ids."""
     name: str | None = Field(default=None, min_length=1, max_length=200)
     """Of the experiment that this makes; the names of all unless given."""
@@ -26,23 +31,43 @@ class CombineSpec(Spec):
     """Of its report; those of all unless given."""
     similarity: SimilaritySpec | None = None
     """How networks are compared, where the experiments do not agree on it."""
+    priority: int = Field(default=0, ge=-100, le=100)
 
 
-def combined(asked: CombineSpec, specs: Mapping[str, ExperimentSpec]) -> dict[str, Any]:
-    """The body of an experiment whose grid holds those of all; `specs` are by id, free of `combine_faults`."""
-    every = list(specs.values())
-    sections = {section for spec in every for section in spec.sections}
-    body: dict[str, Any] = every[0].model_dump(mode="json") | {
-        "name": asked.name or " and ".join(dict.fromkeys(spec.name for spec in every))[:200],
-        "models": _union(spec.models for spec in every),
-        "inits": _union([init.model_dump(mode="json") for init in spec.inits] for spec in every),
-        "train_sizes": _union(spec.train_sizes for spec in every),
-        "seeds": max(spec.seeds for spec in every),
-        "sections": asked.sections or [section for section in get_args(Section) if section in sections],
-        "sources": {name: source.model_dump(mode="json") for spec in every for name, source in spec.sources.items()},
-        "cache": "use",
+def named_in(body: Any) -> dict[int, str]:
+    """The ids in a body that is meant to be a CombineSpec, by their place in it."""
+    ids = body.get("experiments") if isinstance(body, dict) else None
+    return {
+        place: each
+        for place, each in enumerate((ids if isinstance(ids, list) else [])[:MAX_EXPERIMENTS])
+        if isinstance(each, str)
     }
-    return body | ({"similarity": asked.similarity.model_dump(mode="json")} if asked.similarity else {})
+
+
+def combined(asked: CombineSpec, specs: Sequence[ExperimentSpec]) -> ExperimentSpec:
+    """The spec whose runs are those of all; `specs` are resolved and have no `combine_faults`."""
+    sections = {section for spec in specs for section in spec.sections}
+    union = specs[0].model_copy(
+        update={
+            "name": asked.name or " and ".join(dict.fromkeys(spec.name for spec in specs))[:200],
+            "models": _union(spec.models for spec in specs),
+            "sources": {name: source for spec in specs for name, source in spec.sources.items()},
+            "inits": _union(spec.inits for spec in specs),
+            "train_sizes": _union(spec.train_sizes for spec in specs),
+            "seeds": max(spec.seeds for spec in specs),
+            "sections": asked.sections or [section for section in get_args(Section) if section in sections],
+            "similarity": asked.similarity or specs[0].similarity,
+            "cache": "use",
+            "priority": asked.priority,
+            "grids": _union(map(_grids, specs)),
+        }
+    )
+    is_product = len(cells(union)) == len([*whole(union)])
+    return union.model_copy(update={"grids": None}) if is_product else union
+
+
+def _grids(spec: ExperimentSpec) -> list[Grid]:
+    return [Grid(**{axis: getattr(part, axis) for axis in Grid.model_fields}) for part in spec.parts]
 
 
 def _union(lists: Iterable[Sequence[Any]]) -> list[Any]:
@@ -52,35 +77,67 @@ def _union(lists: Iterable[Sequence[Any]]) -> list[Any]:
     return found
 
 
-def combine_faults(asked: CombineSpec, specs: Mapping[str, ExperimentSpec]) -> Iterator[Fault]:
-    """Why experiments cannot be read as one; `specs` has those that exist."""
-    for place, name in enumerate(asked.experiments):
-        here = pointer(["experiments", place])
-        if name not in specs:
-            yield Fault(pointer=here, message=f"there is no experiment {name!r}", value=name)
-        elif name in asked.experiments[:place]:
-            yield Fault(pointer=here, message="is there twice", value=name)
-        else:
-            first = next(each for each in asked.experiments if each in specs)
-            for why in _unlike(specs[first], specs[name], settled=asked.similarity is not None):
-                yield Fault(pointer=here, message=f"differs from experiment {first} in {why}", value=name)
+def read(body: Any, stored: Mapping[str, Any], facts: Mapping[str, Facts]) -> tuple[list[ExperimentSpec], list[Fault]]:
+    """The experiments that a body names, resolved, and every reason why they cannot be read as one.
+
+    `stored` are the specs of those that exist, by id, and `facts` what their names stand for.
+    """
+    faults: list[Fault] = []
+    try:
+        CombineSpec.model_validate(body)
+    except ValidationError as error:
+        faults = faults_of(error, CombineSpec)
+    alike = [field for field in ALIKE if body.get(field) is None] if isinstance(body, dict) else ALIKE
+    specs: dict[str, ExperimentSpec] = {}
+    for place, name in named_in(body).items():
+        why = ["is there twice"] if name in specs else [*_broken(name, stored, facts)]
+        if not why:
+            spec, _ = resolve(ExperimentSpec.model_validate(stored[name]), facts[name])
+            why = [*_unlike(specs, spec, alike)]
+            specs[name] = spec
+        faults += [Fault(pointer=pointer(["experiments", place]), message=each, value=name) for each in why]
+    return list(specs.values()), faults
 
 
-def _unlike(a: ExperimentSpec, b: ExperimentSpec, *, settled: bool) -> Iterator[str]:
-    """In what two experiments differ that must be alike, with both values."""
+def _broken(name: str, stored: Mapping[str, Any], facts: Mapping[str, Facts]) -> Iterator[str]:
+    """Why an experiment cannot be read with any other."""
+    if name not in stored:
+        yield f"there is no experiment {name!r}"
+        return
+    yield from (f"its spec does not hold any more: {fault}" for fault in check(stored[name], facts[name]))
+    if stored[name].get("cache") == "off":
+        yield "its runs are its own and cannot be shared: expected cache 'use' or 'refresh', got 'off'"
+
+
+def _unlike(earlier: Mapping[str, ExperimentSpec], spec: ExperimentSpec, alike: Sequence[str]) -> Iterator[str]:
+    """In what an experiment differs from those before it and must not, with both values."""
+    for place, (name, other) in enumerate(earlier.items()):
+        differences = [*([] if place else _done_otherwise(other, spec, alike)), *_named_otherwise(other, spec)]
+        yield from (f"differs from experiment {name} in {difference}" for difference in differences)
+
+
+def _done_otherwise(a: ExperimentSpec, b: ExperimentSpec, alike: Sequence[str]) -> Iterator[str]:
     ours, theirs = a.model_dump(mode="json"), b.model_dump(mode="json")
-    for field in ALIKE:
-        if field != "similarity" or not settled:
-            yield from _differences(field, ours[field], theirs[field])
-    for name in a.sources.keys() & b.sources.keys():
-        yield from _differences(f"sources/{name}", ours["sources"][name], theirs["sources"][name])
-    inits = {(init.label, init.source): init for init in a.inits}
-    for init in b.inits:
-        same = inits.get((init.label, init.source), init)
-        yield from _differences(f"init {init.label}", same.model_dump(mode="json"), init.model_dump(mode="json"))
+    for field in alike:
+        yield from _differences(f"/{field}", ours[field], theirs[field])
     sizes = [largest(spec.train_sizes) for spec in (a, b)]
     if isinstance(a.training.lr, RateGrid) and sizes[0] != sizes[1]:
-        yield f"the largest of train_sizes, at which learning rates are tried: expected {sizes[0]}, got {sizes[1]}"
+        yield f"/train_sizes, at whose largest learning rates are tried: expected {sizes[0]}, got {sizes[1]}"
+
+
+def _named_otherwise(a: ExperimentSpec, b: ExperimentSpec) -> Iterator[str]:
+    """Where one name stands for two things, or two names for one: a table could not tell which is which."""
+    names = {source.model_dump_json(): name for name, source in a.sources.items()}
+    for name, source in b.sources.items():
+        if name in a.sources:
+            ours = a.sources[name].model_dump(mode="json", exclude_none=True)
+            yield from _differences(f"/sources/{name}", ours, source.model_dump(mode="json", exclude_none=True))
+        elif known := names.get(source.model_dump_json()):
+            yield f"/sources/{name}: expected it under the name {known!r}, got {name!r}"
+    inits = {(init.label, init.source): init.model_dump(mode="json") for init in a.inits}
+    for init in b.inits:
+        theirs = init.model_dump(mode="json")
+        yield from _differences(f"init {init.label}", inits.get((init.label, init.source), theirs), theirs)
 
 
 def _differences(place: str, ours: Any, theirs: Any) -> Iterator[str]:

@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import product
 from typing import Any, NamedTuple
 
 from transfusion_core.specs.check import (
@@ -19,7 +18,9 @@ from transfusion_core.specs.comparison import Measure
 from transfusion_core.specs.dataset import DatasetSpec
 from transfusion_core.specs.experiment import ExperimentSpec, Plan, PlannedRun, SourceSpec, largest
 from transfusion_core.specs.facts import DatasetFacts, Facts
-from transfusion_core.specs.init import Init, InitSpec, SourceRef
+from transfusion_core.specs.grid import Cell
+from transfusion_core.specs.grid import cells as cells_of
+from transfusion_core.specs.init import Init, SourceRef
 from transfusion_core.specs.job import JobDraft, TrainJob
 from transfusion_core.specs.keys import digest
 from transfusion_core.specs.model import catalogue
@@ -58,12 +59,9 @@ class Expansion:
         return [draft for draft in self.of_kind("train") if draft.labels["role"] == "cell"]
 
 
-def expand(spec: ExperimentSpec, facts: Facts, *, grids: Sequence[ExperimentSpec] = ()) -> Expansion:
-    """Expand a spec that has been checked against the same facts.
-
-    `grids`: of experiments that this one combines; of its own grid only what is in one of theirs is kept.
-    """
-    spec, warnings = _resolve(spec, facts)
+def expand(spec: ExperimentSpec, facts: Facts) -> Expansion:
+    """Expand a spec that has been checked against the same facts."""
+    spec, warnings = resolve(spec, facts)
     datasets = _datasets(spec, facts)
     ingests = {facts_.name: facts_.ingest for facts_ in datasets}
     sources = {
@@ -72,7 +70,7 @@ def expand(spec: ExperimentSpec, facts: Facts, *, grids: Sequence[ExperimentSpec
         for model in spec.models
         if source.pretrain and any(init.source == name for init in spec.inits)
     }
-    runs = [_cell(spec, facts, cell, ingests[spec.dataset], sources) for cell in _kept(spec, grids)]
+    runs = [_cell(spec, facts, cell, ingests[spec.dataset], sources) for cell in cells_of(spec)]
     trials = {trial.key: trial for run in runs for trial in run.trials}
     cells = [run.cell for run in runs]
     compares = comparisons(spec, cells, ingests[spec.dataset])
@@ -85,20 +83,15 @@ def expand(spec: ExperimentSpec, facts: Facts, *, grids: Sequence[ExperimentSpec
     drafts = list({draft.key: draft for draft in [*needed, _report(spec, needed)]}.values())
     return Expansion(
         spec=spec,
-        digest=_digest(spec, cells if grids else []),
+        digest=digest(spec.model_dump(mode="json", exclude={"name", "cache", "priority"})),
         drafts=drafts,
         new_datasets=[facts_.spec for facts_ in datasets if not facts_.registered],
         warnings=warnings,
     )
 
 
-def _digest(spec: ExperimentSpec, combined: Sequence[JobDraft]) -> str:
-    """Of all that makes an experiment what it is; of a combined one the runs too, which may be less than its grid."""
-    words = spec.model_dump(mode="json", exclude={"name", "cache", "priority"})
-    return digest(words | ({"combined": [cell.key for cell in combined]} if combined else {}))
-
-
-def _resolve(spec: ExperimentSpec, facts: Facts) -> tuple[ExperimentSpec, list[str]]:
+def resolve(spec: ExperimentSpec, facts: Facts) -> tuple[ExperimentSpec, list[str]]:
+    """The spec with its defaults filled in and its versions pinned, and what there is to warn of."""
     dataset = facts.datasets[spec.dataset]
     sources = {name: _resolve_source(source, facts) for name, source in spec.sources.items()}
     images = probe_images(spec.similarity, dataset.splits) if dataset.splits else spec.similarity.images
@@ -108,6 +101,7 @@ def _resolve(spec: ExperimentSpec, facts: Facts) -> tuple[ExperimentSpec, list[s
             "dataset": dataset.name,
             "sources": sources,
             "inits": [init.resolved() for init in spec.inits],
+            "grids": spec.grids and [grid.resolved() for grid in spec.grids],
             "similarity": similarity,
         }
     )
@@ -148,37 +142,11 @@ def _datasets(spec: ExperimentSpec, facts: Facts) -> list[DatasetFacts]:
     return [by_name[name] for name in names]
 
 
-@dataclass(frozen=True)
-class _Cell:
-    model: str
-    init: InitSpec
-    train_size: int | str
-    seed: int
-
-    @property
-    def words(self) -> tuple[Any, ...]:
-        """What it is called by."""
-        return self.model, self.init.label, self.init.source, self.train_size, self.seed
-
-
 class _Run(NamedTuple):
     """A cell's job, and the tuning runs that it waits for."""
 
     cell: JobDraft
     trials: list[JobDraft]
-
-
-def _grid(spec: ExperimentSpec) -> Iterator[_Cell]:
-    for model in spec.models:
-        arms = [arm for init in spec.inits for arm in init.arms(catalogue()[model].stage_names)]
-        for init, size, seed in product(arms, spec.train_sizes, range(spec.seeds)):
-            yield _Cell(model, init, size, seed)
-
-
-def _kept(spec: ExperimentSpec, grids: Sequence[ExperimentSpec]) -> list[_Cell]:
-    """The cells of a grid; where others are given, those that one of them has."""
-    wanted = {cell.words for grid in grids for cell in _grid(grid)}
-    return [cell for cell in _grid(spec) if not grids or cell.words in wanted]
 
 
 def _source_run(spec: ExperimentSpec, model: str, source: SourceSpec, ingests: dict[str, JobDraft]) -> JobDraft:
@@ -205,7 +173,7 @@ def _source_run(spec: ExperimentSpec, model: str, source: SourceSpec, ingests: d
 def _cell(
     spec: ExperimentSpec,
     facts: Facts,
-    cell: _Cell,
+    cell: Cell,
     ingest: JobDraft,
     sources: dict[tuple[str, str], JobDraft],
 ) -> _Run:
@@ -241,7 +209,7 @@ def _trials(job: TrainJob, spec: ExperimentSpec, *, needs: tuple[str, ...], arm:
 
 
 def _source_ref(
-    spec: ExperimentSpec, facts: Facts, cell: _Cell, sources: dict[tuple[str, str], JobDraft]
+    spec: ExperimentSpec, facts: Facts, cell: Cell, sources: dict[tuple[str, str], JobDraft]
 ) -> SourceRef | None:
     if cell.init.source is None:
         return None

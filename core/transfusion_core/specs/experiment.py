@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable
+from operator import not_
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -94,6 +95,19 @@ class SourceSpec(Spec):
         return self
 
 
+class Grid(Spec):
+    """Models x inits x train sizes x seeds: a part of an experiment."""
+
+    models: list[ModelName] = Field(min_length=1, max_length=100)
+    inits: list[InitSpec] = Field(min_length=1, max_length=50)
+    train_sizes: list[TrainSize] = Field(min_length=1, max_length=20)
+    seeds: int = Field(ge=1, le=1000)
+
+    def resolved(self) -> Self:
+        """The same grid with the defaults of its inits filled in."""
+        return self.model_copy(update={"inits": [init.resolved() for init in self.inits]})
+
+
 class ExperimentSpec(Spec):
     """A grid of models x inits x train sizes x seeds on one dataset, and the report sections wanted."""
 
@@ -106,6 +120,9 @@ class ExperimentSpec(Spec):
     """Repetitions: seeds 0 .. n-1. The same seed means the same data order for every init."""
     train_sizes: list[TrainSize] = Field(default=["all"], min_length=1, max_length=20)
     """Images in the train split, `all` or numbers; smaller subsets lie inside larger ones."""
+    grids: list[Grid] | None = Field(None, min_length=1, max_length=100, exclude_if=not_)
+    """Only what is in one of these is trained, where they are given; `models`, `inits`, `train_sizes` and `seeds` then
+    name all that is in them."""
     image_size: int = Field(default=64, ge=8, le=2048)
     """Side in pixels to which images are resized."""
     training: Recipe = Recipe()
@@ -116,6 +133,14 @@ class ExperimentSpec(Spec):
     cache: Literal["use", "refresh", "off"] = "use"
     """`use` shares finished work of the same key; `refresh` computes anew and shares; `off` keeps apart."""
     priority: int = Field(default=0, ge=-100, le=100)
+
+    @property
+    def parts(self) -> list[Self]:
+        """The spec of each of its grids; itself where it has none."""
+        if self.grids is None:
+            return [self]
+        words = [{name: getattr(grid, name) for name in Grid.model_fields} for grid in self.grids]
+        return [self.model_copy(update={"grids": None, **each}) for each in words]
 
 
 class Experiment(Record):

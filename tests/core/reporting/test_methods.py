@@ -79,12 +79,18 @@ def test_a_study_of_which_nothing_is_left_still_says_what_was_asked() -> None:
     assert "Software" not in methods
 
 
-def test_a_part_of_a_grid_is_said_to_be_one() -> None:
-    expanded = expansion(models=["cbr-tiny"])
-    done = [job for job in jobs(expanded) if (job["labels"].get("init"), job["labels"].get("seed")) != ("mean_var", 1)]
-    told = "5 of 5 runs have a result. These are 5 of the 6 runs of the grid."
-    assert told in build(expanded.spec.model_dump(mode="json"), done).methods
-    assert "of the grid" not in report().methods
+def test_an_experiment_of_grids_tells_each_and_not_that_every_arm_has_every_seed() -> None:
+    pretrained = {"kind": "pretrained", "source": "natural"}
+    axes: dict[str, Any] = {"models": ["cbr-tiny"], "inits": ["random"], "train_sizes": ["all"], "seeds": 2}
+    grids = [axes, {**axes, "inits": [pretrained], "train_sizes": [100, "all"], "seeds": 1}]
+    said = report(models=["cbr-tiny"], inits=["random", pretrained], train_sizes=["all", 100], grids=grids)
+    assert (
+        "Not every arm has every size and seed; there are cbr-tiny from `random` on all images with seeds 0 to 1; "
+        "cbr-tiny from `pretrained` (natural) on 100 and all images with seed 0; the same seed"
+    ) in said.methods
+    assert "4 of 4 runs have a result." in said.methods
+    assert "repeated" not in said.methods
+    assert said.spec["grids"] == expansion(**said.spec).spec.model_dump(mode="json")["grids"]
 
 
 def test_sections_without_comparisons_say_nothing_of_them() -> None:

@@ -80,6 +80,16 @@ def test_reuse_of_the_lowest_stage_alone_is_found() -> None:
     assert (found.answer, found.value) == (AGREES, pytest.approx(0.3))
 
 
+def test_a_top_stage_that_keeps_less_is_no_reuse_of_the_lowest() -> None:
+    def plant(job: dict[str, Any]) -> None:
+        if job["kind"] == "compare" and job["labels"]["a"]["init"] == "pretrained":
+            for place, found in enumerate(job["result"]["results"]):
+                found["value"] = 0.6 - 0.2 * (place % 3)
+
+    (found,) = answers(report(plant), "reused")
+    assert (found.answer, found.value) == (CANNOT_TELL, pytest.approx(0, abs=1e-9))
+
+
 def test_representations_that_differ_from_random_ones_are_found_by_network_not_by_pair() -> None:
     def plant(job: dict[str, Any]) -> None:
         if job["kind"] == "compare" and job["labels"]["pair"] == "pretrained-random":

@@ -5,9 +5,11 @@ from typing import Any
 
 import altair as alt
 
-from transfusion_core.reporting.charts.base import ROWS, arm, facets, init_colour
+from transfusion_core.reporting.charts.base import ROWS, arm, facets, init_colour, init_order
 from transfusion_core.specs.report import Row
 
+ASIDE = 1.05
+"""Between the places of two inits on an axis of logarithms."""
 _ZERO = {"condition": {"test": "datum.value === 0", "value": "black"}, "value": "#dddddd"}
 """The line of no gain is black."""
 
@@ -16,11 +18,11 @@ def gain_by_size(table: Sequence[Row]) -> dict[str, Any]:
     """Gain in AUROC against the number of train images, per model."""
     sizes = {row.train_size: row.value for row in table if row.metric == "train_images"}
     points = [
-        {**point, "images": images, "facet": row.model}
+        {**point, "images": images, "at": images * point["aside"], "facet": row.model}
         for row, point in _gains(table)
         if row.train_size is not None and (images := sizes.get(row.train_size)) is not None
     ]
-    x = alt.X("images:Q", title="train images", scale=alt.Scale(type="log", nice=False, padding=10), axis=_few_ticks())
+    x = alt.X("at:Q", title="train images", scale=alt.Scale(type="log", nice=False, padding=10), axis=_few_ticks())
     order = dict.fromkeys(point["facet"] for point in points)
     return facets(
         _drawn(x, table), "Transfer gain against train size: mean and 95% interval over seeds", points, [*order]
@@ -31,15 +33,18 @@ def gain_by_capacity(table: Sequence[Row]) -> dict[str, Any]:
     """Gain in AUROC against the network's parameters, per train size."""
     counts = {_arm(row): row.value for row in table if row.metric == "parameters"}
     points = [
-        {**point, "parameters": counts[_arm(row)], "facet": f"{row.train_size} images"}
+        {**point, "parameters": count, "facet": f"{row.train_size} images"}
         for row, point in _gains(table)
-        if _arm(row) in counts
+        if (count := counts.get(_arm(row))) is not None
     ]
-    scale = alt.Scale(type="log", nice=False, padding=10)
-    x = alt.X("parameters:Q", title="parameters", scale=scale, axis=_few_ticks())
+    x = alt.X("parameters:O", title="parameters", axis=alt.Axis(format=".3s"))
+    beside = alt.XOffset("arm:N", sort=init_order([row for row in table if row.pair]))
     order = dict.fromkeys(point["facet"] for point in points)
     return facets(
-        _drawn(x, table), "Transfer gain against capacity: mean and 95% interval over seeds", points, [*order]
+        _drawn(x, table).encode(xOffset=beside),
+        "Transfer gain against capacity: mean and 95% interval over seeds",
+        points,
+        [*order],
     )
 
 
@@ -48,14 +53,19 @@ def _arm(row: Row) -> tuple[Any, ...]:
 
 
 def _gains(table: Sequence[Row]) -> list[tuple[Row, dict[str, Any]]]:
-    """The rows of gains, each with what a chart shows of it; one seed has no interval."""
+    """The rows of gains, each with what a chart shows of it; one seed has no interval.
+
+    `aside`: the factor by which an init stands beside its place, so that intervals do not cover each other.
+    """
     found = []
+    order = init_order([row for row in table if row.pair])
     for row in table:
         if row.pair is None or row.metric != "auroc" or row.value is None:
             continue
         low, high = row.interval or (row.value, row.value)
         point = {"model": row.model, "arm": arm(row), "value": row.value, "low": low, "high": high, "n": row.n}
-        found.append((row, point))
+        aside = ASIDE ** (order.index(arm(row)) - (len(order) - 1) / 2)
+        found.append((row, {**point, "aside": aside}))
     return found
 
 
@@ -69,6 +79,6 @@ def _drawn(x: alt.X, table: Sequence[Row]) -> Any:
         y=alt.Y(
             "value:Q", title="AUROC gained over random", scale=alt.Scale(zero=True), axis=alt.Axis(gridColor=_ZERO)
         ),
-        tooltip=["model:N", "arm:N", "value:Q", "low:Q", "high:Q", "n:Q"],
+        tooltip=["model:N", "arm:N", "value:Q", "low:Q", "high:Q", "n:Q", "images:Q", "parameters:Q"],
     )
     return lines + base.mark_rule().encode(y="low:Q", y2="high:Q")

@@ -19,6 +19,7 @@ from studies import expansion, jobs
 from transfusion_core.reporting.build import build
 from transfusion_core.science.data import sampling
 from transfusion_core.science.inits.initialise import initialise
+from transfusion_core.science.movement import weight_movement
 from transfusion_core.science.similarity.compare import compare
 from transfusion_core.science.similarity.options import Options
 from transfusion_core.science.training.batches import Sampling, TrainingData
@@ -142,7 +143,9 @@ def report(runs: dict[str, list[Trained]], sections: list[str]) -> Report:
             sides = (runs[side["init"]][side["seed"]] for side in (labels["a"], labels["b"]))
             names = (labels[side]["checkpoint"] for side in "ab")
             a, b = (getattr(run, name) for run, name in zip(sides, names, strict=True))
-            job["result"] |= {"results": similarities(a, b), "layers_a": STAGES, "layers_b": STAGES, "between": []}
+            weights = [vars(each) for each in weight_movement(a.state_dict(), b.state_dict())]
+            job["result"] |= {"results": similarities(a, b), "layers_a": STAGES, "layers_b": STAGES, "weights": weights}
+            job["result"]["between"] = []
     return build(expanded.spec.model_dump(mode="json"), done)
 
 
@@ -152,9 +155,15 @@ def similarities(a: nn.Module, b: nn.Module) -> list[dict[str, Any]]:
     return [vars(each) for each in found]
 
 
+def in_common(made: Report, pair: str) -> list[float]:
+    """Stage by stage, the cosine of what two trained networks have for weights, over pairs."""
+    table = made.sections["similarity"].table
+    return [row.value for row in table if row.pair == pair and row.measure == "cosine" and row.layer[:6] in STAGES]
+
+
 def by_stage(made: Report, section: str, pair: str) -> list[Row]:
     table = made.sections[section].table
-    return [row for row in table if row.pair == pair and row.layer and row.metric is None]
+    return [row for row in table if row.pair == pair and row.layer and row.measure == "svcca" and row.metric is None]
 
 
 def alike(made: Report, init: str) -> list[bool]:
@@ -202,3 +211,5 @@ def test_networks_that_share_their_two_lowest_stages_are_found_to_and_to_share_n
     kept = by_stage(made, "reuse", "pretrained-random")
     assert [row.layer for row in kept] == STAGES
     assert all(row.interval[0] > 0 and row.p_adjusted < 0.05 for row in kept[:2])
+    assert [value > 0.99 for value in in_common(made, "pretrained-pretrained")] == [True, True, False, False]
+    assert all(abs(value) < 0.5 for value in in_common(made, "random-random"))

@@ -9,9 +9,10 @@ import numpy as np
 
 from transfusion_core.reporting.charts.movement import OF_WEIGHTS, figure_3, filters, through_training
 from transfusion_core.reporting.charts.movement import movement as movement_chart
+from transfusion_core.reporting.means import mean_row
 from transfusion_core.reporting.representation import before_after, layer_rows
 from transfusion_core.reporting.study import Arm, Pair, Study
-from transfusion_core.reporting.weights import tensor_row, tensor_rows
+from transfusion_core.reporting.weights import tensor_rows
 from transfusion_core.specs.comparison import Between, ComparisonResult, PairResult
 from transfusion_core.specs.report import ReportSection, Row
 
@@ -56,7 +57,7 @@ def _weight_rows(arm: Arm, pairs: list[Pair], **words: Any) -> Iterator[Row]:
     if layers and not words:
         correlations = [mean for pair in pairs if (mean := _mean_filter(pair)) is not None]
         place = {"layer": layers[0], "measure": "filter_correlation", "stage": 1}
-        yield tensor_row(correlations, "the first layer has no filters", **arm.words, **place)
+        yield mean_row(correlations, "the first layer has no filters", **arm.words, **place)
 
 
 def _mean_filter(pair: Pair) -> float | None:

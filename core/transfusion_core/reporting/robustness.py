@@ -5,9 +5,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from transfusion_core.reporting.charts.robustness import auroc_by_blocks, drop_by_stage, probes_by_stage
+from transfusion_core.reporting.means import mean_row
 from transfusion_core.reporting.probed import Line, Probed, lines, missing_lines, missing_probes, probed
 from transfusion_core.reporting.reuse_share import reuse_shares
-from transfusion_core.reporting.statistics import UNIT, summarise
+from transfusion_core.reporting.statistics import UNIT
 from transfusion_core.reporting.study import Arm, Study
 from transfusion_core.specs.report import ReportSection, Row
 from transfusion_core.specs.robustness import NEIGHBOURS, PROBE_C, TRAIN_IMAGES, Barrier, Score
@@ -75,7 +76,7 @@ def arm_rows(arm: Arm, group: Sequence[Probed]) -> Iterator[Row]:
             reasons = [score.reason for _, score in found if score.reason]
             words = {"measure": trial, "metric": metric, "layer": layer, "stage": stage, "blocks": blocks}
             reason = reasons[0] if reasons else "the trained network has no AUROC"
-            yield _row(values, BOUNDS[metric], reason, **arm.words, **words)
+            yield mean_row(values, reason, bounds=BOUNDS[metric], **arm.words, **words)
     if not places:
         yield Row(**arm.words, measure="reinit", metric=DROP, n=0, reason="no probe of this arm has ended well")
 
@@ -90,18 +91,6 @@ def _value(metric: str, trained: float | None, score: Score) -> float | None:
     return None if trained is None else trained - score.auroc
 
 
-def _row(values: list[float], bounds: tuple[float, float], reason: str, **words: Any) -> Row:
-    found = summarise(values, bounds=bounds)
-    return Row(
-        **words,
-        value=found.mean if found else None,
-        sd=found.sd if found else None,
-        n=len(values),
-        interval=found.interval if found else None,
-        reason=None if found else reason,
-    )
-
-
 def _barrier_rows(every: Sequence[Line]) -> Iterator[Row]:
     for arm, pair in dict.fromkeys((line.arm, line.pair) for line in every):
         results = [line.result for line in every if (line.arm, line.pair) == (arm, pair) and line.result]
@@ -113,4 +102,4 @@ def _barrier_rows(every: Sequence[Line]) -> Iterator[Row]:
 def _barrier_row(barriers: list[Barrier], bounds: tuple[float, float], **words: Any) -> Row:
     reasons = [barrier.reason for barrier in barriers if barrier.reason]
     values = [barrier.value for barrier in barriers if barrier.value is not None]
-    return _row(values, bounds, reasons[0] if reasons else "no line of this pair has ended well", **words)
+    return mean_row(values, reasons[0] if reasons else "no line of this pair has ended well", bounds=bounds, **words)

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from transfusion_core.reporting.statistics import summarise
+from transfusion_core.reporting.means import mean_row
 from transfusion_core.reporting.study import Pair
 from transfusion_core.specs.comparison import WeightMovement
 from transfusion_core.specs.report import Row
@@ -20,17 +20,4 @@ def tensor_rows(pairs: Sequence[Pair], measure: str, words: dict[str, Any]) -> I
         values = [value for moved in found if (value := getattr(moved, measure)) is not None]
         reasons = [moved.reason for moved in found if moved.reason]
         reason = reasons[0] if reasons else "not measured"
-        yield tensor_row(values, reason, **words, layer=layer, measure=measure, stage=stage)
-
-
-def tensor_row(values: list[float], reason: str, **words: Any) -> Row:
-    """Mean, sd and interval; the reason where there are no values."""
-    found = summarise(values)
-    return Row(
-        **words,
-        value=found.mean if found else None,
-        sd=found.sd if found else None,
-        n=len(values),
-        interval=found.interval if found else None,
-        reason=None if found else reason,
-    )
+        yield mean_row(values, reason, **words, layer=layer, measure=measure, stage=stage)

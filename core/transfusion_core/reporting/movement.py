@@ -56,7 +56,7 @@ def _weight_rows(arm: Arm, pairs: list[Pair], **words: Any) -> Iterator[Row]:
     layers = [moved.layer for pair in pairs if pair.result for moved in pair.result.weights]
     if layers and not words:
         correlations = [mean for pair in pairs if (mean := _mean_filter(pair)) is not None]
-        place = {"layer": layers[0], "measure": "filter_correlation", "stage": 1}
+        place: dict[str, Any] = {"layer": layers[0], "measure": "filter_correlation", "stage": 1}
         yield mean_row(correlations, "the first layer has no filters", **arm.words, **place)
 
 

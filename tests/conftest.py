@@ -1,4 +1,4 @@
-"""Fixtures that the whole suite shares."""
+"""Fixtures that the whole suite shares, and the order in which it runs."""
 
 import shutil
 from collections.abc import Iterator
@@ -14,6 +14,18 @@ from transfusion_core.db.tables import Table
 
 settings.register_profile("transfusion", deadline=None)
 settings.load_profile("transfusion")
+
+_SLOWEST_FIRST = ("faults", "system", "worker")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What starts whole platforms comes first, so that no process is left alone with it at the end."""
+
+    def place(item: pytest.Item) -> int:
+        folder = item.path.relative_to(Path(__file__).parent).parts[0]
+        return _SLOWEST_FIRST.index(folder) if folder in _SLOWEST_FIRST else len(_SLOWEST_FIRST)
+
+    items.sort(key=place)
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

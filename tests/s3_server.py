@@ -24,8 +24,9 @@ def s3_server(folder: Path) -> Iterator[str]:
 
 
 def _free_ports(count: int) -> int:
-    """The first of `count` neighbouring ports that nobody uses."""
-    for first in range(20000, 30000, count):
+    """The first of `count` neighbouring ports that nobody uses; each process of the suite looks at others of them."""
+    start = 20000 + 1000 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    for first in range(start, start + 1000, count):
         if all(_is_free(port) for port in range(first, first + count)):
             return first
     raise RuntimeError("no free ports")

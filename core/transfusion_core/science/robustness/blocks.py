@@ -25,7 +25,7 @@ def block_shuffled(
     for count in blocks:
         logits = [
             predict(model, _shuffled(data, part, blocks=count, seed=seed), rows=torch.arange(len(part)), device=device)
-            for part in torch.split(data.test, batch_images(data.images))
+            for part in torch.split(data.test, batch_images(data.images, device))
         ]
         found = evaluate_scores(task, torch.cat(logits), labels, classes=data.classes)
         yield Score(trial="block_shuffle", blocks=count, auroc=found.auroc, reason=found.reason)

@@ -37,7 +37,7 @@ def features(
 
     parts = []
     with Taps(model, layers, pooled) as taps, evaluating(model), torch.inference_mode():
-        for part in torch.split(rows, batch_images(data.images)):
+        for part in torch.split(rows, batch_images(data.images, device)):
             images = data.images[part.to(data.images.device)].to(device)  # (b, 3, h, w)
             model(normalise(images, mean=data.mean, std=data.std))
             parts.append(taps.take())

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from transfusion_core.science.training.batches import normalise
-from transfusion_core.science.training.evaluation import BATCH_IMAGES, batch_images, evaluate, predict
+from transfusion_core.science.training.evaluation import batch_images, evaluate, predict
 
 
 def test_predictions_are_the_model_in_eval_mode_row_by_row(make_data, make_model, cpu) -> None:
@@ -37,14 +37,18 @@ def test_a_model_of_other_classes_is_named_and_its_mode_restored(make_data, make
     assert model.training
 
 
-@pytest.mark.parametrize(("side", "expected"), [(64, BATCH_IMAGES), (128, BATCH_IMAGES), (256, 64), (4000, 1)])
-def test_large_images_come_in_smaller_batches(side: int, expected: int) -> None:
-    assert batch_images(torch.empty(2, 3, side, side, dtype=torch.uint8, device="meta")) == expected
+@pytest.mark.parametrize(
+    ("device", "side", "expected"),
+    [("cuda", 64, 256), ("cuda", 128, 256), ("cuda", 256, 64), ("cuda", 4000, 1), ("cpu", 64, 32), ("cpu", 512, 16)],
+)
+def test_large_images_come_in_smaller_batches(device: str, side: int, expected: int) -> None:
+    images = torch.empty(2, 3, side, side, dtype=torch.uint8, device="meta")
+    assert batch_images(images, torch.device(device)) == expected
 
 
 def test_batches_join_in_order(make_data, cpu) -> None:
     data = make_data()
-    big = replace(data, images=data.images.repeat_interleave(32, 2).repeat_interleave(32, 3))  # 256 x 256: 64 at a time
+    big = replace(data, images=data.images.repeat_interleave(32, 2).repeat_interleave(32, 3))
     model = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 2))
     rows = torch.arange(79, -1, -1)
     together = predict(model, data, rows=rows, device=cpu)

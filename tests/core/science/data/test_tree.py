@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from transfusion_core.errors import DataError
-from transfusion_core.science.data.tree import Limits, is_inside, open_tree
+from transfusion_core.science.data.archive import Limits
+from transfusion_core.science.data.paths import is_inside
+from transfusion_core.science.data.tree import open_tree
 
 
 def _zip(path: Path, members: dict[str, bytes], **options: int) -> Path:

@@ -49,8 +49,8 @@ class Apart:
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", program, *arguments],
-                stdin=theirs,
-                stdout=theirs,
+                stdin=theirs.fileno(),
+                stdout=theirs.fileno(),
                 stderr=self._words,
                 env=environment(),
                 cwd="/",
@@ -61,7 +61,7 @@ class Apart:
         """How long it has been waited for: no less than the processor time that it took."""
 
     def ask(self, question: Frame, *, within_seconds: float) -> Frame:
-        """The answer. Raises Refused where the file is at fault, and Died where the process is, which is of no more use."""
+        """The answer. Raises Refused where the file is at fault, Died where the process is; it is of no more use."""
         *_, last = self.pieces(question, within_seconds=within_seconds)
         return last
 

@@ -73,7 +73,7 @@ def _warm_up() -> None:
 
 def _warm_up_dicom() -> None:
     import pydicom
-    from pydicom.pixels import get_decoder
+    from pydicom.pixels.decoders.base import get_decoder
     from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 
     from transfusion_core.science.data.dicom import SYNTAXES, read_dicom

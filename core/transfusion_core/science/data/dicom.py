@@ -1,9 +1,10 @@
 """DICOM files in, 8-bit pictures out: which are taken, and how stored values become grey or colour.
 
-Only the elements of `NEEDED` and `PALETTE` are read at all; nothing but the picture leaves this module, so that no name, date or
-number of a patient can. Rules, part of what a dataset's digest stands for: stored values are rescaled (slope and
-intercept, or a modality table); then the first window of the file is applied, else its VOI table, else the range from
-the smallest to the largest value of the image; MONOCHROME1 is inverted. Colours are RGB, YBR (made RGB) or a palette.
+Only the elements of `NEEDED` and `PALETTE` are read at all; nothing but the picture leaves this module, so that no
+name, date or number of a patient can. Rules, part of what a dataset's digest stands for: stored values are rescaled
+(slope and intercept, or a modality table); then the first window of the file is applied, else its VOI table, else the
+range from the smallest to the largest value of the image; MONOCHROME1 is inverted. Colours are RGB, YBR (made RGB) or
+a palette.
 
 Only a process apart (`decoding.py`) opens a stranger's file by this module.
 """
@@ -16,7 +17,7 @@ import numpy as np
 import pydicom
 from numpy.typing import NDArray
 from PIL import Image
-from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi
+from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply_voi
 
 from transfusion_core.science.data.images import UnreadableImage, check_size, sixteen_to_eight
 

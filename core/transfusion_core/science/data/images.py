@@ -3,7 +3,7 @@
 Rules, part of what a dataset's digest stands for: EXIF (orientation too), colour profiles and gamma are dropped; 16-bit
 grey v becomes round(v / 257); transparency is laid over black; CMYK becomes RGB by Pillow's plain formula; palettes are
 looked up; grey is repeated to three channels; resizing is Pillow's antialiased bilinear to a square, without regard to
-the aspect ratio. Files of several pictures are refused, but for JPEG, whose further ones are previews.
+the aspect ratio. TIFF and WebP files of several pictures are refused; of JPEG and PNG the first is kept.
 
 Only a process apart (`decoding.py`) opens a stranger's file by this module.
 """

@@ -1,16 +1,26 @@
 """Which relative paths of files are taken, wherever they come from."""
 
+import re
 from pathlib import PurePosixPath
 
 from transfusion_core.specs.text import is_text
 
 MAX_LENGTH = 1000
+_DRIVE = re.compile("[A-Za-z]:")
+"""How an absolute path begins elsewhere."""
 
 
 def is_inside(path: str) -> bool:
     """Does a relative path stay below its root."""
-    parts = PurePosixPath(path.replace("\\", "/")).parts
-    return bool(parts) and ".." not in parts and parts[0] != "/" and not parts[0].endswith(":") and "\0" not in path
+    plain = path.replace("\\", "/")
+    parts = PurePosixPath(plain).parts
+    return (
+        bool(parts)
+        and ".." not in parts
+        and not plain.startswith("/")
+        and not _DRIVE.match(plain)
+        and "\0" not in plain
+    )
 
 
 def is_plain(path: str) -> bool:

@@ -3,8 +3,17 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, StringConstraints, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+def _without_credentials(url: str) -> str:
+    if "@" in url.partition("//")[2].partition("/")[0]:
+        raise ValueError("credentials do not belong into an endpoint, which errors and logs name")
+    return url
+
+
+Endpoint = Annotated[str, AfterValidator(_without_credentials)]
 
 
 class AllowedLocation(BaseModel):
@@ -13,7 +22,7 @@ class AllowedLocation(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     prefix: Annotated[str, StringConstraints(pattern=r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.*)?$")]
-    endpoint_url: str | None = None
+    endpoint_url: Endpoint | None = None
     """The S3 server; the one of the service's own store unless given."""
     region: str | None = None
     profile: str | None = None
@@ -34,19 +43,23 @@ class Settings(BaseSettings):
     """How this process runs. Passed on explicitly; nothing reads the environment behind its back."""
 
     model_config = SettingsConfigDict(
-        env_prefix="TRANSFUSION_", use_attribute_docstrings=True, frozen=True, env_ignore_empty=True
+        env_prefix="TRANSFUSION_",
+        use_attribute_docstrings=True,
+        frozen=True,
+        env_ignore_empty=True,
+        hide_input_in_errors=True,  # what is wrong may be a URL with a password
     )
 
     mode: Literal["embedded", "service"] = "service"
     """`embedded` is `transfusion up`: loopback only, no keys, files of this machine can be registered."""
-    database_url: str = "sqlite:///transfusion.db"
+    database_url: str = Field("sqlite:///transfusion.db", repr=False)
     """SQLAlchemy URL: `postgresql+psycopg://...` or `sqlite:///FILE`."""
-    broker_url: str = "memory://"
+    broker_url: str = Field("memory://", repr=False)
     """Celery broker: `redis://...` or `memory://`."""
     store_url: str = "file:///tmp/transfusion-store"
     """`file:///dir` or `s3://bucket/prefix`."""
-    s3_endpoint_url: str | None = None
-    s3_public_endpoint_url: str | None = None
+    s3_endpoint_url: Endpoint | None = None
+    s3_public_endpoint_url: Endpoint | None = None
     """Where presigned links point. Without it, bytes of a store with an endpoint of its own go through the API."""
     s3_region: str = "us-east-1"
     admin_key: SecretStr | None = None

@@ -50,7 +50,7 @@ CHANGES: dict[str, tuple[dict[str, Any], str]] = {
 def dicoms() -> list[Case]:
     """Bytes of DICOM files in a dataset."""
     return [
-        *(Case(name, lambda changes=changes: _dicom(**changes), error) for name, (changes, error) in CHANGES.items()),
+        *(Case(name, lambda changes=changes: dicom(**changes), error) for name, (changes, error) in CHANGES.items()),
         *(Case(f"syntax {syntax}", lambda syntax=syntax: _coded_as(syntax), "is coded by") for syntax in SYNTAXES),
         *(Case(f"cut at {part}/16", lambda part=part: _cut(part), ERRORS) for part in range(9, 16)),
         *(Case(f"noise {seed}", lambda seed=seed: _noise(seed), "does not say how it is coded") for seed in range(20)),
@@ -65,7 +65,8 @@ def dicoms() -> list[Case]:
 ERRORS = "broken|no pixels|does not say|bits a pixel|expected 1 to|frames|is not taken"
 
 
-def _dicom(**changes: Any) -> bytes:
+def dicom(**changes: Any) -> bytes:
+    """A good file of 8 x 8 values from 0 to 63, with some elements changed or left out."""
     made = Dataset()
     made.file_meta = FileMetaDataset()
     made.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
@@ -99,7 +100,7 @@ def _coded_as(syntax: str) -> bytes:
 
 
 def _cut(part: int) -> bytes:
-    whole = _dicom()
+    whole = dicom()
     return whole[: len(whole) * part // 16]
 
 

@@ -82,7 +82,38 @@ def _cut(part: int) -> bytes:
     return whole[: len(whole) * part // 8]
 
 
-CALLS = ["os.system", "os.mkdir", "posix.system", "subprocess.Popen", "builtins.eval", "builtins.exec", "builtins.getattr", "builtins.__import__", "builtins.open", "builtins.compile", "importlib.import_module", "pickle.loads", "torch.load", "torch.hub.load", "torch.jit.load", "shutil.rmtree", "socket.socket", "webbrowser.open", "ctypes.CDLL", "runpy.run_path", "timeit.timeit", "cProfile.run", "pty.spawn", "asyncio.run", "urllib.request.urlopen", "numpy.load", "functools.partial", "operator.attrgetter", "transfusion_core.science.isolation.shut_in", "multiprocessing.util.spawnv_passfds"]
+CALLS = [
+    "os.system",
+    "os.mkdir",
+    "posix.system",
+    "subprocess.Popen",
+    "builtins.eval",
+    "builtins.exec",
+    "builtins.getattr",
+    "builtins.__import__",
+    "builtins.open",
+    "builtins.compile",
+    "importlib.import_module",
+    "pickle.loads",
+    "torch.load",
+    "torch.hub.load",
+    "torch.jit.load",
+    "shutil.rmtree",
+    "socket.socket",
+    "webbrowser.open",
+    "ctypes.CDLL",
+    "runpy.run_path",
+    "timeit.timeit",
+    "cProfile.run",
+    "pty.spawn",
+    "asyncio.run",
+    "urllib.request.urlopen",
+    "numpy.load",
+    "functools.partial",
+    "operator.attrgetter",
+    "transfusion_core.science.isolation.shut_in",
+    "multiprocessing.util.spawnv_passfds",
+]
 
 
 def pickles() -> list[Case]:

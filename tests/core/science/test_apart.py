@@ -98,7 +98,7 @@ def test_it_opens_nothing_and_knows_no_credentials(start: Callable[[], Apart], m
         monkeypatch.setenv(name, "planted-secret")
     body = """
         failed = []
-        for act in (lambda: open("/etc/passwd"), socket.socket, os.pipe, lambda: os.listdir("/"), lambda: os.system("true")):
+        for act in (lambda: open("/etc/passwd"), socket.socket, os.pipe, lambda: os.listdir("/")):
             try:
                 failed.append(act() != 0)
             except OSError:
@@ -106,7 +106,7 @@ def test_it_opens_nothing_and_knows_no_credentials(start: Callable[[], Apart], m
         yield Frame({"failed": failed, "environment": dict(os.environ)})
     """
     head = told(start(), body).head
-    assert head["failed"][:4] == [True] * 4
+    assert head["failed"] == [True] * 4
     assert "planted-secret" not in str(head["environment"])
 
 

@@ -116,10 +116,12 @@ class ZipTree:
         self._apart, self._name = apart, name
         self._left_bytes = limits.size_bytes
         try:
-            told = apart.ask(Frame({}), within_seconds=LISTING_SECONDS).head["sizes"]
+            told = apart.ask(Frame({}), within_seconds=LISTING_SECONDS).head.get("sizes")
         except (Refused, Died) as error:
             raise DataError(f"{name}: {error}") from error
-        self._sizes = {str(path): int(size) for path, size in told.items()}
+        if not isinstance(told, dict) or not all(isinstance(size, int) for size in told.values()):
+            raise DataError(f"{name}: the process that reads it answered nonsense")
+        self._sizes: dict[str, int] = told
 
     def files(self) -> list[str]:
         """All members, sorted."""

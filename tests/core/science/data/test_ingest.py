@@ -233,8 +233,13 @@ def test_dicom_files_are_images_of_folders_and_manifests(tmp_path: Path) -> None
 
 
 def test_as_many_threads_as_there_are_give_the_same_pack(manifest_folder: Path) -> None:
-    packs = []
+    found, packs = [], []
     for threads in (1, 4):
-        _ingest(manifest_folder, threads=threads)
-        packs.append((manifest_folder.parent / "pack").read_bytes())
-    assert packs[0] == packs[1]
+        found.append(_ingest(manifest_folder, threads=threads))
+        packs.append(Pack.read(manifest_folder.parent / "pack"))
+    one, other = packs
+    assert found[0] == found[1]
+    assert one.names == other.names
+    assert isinstance(one.images, Encoded)
+    assert isinstance(other.images, Encoded)
+    assert torch.equal(one.images.data, other.images.data)

@@ -46,7 +46,7 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
         each.close()
 
 
-def told(asked: Apart, body: str, *, within_seconds: float = 20) -> Frame:
+def told(asked: Apart, body: str, *, within_seconds: float = 200) -> Frame:
     code = "def do(question):\n" + textwrap.indent(textwrap.dedent(body), "    ")
     return asked.ask(Frame({"code": code}, b"bytes"), within_seconds=within_seconds)
 

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from transfusion_core.specs.check import (
@@ -27,6 +27,7 @@ from transfusion_core.specs.model import catalogue
 from transfusion_core.specs.planning_dataset import dataset_jobs
 from transfusion_core.specs.planning_robustness import robustness_jobs
 from transfusion_core.specs.rates import RateGrid
+from transfusion_core.specs.sections import lacking
 
 MACS_PER_SECOND = 30e9
 """Assumed speed of training and inference on a small CPU, for estimates only."""
@@ -63,7 +64,7 @@ def expand(spec: ExperimentSpec, facts: Facts) -> Expansion:
     """Expand a spec that has been checked against the same facts."""
     spec, warnings = resolve(spec, facts)
     datasets = _datasets(spec, facts)
-    ingests = {facts_.name: facts_.ingest for facts_ in datasets}
+    ingests = {facts_.name: replace(facts_.ingest, labels={"dataset": facts_.name}) for facts_ in datasets}
     sources = {
         (name, model): _source_run(spec, model, source, ingests)
         for name, source in spec.sources.items()
@@ -86,7 +87,7 @@ def expand(spec: ExperimentSpec, facts: Facts) -> Expansion:
         digest=digest(spec.model_dump(mode="json", exclude={"name", "cache", "priority"})),
         drafts=drafts,
         new_datasets=[facts_.spec for facts_ in datasets if not facts_.registered],
-        warnings=warnings,
+        warnings=[*warnings, *(f"{section} lacks {words}" for section, words in lacking(spec).items())],
     )
 
 

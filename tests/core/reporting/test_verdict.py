@@ -7,7 +7,7 @@ import pytest
 
 from studies import expansion, jobs
 from transfusion_core.reporting.build import build
-from transfusion_core.reporting.judging import AGREES, CANNOT_TELL, DISAGREES, QUALITY, REUSE, judged
+from transfusion_core.reporting.judging import AGREES, CANNOT_TELL, DISAGREES, QUALITY, REUSE, Claim, decided, weighed
 from transfusion_core.specs.report import Report, Row
 
 TRANSFUSE = {"kind": "transfuse", "source": "natural", "prefix": "all"}
@@ -25,6 +25,12 @@ def report(
     return build(expanded.spec.model_dump(mode="json"), made)
 
 
+def judged(claim: Claim, values: list[float], words: dict[str, Any]) -> Row:
+    """The row of a table that holds one claim."""
+    (row,) = decided([weighed(claim, values, words, missing="")])
+    return row
+
+
 def answers(made: Report, question: str) -> list[Row]:
     return [row for row in made.sections["verdict"].table if row.question and question in row.question]
 
@@ -39,7 +45,7 @@ def answers(made: Report, question: str) -> list[Row]:
     ],
 )
 def test_comparable_is_said_only_where_it_is_shown(values: list[float], answer: str) -> None:
-    row = judged(QUALITY, values, {"model": "m", "published": 0.003, "mark": "t"}, missing="")
+    row = judged(QUALITY, values, {"model": "m", "published": 0.003, "mark": "t"})
     assert row.answer == answer
     assert f"each other: {answer}" in row.text
     assert "published: 0.003 [t]" in row.text
@@ -50,7 +56,7 @@ def test_comparable_is_said_only_where_it_is_shown(values: list[float], answer: 
     [([0.3, 0.31, 0.29], AGREES), ([-0.3, -0.31, -0.29], DISAGREES), ([5e-17] * 3, CANNOT_TELL), ([0.1], CANNOT_TELL)],
 )
 def test_more_is_said_only_where_the_interval_says_so(values: list[float], answer: str) -> None:
-    assert judged(REUSE, values, {"model": "m"}, missing="").answer == answer
+    assert judged(REUSE, values, {"model": "m"}).answer == answer
 
 
 def test_every_question_has_a_row_and_every_row_a_sentence() -> None:
@@ -198,7 +204,7 @@ def test_a_ladder_without_rungs_says_what_it_needs() -> None:
 
 
 def test_what_cannot_be_told_says_how_many_seeds_would_tell() -> None:
-    row = judged(REUSE, [0.3, 0.1, -0.05], {"model": "m"}, missing="")
+    row = judged(REUSE, [0.3, 0.1, -0.05], {"model": "m"})
     assert row.answer == CANNOT_TELL
     assert row.seeds_needed > 3
     assert f"({row.seeds_needed} seeds would, at this spread)" in row.text

@@ -142,9 +142,9 @@ def _decided(each: Weighed, row: Row, against: float | None, tests: int) -> Row:
     if row.answer:
         return row
     answer = _answer(each.claim, fmean(each.values), row.p_adjusted, against, by_networks=each.test is not None)
-    tells_not = answer == CANNOT_TELL
-    needed = seeds_needed(each.values, margin=each.claim.margin, level=LEVEL / tests) if tells_not else None
-    told = row.model_copy(update={"answer": answer, "seeds_needed": needed})
+    needed = seeds_needed(each.values, margin=each.claim.margin, level=LEVEL / tests)
+    more = max(needed, len(each.values) + 1) if needed and answer == CANNOT_TELL else None
+    told = row.model_copy(update={"answer": answer, "seeds_needed": more})
     return told.model_copy(update={"text": _sentence(each.claim, told, each.test)})
 
 

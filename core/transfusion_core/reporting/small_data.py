@@ -4,13 +4,10 @@ from collections.abc import Iterator
 
 from transfusion_core.reporting.charts.small_data import gain_by_capacity, gain_by_size
 from transfusion_core.reporting.correction import corrected
-from transfusion_core.reporting.published import table_3
+from transfusion_core.reporting.published import PUBLISHED_SIZE, table_3
 from transfusion_core.reporting.quality import delta_rows, headline, parameters_row, quality_row
 from transfusion_core.reporting.study import Arm, Study
 from transfusion_core.specs.report import ReportSection, Row
-
-PUBLISHED_SIZE = 5000
-"""Images that the paper's Table 3 is of."""
 
 
 def small_data(study: Study) -> ReportSection:

@@ -21,7 +21,8 @@ from transfusion_core.reporting.judging import (
     weighed,
 )
 from transfusion_core.reporting.networks import likeness, network_test, top_likeness
-from transfusion_core.reporting.published import speed_up, table_1, top_layers
+from transfusion_core.reporting.published import PUBLISHED_SIZE, gain, speed_up, table_1, top_layers
+from transfusion_core.reporting.quality import labels_of
 from transfusion_core.reporting.statistics import EQUIVALENCE_MARGIN
 from transfusion_core.reporting.steps import steps_to, threshold
 from transfusion_core.reporting.study import Arm, Study
@@ -63,8 +64,9 @@ def _finals(study: Study) -> Callable[[Arm], dict[int, float]]:
 def _quality(study: Study) -> Iterator[Weighed]:
     for arm in _transfers(study):
         deltas = _paired(study, arm, _finals(study))
-        random, ours = (table_1(arm.model, init) for init in ("random", "pretrained"))
-        told = {"published": ours.value - random.value, "mark": ours.mark} if ours and random else {}
+        labels = [row.label for cell in study.seeds_of(arm) for row in labels_of(cell)]
+        known = gain(study.task, arm.model, arm.train_size, labels)
+        told = {"published": known.value, "mark": known.mark} if known else {}
         missing = "no seed has a value from both transfer and random"
         yield weighed(QUALITY, deltas, {**arm.words, **told}, missing=missing)
 
@@ -77,8 +79,10 @@ def _small_data(study: Study) -> Iterator[Weighed]:
     for arm in [arm for arm in _transfers(study) if arm.train_size == sizes[0]]:
         few, many = (gains.get((arm.model, arm.source, size), {}) for size in (sizes[0], sizes[-1]))
         more = [few[seed] - many[seed] for seed in sorted(set(few) & set(many))]
+        known = [gain(study.task, arm.model, size, ()) for size in (PUBLISHED_SIZE, "all")]
+        told = {"published": known[0].value - known[1].value, "mark": known[0].mark} if known[0] and known[1] else {}
         missing = "no seed has a gain at both sizes"
-        yield weighed(SMALL_DATA, more, arm.words, missing=missing)
+        yield weighed(SMALL_DATA, more, {**arm.words, **told}, missing=missing)
 
 
 def _images(size: int | str) -> float:
@@ -107,7 +111,7 @@ def _capacity(study: Study) -> Iterator[Weighed]:
         words: dict[str, Any] = {"model": small.model, "train_size": small.train_size}
         words["pair"] = f"{small.model}-{large.model}"
         known = [table_1(arm.model, "random") for arm in (small, large)]
-        if known[0] and known[1]:
+        if known[0] and known[1] and (study.task, small.train_size) == ("ordinal", "all"):
             words |= {"published": known[0].value - known[1].value, "mark": max(known[0].mark, known[1].mark)}
         yield weighed(CAPACITY, deltas, words, missing="no seed has a value from both")
 
@@ -115,7 +119,8 @@ def _capacity(study: Study) -> Iterator[Weighed]:
 def _similarity(study: Study) -> Iterator[Weighed]:
     measure = study.spec.similarity.measures[0]
     for arm in _transfers(study) if "similarity" in study.spec.sections else ():
-        known = [top_layers(arm.model, pair) for pair in ("random-random", "pretrained-random")]
+        pairs = ("random-random", "pretrained-random")
+        known = [top_layers(arm.model, pair) if measure == "cca" else None for pair in pairs]
         told = {"published": known[0].value - known[1].value, "mark": "d"} if known[0] and known[1] else {}
         words = {**arm.words, "pair": "random-random minus pretrained-random", "measure": measure}
         missing = "it takes two random networks and a pretrained one, compared with each other"
@@ -175,7 +180,7 @@ def _speed(study: Study) -> Iterator[Weighed]:
         if claim is None:
             continue
         ratios, missing = _ratios(study, arm)
-        known = speed_up(arm.model, arm.init)
+        known = speed_up(arm.model, arm.init) if study.task == "ordinal" else None
         told = {"published": known.value, "mark": known.mark} if known else {}
         words = {**arm.words, "metric": "speed_up", **told}
         yield weighed(claim, [log(ratio) for ratio in ratios], words, missing=missing, shown=exp)

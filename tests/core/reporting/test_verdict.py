@@ -208,3 +208,32 @@ def test_what_cannot_be_told_says_how_many_seeds_would_tell() -> None:
     assert row.answer == CANNOT_TELL
     assert row.seeds_needed > 3
     assert f"({row.seeds_needed} seeds would, at this spread)" in row.text
+
+
+def test_an_answer_has_to_outlive_the_correction_for_the_other_tests_of_its_table() -> None:
+    values, lone = [0.1, 0.14, 0.5], weighed(REUSE, [0.1, 0.14, 0.18], {"model": "m"}, missing="")
+    (alone,) = decided([lone])
+    many = decided([lone, *[weighed(REUSE, values, {"model": str(n)}, missing="") for n in range(9)]])
+    assert (alone.answer, alone.p_value, alone.p_adjusted) == (AGREES, many[0].p_value, many[0].p_value)
+    assert (many[0].answer, many[0].p_adjusted) == (CANNOT_TELL, pytest.approx(10 * many[0].p_value))
+    assert many[0].seeds_needed > 3, "so many would tell, corrected"
+
+
+def test_published_values_are_shown_beside_what_they_are_of() -> None:
+    (retina,) = answers(report(models=["resnet50"], train_sizes=["all"]), "final quality")
+    assert retina.published == pytest.approx(0.003)
+    few = answers(report(models=["resnet50"], train_sizes=[100, 5000]), "final quality")
+    assert [row.published for row in few] == [None, pytest.approx(0.024)]
+    (more,) = answers(report(models=["resnet50"], train_sizes=[100, "all"]), "images are few")
+    assert (more.published, more.mark) == (pytest.approx(0.021), "t")
+    (svcca,) = answers(report(similarity={"measures": ["svcca"], "images": 300}), "other representations")
+    assert svcca.published is None, "the paper's are of cca"
+
+
+def test_advice_says_whether_its_gain_is_shown() -> None:
+    (gain,) = [row for row in answers(report(), "advice") if row.pair == "best-random"]
+    assert (gain.value, gain.n, gain.interval) == (pytest.approx(0.06), 3, [pytest.approx(0.06)] * 2)
+    assert "do not show" not in gain.text
+    (lone,) = [row for row in answers(report(seeds=1), "advice") if row.pair == "best-random"]
+    assert (lone.interval, lone.n) == (None, 1)
+    assert "These seeds do not show that it changes anything." in lone.text

@@ -86,7 +86,7 @@ def expand(spec: ExperimentSpec, facts: Facts) -> Expansion:
         drafts=drafts,
         new_datasets=[facts_.spec for facts_ in datasets if not facts_.registered],
         warnings=[*warnings, *(f"{section} lacks {words}" for section, words in lacking(spec).items())],
-        splits=facts.datasets[spec.dataset].splits,
+        splits=datasets[0].splits,
     )
 
 

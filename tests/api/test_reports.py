@@ -106,6 +106,9 @@ def test_two_reports_are_told_apart(
     work()
     diff = client.get(f"{reported}/report/diff", params={"against": other}).json()
     assert (diff["same"], diff["sections"]) == (True, {})
+    page = client.get(f"{reported}/report/diff.html", params={"against": other})
+    assert "They say the same." in page.text
+    assert "script-src" not in page.headers["content-security-policy"], "none may run"
     assert client.get(f"{reported}/report/diff", params={"against": "none"}).status_code == 404
     assert client.get(f"{reported}/report/diff").status_code == 422
 

@@ -63,6 +63,15 @@ def get_report_diff(service: Serving, experiment_id: Id, against: Other) -> Repo
     return compare(report_of(service, experiment_id), report_of(service, against))
 
 
+@router.get("/report/diff.html", responses=documented(404, 409), response_class=HTMLResponse)
+def get_report_diff_html(service: Serving, experiment_id: Id, against: Other) -> HTMLResponse:
+    """The same as a page."""
+    from transfusion_core.reporting import diff_page
+
+    found = compare(report_of(service, experiment_id), report_of(service, against))
+    return HTMLResponse(diff_page.render_diff(found), headers={"Content-Security-Policy": diff_page.POLICY})
+
+
 @router.get("/report/{section}", responses=documented(404, 409))
 def get_report_section(service: Serving, experiment_id: Id, section: Id) -> ReportSection:
     """One section of the report."""

@@ -52,4 +52,4 @@ def _no_random(spec: ExperimentSpec) -> str | None:
 def _no_part(spec: ExperimentSpec) -> str | None:
     if _kinds(spec).intersection(PARTIAL):
         return None
-    return f"no init among {', '.join(PARTIAL)} is in this experiment"
+    return f"an init among {', '.join(PARTIAL)}"

@@ -198,7 +198,7 @@ def test_the_ladder_has_a_row_per_rung_by_the_stages_that_it_reuses() -> None:
 def test_a_ladder_without_rungs_says_what_it_needs() -> None:
     made = report(sections=["transfusion"], failed=lambda labels: labels.get("init") == "pretrained")
     section = made.sections["transfusion"]
-    assert section.missing[0] == "no init among transfuse, slim, gabor is in this experiment"
+    assert section.missing[0] == "an init among transfuse, slim, gabor"
     (row,) = [row for row in section.table if row.init == "pretrained"]
     assert row.reason == "no run of this arm has ended well"
 

@@ -19,7 +19,7 @@ def spec(section: str, **changes: object) -> ExperimentSpec:
     ("section", "changes", "words"),
     [
         ("small_data", {}, "a second size"),
-        ("transfusion", {}, "no init among transfuse, slim, gabor"),
+        ("transfusion", {}, "an init among transfuse, slim, gabor"),
         ("similarity", RANDOM_ALONE, "a second network to compare with"),
         ("similarity", {**RANDOM_ALONE, "inits": ["random", "gabor"]}, "two seeds"),
         ("reuse", RANDOM_ALONE, "random and another init"),

@@ -143,6 +143,19 @@ def report_job(engine: Engine, experiment_id: str) -> JobRow:
         return JobRow.of(_report(session, experiment_id))
 
 
+def earlier_reports(engine: Engine, experiment_id: str) -> list[JobRow]:
+    """The jobs that wrote its reports before runs were tried again, the newest first."""
+    with unit_of_work(engine, write=False) as session:
+        _find(session, experiment_id)
+        return [JobRow.of(job) for job in _earlier(session, experiment_id)]
+
+
+def _earlier(session: Session, experiment_id: str) -> list[Job]:
+    needed = select(Need.need_id).where(Need.job_id == _report(session, experiment_id).id)
+    query = select(Job).where(Job.id.in_(needed), Job.kind == "report").order_by(Job.finished_at.desc(), Job.id.desc())
+    return list(session.scalars(query))
+
+
 def _report(session: Session, experiment_id: str) -> Job:
     links = select(ExperimentJob.job_id).where(ExperimentJob.experiment_id == experiment_id)
     return session.scalars(select(Job).where(Job.id.in_(links), Job.kind == "report")).one()
@@ -235,7 +248,7 @@ def remove(engine: Engine, experiment_id: str) -> None:
         state = standing.state(session, row)
         if state in ("queued", "running"):
             raise Conflict(f"experiment {experiment_id} is {state}; cancel it first")
-        job_ids = _job_ids(session, experiment_id)
+        job_ids = [*_job_ids(session, experiment_id), *(job.id for job in _earlier(session, experiment_id))]
         lock(session, job_ids)
         session.execute(delete(ExperimentJob).where(ExperimentJob.experiment_id == experiment_id))
         freed = deletable(session, job_ids)

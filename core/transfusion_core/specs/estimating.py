@@ -25,7 +25,8 @@ def job_seconds(draft: JobDraft, splits: Mapping[str, int] | None) -> float:
     if passes is None:
         return START_SECONDS
     model = catalogue()[draft.labels["model"]]
-    macs = model.macs * (draft.spec["image_size"] / model.default_image_size) ** 2
+    size: int = draft.spec["image_size"]
+    macs = model.macs * (size / model.default_image_size) ** 2
     return START_SECONDS + passes(draft, model, images) * macs / MACS_PER_SECOND
 
 

@@ -114,6 +114,9 @@ def test_a_failure_fails_the_experiment_and_a_retry_mends_it(engine, world, drai
     drain()
     assert experiments.get(engine, experiment_id).state == "succeeded"
     assert experiments.report_job(engine, experiment_id).id != old_report.id
+    assert [job.id for job in experiments.earlier_reports(engine, experiment_id)] == [old_report.id]
+    assert sum(states(engine, experiment_id).values()) == 8, "what it said before is none of its jobs"
+    experiments.remove(engine, experiment_id)
     with pytest.raises(NotFound):
         jobs.get(engine, old_report.id)
 

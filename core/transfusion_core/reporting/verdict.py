@@ -23,8 +23,8 @@ from transfusion_core.reporting.judging import (
 from transfusion_core.reporting.networks import likeness, network_test, top_likeness
 from transfusion_core.reporting.published import PUBLISHED_SIZE, gain, speed_up, table_1, top_layers
 from transfusion_core.reporting.quality import labels_of
-from transfusion_core.reporting.statistics import EQUIVALENCE_MARGIN
-from transfusion_core.reporting.steps import steps_to, threshold
+from transfusion_core.reporting.statistics import EQUIVALENCE_MARGIN, spread_at_least
+from transfusion_core.reporting.steps import rounding, steps_to, threshold
 from transfusion_core.reporting.study import Arm, Study
 from transfusion_core.specs.report import ReportSection
 
@@ -183,7 +183,10 @@ def _speed(study: Study) -> Iterator[Weighed]:
         known = speed_up(arm.model, arm.init) if study.task == "ordinal" else None
         told = {"published": known.value, "mark": known.mark} if known else {}
         words = {**arm.words, "metric": "speed_up", **told}
-        yield weighed(claim, [log(ratio) for ratio in ratios], words, missing=missing, shown=exp)
+        level = threshold(study, arm)
+        least = rounding(study.paired_with_random(arm), level) if level is not None else 0.0
+        values = spread_at_least([log(ratio) for ratio in ratios], least)
+        yield weighed(claim, values, words, missing=missing, shown=exp)
 
 
 def _ratios(study: Study, arm: Arm) -> tuple[list[float], str]:

@@ -67,13 +67,20 @@ def test_every_question_has_a_row_and_every_row_a_sentence() -> None:
 
 
 def test_transfer_that_lifts_quality_is_found_and_its_speed_up_too() -> None:
-    made = report()
+    made = report(seeds=5)
     (quality,) = answers(made, "final quality")
     assert (quality.answer, quality.value, quality.mark) == (DISAGREES, pytest.approx(0.06), "u")
     (speed,) = answers(made, "speed up training")
     assert (speed.answer, speed.value) == (AGREES, pytest.approx(2))
     (scaling,) = answers(made, "scaling")
     assert (scaling.answer, scaling.value) == (CANNOT_TELL, pytest.approx(1))
+
+
+def test_a_few_speed_ups_that_a_coarse_grid_makes_equal_are_not_certain() -> None:
+    (speed,) = answers(report(seeds=2), "speed up training")
+    assert (speed.answer, speed.value) == (CANNOT_TELL, pytest.approx(2))
+    assert speed.interval[0] < 1 < speed.interval[1]
+    assert speed.seeds_needed > 2
 
 
 def test_reuse_of_the_lowest_stage_alone_is_found() -> None:

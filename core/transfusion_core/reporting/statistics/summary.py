@@ -46,7 +46,7 @@ def spread_at_least(values: Sequence[float], least: float) -> list[float]:
     """
     numbers = np.asarray(values, dtype=np.float64)
     if len(numbers) < 2 or float(numbers.std(ddof=1)) >= least:
-        return numbers.tolist()
+        return list(values)
     apart = numbers - numbers.mean()
     if not apart.any():
         apart = np.linspace(-1.0, 1.0, len(numbers))

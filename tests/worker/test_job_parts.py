@@ -295,3 +295,6 @@ def test_a_report_is_told_of_jobs_that_did_not_succeed(make):
         "result": None,
     }
     assert job_for_report(make(), planned, None)["state"] == "cancelled"
+    for reason, told in (("data", "data: no such file: a.png"), ("needs_failed", "needs_failed")):
+        lost = replace(failed, reason=reason, error="no such file: a.png\nand more")
+        assert job_for_report(make(), planned, lost)["reason"] == told

@@ -5,6 +5,7 @@ from typing import Any
 
 from transfusion_api.service import Service
 from transfusion_core.db import experiments
+from transfusion_core.db.scope import Scope
 from transfusion_core.errors import NotFound, NotReady
 from transfusion_core.specs.dataset import StoredObject
 from transfusion_core.specs.report import Report, ReportSection
@@ -16,9 +17,9 @@ def stored_json(service: Service, pointer: dict[str, Any]) -> dict[str, Any]:
     return content
 
 
-def report_of(service: Service, experiment_id: str) -> Report:
+def report_of(service: Service, scope: Scope, experiment_id: str) -> Report:
     """The report of an experiment; NotReady until its job has succeeded."""
-    job = experiments.report_job(service.engine, experiment_id)
+    job = experiments.report_job(scope, experiment_id)
     if job.state != "succeeded" or job.result is None:
         raise NotReady(f"the report of experiment {experiment_id} is {job.state}; it is made when the runs have ended")
     content = stored_json(service, job.result["report"])

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from transfusion_core.db.clock import clock, rfc3339
 from transfusion_core.db.moves import ENDED, STATES, UNENDED
+from transfusion_core.db.scope import Scope
 from transfusion_core.db.tables import Experiment as Row
 from transfusion_core.db.tables import ExperimentJob, Job
 from transfusion_core.specs.experiment import Experiment
@@ -36,12 +37,13 @@ def state_of(cancelled_at: Any) -> ColumnElement[str]:
     )
 
 
-def ids_in_state(state: str) -> Select[str]:
-    """The ids of the experiments in a state."""
+def ids_in_state(scope: Scope, state: str) -> Select[str]:
+    """The ids of the project's experiments in a state."""
     return (
         select(ExperimentJob.experiment_id)
         .join(Job, Job.id == ExperimentJob.job_id)
         .join(Row, Row.id == ExperimentJob.experiment_id)
+        .where(Row.project == scope.project)
         .group_by(ExperimentJob.experiment_id, Row.cancelled_at)
         .having(state_of(Row.cancelled_at) == state)
     )

@@ -106,7 +106,7 @@ def test_an_exhausted_pool_is_unavailable(tmp_path: Path):
 
 
 def insert_weights(session: Session, name: str) -> None:
-    session.add(Weights(name=name, object={}))
+    session.add(Weights(project="default", name=name, object={}))
     session.flush()
 
 

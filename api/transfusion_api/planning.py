@@ -60,13 +60,8 @@ def lost_among(service: Service, keys: Sequence[str]) -> frozenset[str]:
 
     Asked outside of any transaction, of `MAX_VERIFIED` objects at most.
     """
-    there = jobs.by_keys(service.engine, keys)
-    wanted = [
-        (key, object_key)
-        for key, job in there.items()
-        if job.state == "succeeded"
-        for object_key in object_keys(job.result)
-    ]
+    done = jobs.results(service.engine, keys)
+    wanted = [(key, object_key) for key, result in done.items() for object_key in object_keys(result)]
     return frozenset(key for key, object_key in wanted[:MAX_VERIFIED] if not service.store.exists(object_key))
 
 

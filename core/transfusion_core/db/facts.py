@@ -21,16 +21,21 @@ T = TypeVar("T")
 
 
 def facts_for(scope: Scope, body: Any) -> Facts:
-    """Facts on every dataset, weight file and run that a body names, valid or not; unknown names are absent."""
+    """Facts on every dataset, weight file and run that a body names, valid or not; unknown names are absent.
+
+    All names that there are come along where one was not found, for the nearest.
+    """
     parts = readable(body if isinstance(body, dict) else {})
-    weights = select(Weights.name).where(Weights.project == scope.project)
+    named_datasets, named_weights = _named(parts)
     with unit_of_work(scope.engine, write=False) as session:
+        datasets = _known({name: _dataset(session, scope, name) for name in named_datasets})
+        weights = _weights(session, scope, named_weights) if named_weights else {}
         return Facts(
-            datasets=_datasets(session, scope, parts),
-            weights=_weights(session, scope, parts),
+            datasets=datasets,
+            weights=weights,
             runs=_runs(session, scope, parts),
-            dataset_names=_dataset_names(session, scope),
-            weight_names=tuple(session.scalars(weights.order_by(Weights.name))),
+            dataset_names=_dataset_names(session, scope) if named_datasets - set(datasets) else (),
+            weight_names=_weight_names(session, scope) if named_weights - set(weights) else (),
         )
 
 
@@ -52,9 +57,12 @@ def dataset_facts(scope: Scope, name: str) -> DatasetFacts:
         return facts
 
 
-def _datasets(session: Session, scope: Scope, parts: Readable) -> dict[str, DatasetFacts]:
-    named = [source.pretrain.dataset for source in parts.sources.values() if source.pretrain]
-    return _known({name: _dataset(session, scope, name) for name in [parts.dataset, *named] if name})
+def _named(parts: Readable) -> tuple[set[str], set[str]]:
+    """Names of datasets, and of weights."""
+    sources = parts.sources.values()
+    datasets = {source.pretrain.dataset for source in sources if source.pretrain}
+    own = {parts.dataset} if parts.dataset else set()
+    return datasets | own, {source.weights for source in sources if source.weights}
 
 
 def _known(found: dict[str, T | None]) -> dict[str, T]:
@@ -65,7 +73,7 @@ def _dataset(session: Session, scope: Scope, name: str) -> DatasetFacts | None:
     row = find_row(session, scope, name)
     if row is None:
         return _demo(name)
-    job = session.get_one(Job, row.job_id)
+    job = session.execute(select(Job.spec, Job.key).where(Job.id == row.job_id)).one()
     spec = DatasetSpec.read(row.spec)
     return DatasetFacts(
         name=f"{row.name}@{row.version}",
@@ -87,8 +95,7 @@ def _demo(name: str) -> DatasetFacts | None:
     return DatasetFacts(name=f"{bare}@1", spec=spec, ingest=ingest_draft(spec), registered=False, splits=splits)
 
 
-def _weights(session: Session, scope: Scope, parts: Readable) -> dict[str, str]:
-    names = {source.weights for source in parts.sources.values() if source.weights}
+def _weights(session: Session, scope: Scope, names: set[str]) -> dict[str, str]:
     rows = session.scalars(select(Weights).where(Weights.project == scope.project, Weights.name.in_(names)))
     return {row.name: row.object["sha256"] for row in rows}
 
@@ -111,6 +118,11 @@ def _run(session: Session, scope: Scope, run_id: str) -> RunFacts | None:
         image_size=train.image_size,
         steps=kept if job.state in ENDED else None,
     )
+
+
+def _weight_names(session: Session, scope: Scope) -> tuple[str, ...]:
+    mine = select(Weights.name).where(Weights.project == scope.project)
+    return tuple(session.scalars(mine.order_by(Weights.name)))
 
 
 def _dataset_names(session: Session, scope: Scope) -> tuple[str, ...]:

@@ -87,7 +87,7 @@ SPEC: dict[str, Any] = {
 
 @pytest.fixture(scope="session")
 def made() -> SimpleNamespace:
-    return SimpleNamespace(client=client_of, spec=SPEC, work=work_off)
+    return SimpleNamespace(client=client_of, spec=SPEC, work=work_off, results=RESULTS)
 
 
 @pytest.fixture

@@ -180,14 +180,24 @@ def _memory_mb(pid: int) -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
+def _processor_seconds(pid: int) -> float:
+    user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+
 def report_posts(name: str, database_url: str, mode: str, gates: tuple[float, float]) -> None:
     """Posts a second and their p99, beside what is asked for."""
-    with tempfile.TemporaryDirectory() as folder, served(database_url, mode, folder) as (port, _):
+    with tempfile.TemporaryDirectory() as folder, served(database_url, mode, folder) as (port, pid):
         at_once(POSTING, 1.0, post, port)
+        before = _processor_seconds(pid)
         seen = at_once(POSTING, POST_SECONDS, post, port)
+        used = _processor_seconds(pid) - before
         rate, p99 = seen.statuses[201] / POST_SECONDS, seen.percentile(0.99)
         print(f"{name}: {rate:.0f} posts/s (>= {gates[0]:.0f}), p50 {seen.percentile(0.5):.0f} ms, ", end="")
-        print(f"p99 {p99:.0f} ms (<= {gates[1]:.0f}), {dict(seen.statuses)}, {len(seen.faults)} faults", flush=True)
+        print(
+            f"p99 {p99:.0f} ms (<= {gates[1]:.0f}), {used / len(seen.seconds) * 1e3:.1f} ms of processor each, ", end=""
+        )
+        print(f"{dict(seen.statuses)}, {len(seen.faults)} faults", flush=True)
 
 
 def report_crowd(name: str, database_url: str, mode: str) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import uvicorn
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from access import ADMIN, bearer, key_of
@@ -111,11 +112,13 @@ def test_a_service_may_be_called_by_its_names_alone(
 
 
 @contextmanager
-def serving(settings: Settings) -> Iterator[tuple[str, int]]:
+def serving(settings: Settings, app: FastAPI | None = None) -> Iterator[tuple[str, int]]:
     """A real server, in a thread: what is tested is how it treats connections."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
-        server = uvicorn.Server(uvicorn.Config(create_app(settings), log_level="critical", timeout_graceful_shutdown=1))
+        server = uvicorn.Server(
+            uvicorn.Config(app or create_app(settings), log_level="critical", timeout_graceful_shutdown=1)
+        )
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         while not server.started:
@@ -199,7 +202,8 @@ def test_a_stream_is_given_back_when_its_reader_has_vanished(
     settings: Callable[..., Settings], spec: dict[str, Any]
 ) -> None:
     made = settings(max_streams=3)
-    with serving(made) as address:
+    app = create_app(made)
+    with serving(made, app) as address:
         body = json.dumps(spec).encode()
         post = opened(
             address, "POST", "/v1/experiments", "Content-Type: application/json", f"Content-Length: {len(body)}"
@@ -210,10 +214,17 @@ def test_a_stream_is_given_back_when_its_reader_has_vanished(
         path = f"/v1/experiments/{experiment_id}/events"
         for _ in range(4):
             streams = _all_places(address, path, 3)
+            assert 0 in {app.state.service.engine.pool.checkedout() for _ in _moments()}, "streams hold connections"
             full = opened(address, "GET", path)
             assert answer_of(full)[0] == 429
             for stream in [*streams, full]:
                 stream.close()
+
+
+def _moments() -> Iterator[None]:
+    for _ in range(100):
+        time.sleep(0.001)
+        yield
 
 
 def _all_places(address: tuple[str, int], path: str, count: int) -> list[socket.socket]:

@@ -3,11 +3,11 @@
 from collections.abc import AsyncIterator, Callable
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Header, Response
+from fastapi import APIRouter, Depends, Header, Request, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from transfusion_api.answers import Cursor, Filter, Id, Limit, Page, StateFilter
-from transfusion_api.auth import DRAWN, Scoped, needs
+from transfusion_api.auth import DRAWN, Scoped, caller_of, needs
 from transfusion_api.body import Body, takes
 from transfusion_api.planning import combined_of, expansion_of, lost_keys
 from transfusion_api.problems import documented
@@ -214,7 +214,11 @@ def _found(service: Serving, scope: Scoped, experiment_id: Id) -> Experiment:
     response_class=EventSourceResponse,
 )
 async def stream_experiment_events(
-    service: Serving, scope: Scoped, found: Annotated[Experiment, Depends(_found)], last_event_id: LastEventId = 0
+    service: Serving,
+    scope: Scoped,
+    request: Request,
+    found: Annotated[Experiment, Depends(_found)],
+    last_event_id: LastEventId = 0,
 ) -> AsyncIterator[ServerSentEvent]:
     """State moves as they happen, as server-sent events; those of an ended experiment are replayed, then it ends."""
 
@@ -225,5 +229,5 @@ async def stream_experiment_events(
         now = experiments.get(scope, found.id)
         return now.model_dump(mode="json", include={"state", "counts", "progress", "eta_seconds"})
 
-    async for event in follow(read, look, last_id=last_event_id):
+    async for event in follow(read, look, may_read=lambda: caller_of(request) is not None, last_id=last_event_id):
         yield event

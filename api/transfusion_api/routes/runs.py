@@ -19,7 +19,7 @@ from transfusion_api.answers import (
     RunMetrics,
     StateFilter,
 )
-from transfusion_api.auth import Scoped, needs
+from transfusion_api.auth import Scoped, caller_of, needs
 from transfusion_api.problems import documented
 from transfusion_api.reports import stored_json
 from transfusion_api.service import Service, Serving
@@ -135,7 +135,11 @@ def _found(service: Serving, scope: Scoped, run_id: Id) -> Run:
 
 @router.get("/{run_id}/events", responses=documented(404), response_class=EventSourceResponse)
 async def stream_run_events(
-    service: Serving, scope: Scoped, found: Annotated[Run, Depends(_found)], last_event_id: LastEventId = 0
+    service: Serving,
+    scope: Scoped,
+    request: Request,
+    found: Annotated[Run, Depends(_found)],
+    last_event_id: LastEventId = 0,
 ) -> AsyncIterator[ServerSentEvent]:
     """State moves and progress as they happen, as server-sent events."""
 
@@ -146,5 +150,5 @@ async def stream_run_events(
         now = runs.get(scope, found.id)
         return now.model_dump(mode="json", include={"state", "attempt", "progress"})
 
-    async for event in follow(read, look, last_id=last_event_id):
+    async for event in follow(read, look, may_read=lambda: caller_of(request) is not None, last_id=last_event_id):
         yield event

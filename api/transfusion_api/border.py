@@ -12,7 +12,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from transfusion_api.limits import Places
-from transfusion_api.problems import of_error, problem
+from transfusion_api.problems import is_vanished_reader, of_error, problem
 from transfusion_api.service import Service
 from transfusion_core.errors import TooManyRequests
 
@@ -56,6 +56,9 @@ class Border:
                 await self.app(scope, receive, headed.send)
         except TooManyRequests as error:
             await of_error(request, error)(scope, receive, headed.send)
+        except Exception as error:
+            if not is_vanished_reader(error):
+                raise
         if headed.too_large:
             answer = problem(request, 413, "too_large", "The request body is larger than this service takes.")
             await answer(scope, receive, headed.send_on)
@@ -124,6 +127,8 @@ class _Headed:
             for name, value in HEADERS.items():
                 headers.setdefault(name, value)
             headers.setdefault("Content-Security-Policy", PAGE_POLICY)
-        # A reader that takes nothing for so long has vanished; the TimeoutError ends its connection.
-        with anyio.fail_after(self._patience_seconds):
-            await self._send(message)
+        try:
+            with anyio.fail_after(self._patience_seconds):
+                await self._send(message)
+        except TimeoutError as error:
+            raise anyio.BrokenResourceError from error

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
+import anyio
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError, ResponseValidationError
 from fastapi.responses import JSONResponse, Response
@@ -107,8 +108,16 @@ def of_http(request: Request, error: Exception) -> Response:
 def of_bug(request: Request, error: Exception) -> Response:
     """Our own mistakes: the log has the trace, the answer only the request's id."""
     request_id = request.scope.get("transfusion.request_id")
-    _log.error("%s %s: request %s", request.method, request.url.path, request_id, exc_info=error)
+    if not is_vanished_reader(error):
+        _log.error("%s %s: request %s", request.method, request.url.path, request_id, exc_info=error)
     return problem(request, 500, "internal", "Something went wrong in the service; its log knows this request id.")
+
+
+def is_vanished_reader(error: BaseException) -> bool:
+    """Whether a reader took nothing for too long, or hung up while the next event of a stream was on its way."""
+    if isinstance(error, BaseExceptionGroup):
+        return error.split(anyio.BrokenResourceError)[1] is None
+    return isinstance(error, anyio.BrokenResourceError)
 
 
 def install(app: FastAPI) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import socket
 import threading
 import time
@@ -199,7 +200,7 @@ def test_more_requests_than_places_are_told_to_return(settings: Callable[..., Se
 
 
 def test_a_stream_is_given_back_when_its_reader_has_vanished(
-    settings: Callable[..., Settings], spec: dict[str, Any]
+    settings: Callable[..., Settings], spec: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     made = settings(max_streams=3)
     app = create_app(made)
@@ -219,6 +220,7 @@ def test_a_stream_is_given_back_when_its_reader_has_vanished(
             assert answer_of(full)[0] == 429
             for stream in [*streams, full]:
                 stream.close()
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
 def _moments() -> Iterator[None]:

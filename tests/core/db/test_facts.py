@@ -63,7 +63,8 @@ def test_a_name_stands_for_its_newest_version(engine):
     assert {name: found.name for name, found in facts.datasets.items()} == {"mine": "mine@2", "mine@1": "mine@1"}
     assert facts.datasets["mine"].registered
     assert facts.datasets["mine"].splits is None
-    assert {"mine@1", "mine@2"} < set(facts.dataset_names)
+    assert facts.dataset_names == ()
+    assert {"mine@1", "mine@2"} < set(facts_for(Scope(engine), {"dataset": "mien"}).dataset_names)
     assert dataset_facts(Scope(engine), "mine").name == "mine@2"
     with pytest.raises(NotFound):
         dataset_facts(Scope(engine), "mine@3")

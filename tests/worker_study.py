@@ -8,6 +8,7 @@ from typing import Any
 from transfusion_core.db import experiments, jobs
 from transfusion_core.db.engine import connect, migrate
 from transfusion_core.db.facts import facts_for
+from transfusion_core.db.scope import Scope
 from transfusion_core.settings import Settings
 from transfusion_core.specs.dataset import StoredObject
 from transfusion_core.specs.expand import expand
@@ -46,11 +47,11 @@ def study_of(body: dict[str, Any], folder: Path) -> Iterator[Study]:
     engine = connect(settings.database_url)
     migrate(engine)
     spec = ExperimentSpec.model_validate({"name": "small", **body})
-    created = experiments.create(engine, expand(spec, facts_for(engine, body)), name="small")
+    created = experiments.create(Scope(engine), expand(spec, facts_for(Scope(engine), body)), name="small")
     worker = Worker(settings, ["cpu", "gpu"])
     worker.start()
     ended = ("succeeded", "failed", "cancelled")
-    until(lambda: all(job.state in ended for job, _ in experiments.jobs_of(engine, created.id)), seconds=200)
+    until(lambda: all(job.state in ended for job, _ in experiments.jobs_of(Scope(engine), created.id)), seconds=200)
     worker.stop()
-    yield Study(Bench(engine, settings, folder), [job for job, _ in experiments.jobs_of(engine, created.id)])
+    yield Study(Bench(engine, settings, folder), [job for job, _ in experiments.jobs_of(Scope(engine), created.id)])
     engine.dispose()

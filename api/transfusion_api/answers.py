@@ -96,6 +96,8 @@ class KeyRequest(Spec):
 
     name: str = Field(min_length=1, max_length=128)
     role: Literal["read", "write", "admin"] = "read"
+    project: Name | None = None
+    """Keys of one project share all that they make. Without it the key has a project of its own, named by its id."""
     expires_in_days: int | None = Field(default=None, ge=1, le=3650)
 
 
@@ -105,6 +107,7 @@ class Key(Record):
     id: str
     name: str
     role: str
+    project: str
     created_at: str
     expires_at: str | None = None
 
@@ -113,6 +116,19 @@ class NewKey(Key):
     """An API key, with its secret: shown once."""
 
     key: str
+
+
+class AuditEvent(Record):
+    """A deed: who did what, and when."""
+
+    id: str
+    at: str
+    actor: str
+    """Id of the API key; `local` for the service itself, and in embedded mode."""
+    project: str
+    action: str
+    subject: str
+    request_id: str | None
 
 
 class Health(Record):

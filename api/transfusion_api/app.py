@@ -55,7 +55,7 @@ class Application(FastAPI):
 
     def build_middleware_stack(self) -> ASGIApp:
         """The framework's layers, inside of ours."""
-        return Border(super().build_middleware_stack(), embedded=self.state.service.settings.mode == "embedded")
+        return Border(super().build_middleware_stack(), self.state.service)
 
     def openapi(self) -> dict[str, Any]:
         """The OpenAPI document, made once."""

@@ -1,20 +1,40 @@
-"""Who may do what: API keys with roles in service mode; an embedded service answers its own machine (border.py)."""
+"""Who asks, and what they may do: API keys with roles in service mode; an embedded service answers its own machine.
+
+`Scoped` is how a route reaches what projects own: the rows of the project of whoever asks, and no others.
+"""
 
 import os
-from collections.abc import Callable
-from typing import Literal
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Annotated, Literal
 
 from fastapi import Depends, Request
 from fastapi.params import Depends as Dependency
 
 from transfusion_api.service import Service, service_of
-from transfusion_core.db import api_keys
+from transfusion_core.db import api_keys, web_sessions
+from transfusion_core.db.scope import LOCAL, Scope
 from transfusion_core.errors import NotAllowed, NotAuthenticated
 from transfusion_core.settings import Settings
 
 Role = Literal["read", "write", "admin"]
 RANKS: dict[str, int] = {"read": 0, "write": 1, "admin": 2}
 """Each role may do what the roles below it may."""
+COOKIE = "transfusion_session"
+SAFE_METHODS = frozenset({"GET", "HEAD"})
+"""What a cookie alone is good for; forms bring a token besides (routes/pages.py)."""
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Whoever sent a request."""
+
+    key_id: str
+    project: str
+    role: Role
+
+
+_OWN_MACHINE = Caller(key_id="local", project=LOCAL, role="admin")
 
 
 def needs(role: Role) -> Dependency:
@@ -23,25 +43,45 @@ def needs(role: Role) -> Dependency:
     return dependency
 
 
-def role_of(request: Request) -> str | None:
-    """The role that the request's key gives; None without a key that is known, not expired and not revoked."""
+def caller_of(request: Request) -> Caller | None:
+    """Whoever the request's key, or its session, stands for; None without one that is known and has not ended."""
     service = service_of(request)
     if service.settings.mode == "embedded":
-        return "admin"
+        return _OWN_MACHINE
     scheme, _, presented = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not presented:
-        return None
-    key = api_keys.verify(service.engine, presented.strip())
-    return key.role if key else None
+    if scheme.lower() == "bearer" and presented:
+        key = api_keys.verify(service.engine, service.secret, presented.strip())
+    elif request.method in SAFE_METHODS and (token := request.cookies.get(COOKIE)):
+        key = web_sessions.key_of(service.engine, token)
+    else:
+        key = None
+    return Caller(key.id, key.project, key.role) if key else None
+
+
+def scope_for(request: Request, caller: Caller) -> Scope:
+    """What this caller may reach."""
+    request_id = request.scope.get("transfusion.request_id")
+    return Scope(service_of(request).engine, caller.project, caller.key_id, request_id)
+
+
+async def _scope(request: Request) -> Scope:
+    return scope_for(request, request.state.caller)
+
+
+Scoped = Annotated[Scope, Depends(_scope)]
 
 
 def _check(role: Role) -> Callable[[Request], None]:
     def allowed(request: Request) -> None:
-        given = role_of(request)
-        if given is None:
+        rate = service_of(request).limits.rate
+        caller = caller_of(request)
+        if caller is None:
+            rate.take(f"address {request.client.host if request.client else None}")
             raise NotAuthenticated
-        if RANKS[given] < RANKS[role]:
-            raise NotAllowed(f"this needs a key of role {role!r}; yours is {given!r}")
+        rate.take(caller.key_id)
+        if RANKS[caller.role] < RANKS[role]:
+            raise NotAllowed(f"this needs a key of role {role!r}; yours is {caller.role!r}")
+        request.state.caller = caller
 
     return allowed
 
@@ -49,11 +89,20 @@ def _check(role: Role) -> Callable[[Request], None]:
 _CHECKS: dict[Role, Callable[[Request], None]] = {role: _check(role) for role in ("read", "write", "admin")}
 
 
+async def _drawn(request: Request) -> AsyncIterator[None]:
+    async with service_of(request).limits.drawings.taken():
+        yield
+
+
+DRAWN: Dependency = Depends(_drawn, scope="function")
+"""The dependency of routes that work for long: a few at once, until their answer is ready."""
+
+
 def ensure_admin_key(service: Service) -> None:
     """Make the first admin key, keep it where the settings say, and print it once."""
     settings = service.settings
     given = _given_key(settings)
-    made = api_keys.ensure_admin(service.engine, given)
+    made = api_keys.ensure_admin(service.engine, service.secret, given)
     if made and given is None:
         _keep(settings, made)
         print(f"admin key: {made}", flush=True)

@@ -3,12 +3,14 @@
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Annotated, Any, NoReturn, TypeVar
 
-from fastapi import Depends, Request
+import anyio
+from fastapi import Depends, HTTPException, Request
 from pydantic import BaseModel, ValidationError
 
+from transfusion_api.service import service_of
 from transfusion_core.errors import InvalidRequest
 from transfusion_core.specs.fault import Fault, faults_of, pointer
 
@@ -23,7 +25,27 @@ async def raw_body(request: Request) -> bytes:
     kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
     if kind != "application/json" and not kind.endswith("+json"):
         raise InvalidRequest(f"expected a JSON body with Content-Type: application/json, got {kind[:100]!r}")
-    return await request.body()
+    return await taken(request)
+
+
+async def taken(request: Request) -> bytes:
+    """The body, piece by piece; a sender that is silent for too long is let go."""
+    return b"".join([piece async for piece in pieces(request)])
+
+
+async def pieces(request: Request) -> AsyncIterator[bytes]:
+    """The pieces of the body as they come. HTTPException 408 where the next does not come in time."""
+    patience_seconds = service_of(request).settings.body_seconds
+    stream = request.stream()
+    while True:
+        try:
+            with anyio.fail_after(patience_seconds):
+                piece = await anext(stream, None)
+        except TimeoutError as error:
+            raise HTTPException(408, f"the body did not go on within {patience_seconds:g} seconds") from error
+        if piece is None:
+            return
+        yield piece
 
 
 def json_body(raw: Annotated[bytes, Depends(raw_body)]) -> Any:

@@ -1,14 +1,20 @@
-"""The outermost layer of the app: request ids, safe headers, who may speak to an embedded service, and plain 413s."""
+"""The outermost layer of the app: request ids, safe headers, names that it may be called by, how many requests at once,
+how long a reader may take, and plain 413s.
+"""
 
 import ipaddress
 import uuid
 from urllib.parse import urlsplit
 
+import anyio
 from fastapi import Request
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from transfusion_api.problems import problem
+from transfusion_api.limits import Places
+from transfusion_api.problems import is_vanished_reader, of_error, problem
+from transfusion_api.service import Service
+from transfusion_core.errors import TooManyRequests
 
 LOCAL_NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
 HEADERS = {
@@ -17,7 +23,7 @@ HEADERS = {
     "X-Frame-Options": "DENY",
 }
 PAGE_POLICY = (
-    "default-src 'none'; style-src 'unsafe-inline'; img-src 'self' data:; base-uri 'none'; form-action 'none'; "
+    "default-src 'none'; style-src 'unsafe-inline'; img-src 'self' data:; base-uri 'none'; form-action 'self'; "
     "frame-ancestors 'none'"
 )
 """Pages run no script and load nothing from anywhere else; styles stand inside the page."""
@@ -26,9 +32,11 @@ PAGE_POLICY = (
 class Border:
     """Wraps the whole app, outside of the framework's own middleware."""
 
-    def __init__(self, app: ASGIApp, *, embedded: bool) -> None:
+    def __init__(self, app: ASGIApp, service: Service) -> None:
         self.app = app
-        self.embedded = embedded
+        self.service = service
+        self.embedded = service.settings.mode == "embedded"
+        self.allowed_hosts = frozenset(service.settings.allowed_hosts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or refuse it before the app sees it."""
@@ -36,23 +44,36 @@ class Border:
             await self.app(scope, receive, send)
             return
         scope["transfusion.request_id"] = request_id = uuid.uuid4().hex
-        headed = _Headed(send, request_id)
+        headed = _Headed(send, request_id, patience_seconds=self.service.settings.body_seconds)
         request = Request(scope)
         refused = self._refusal(request)
         if refused:
             code, status, detail = refused
             await problem(request, status, code, detail)(scope, receive, headed.send)
             return
-        await self.app(scope, receive, headed.send)
+        try:
+            async with self._places(request).taken():
+                await self.app(scope, receive, headed.send)
+        except TooManyRequests as error:
+            await of_error(request, error)(scope, receive, headed.send)
+        except Exception as error:
+            if not is_vanished_reader(error):
+                raise
         if headed.too_large:
             answer = problem(request, 413, "too_large", "The request body is larger than this service takes.")
             await answer(scope, receive, headed.send_on)
+
+    def _places(self, request: Request) -> Places:
+        limits = self.service.limits
+        return limits.streams if request.url.path.endswith("/events") else limits.requests
 
     def _refusal(self, request: Request) -> tuple[str, int, str] | None:
         if "\0" in request.scope["path"] or b"%00" in request.scope["query_string"]:
             return "invalid", 422, "NUL characters are not taken in addresses."
         if self.embedded and not _is_local(request):
             return "not_allowed", 403, "An embedded service answers its own machine only, at 127.0.0.1 or localhost."
+        if self.allowed_hosts and _host_name(request.headers.get("host", "")) not in self.allowed_hosts:
+            return "not_allowed", 403, "This service is not called by this name."
         if not _same_origin(request.headers):
             return "not_allowed", 403, "Pages of other origins may not use this service."
         return None
@@ -86,8 +107,9 @@ def _same_origin(headers: Headers) -> bool:
 class _Headed:
     """Adds headers to the answer, and holds back the framework's plain-text 413, which is no problem document."""
 
-    def __init__(self, send: Send, request_id: str) -> None:
+    def __init__(self, send: Send, request_id: str, *, patience_seconds: float) -> None:
         self._send = send
+        self._patience_seconds = patience_seconds
         self._request_id = request_id
         self.too_large = False
 
@@ -105,4 +127,8 @@ class _Headed:
             for name, value in HEADERS.items():
                 headers.setdefault(name, value)
             headers.setdefault("Content-Security-Policy", PAGE_POLICY)
-        await self._send(message)
+        try:
+            with anyio.fail_after(self._patience_seconds):
+                await self._send(message)
+        except TimeoutError as error:
+            raise anyio.BrokenResourceError from error

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from transfusion_api.service import Service
 from transfusion_core.db import uploads
+from transfusion_core.db.scope import Scope
 from transfusion_core.errors import InvalidRequest, NotFound
 from transfusion_core.locations import LocationRefused, in_bucket, local
 from transfusion_core.settings import Settings
@@ -17,23 +18,23 @@ MAX_FILES = 1_000_000
 """A folder of more files is not looked through within one request."""
 
 
-def fingerprint(service: Service, location: str | None) -> str | None:
+def fingerprint(service: Service, scope: Scope, location: str | None) -> str | None:
     """What stands for the bytes behind a location; None where the location itself does. InvalidRequest if unusable."""
     if location is None:
         return None
     if location.startswith("upload:"):
-        return uploaded(service, location).sha256
+        return uploaded(service, scope, location).sha256
     if location.startswith("file:///"):
         return _fingerprint_of_files(local_path(service.settings, location))
     _check_allowed(service.settings, location)
     return None
 
 
-def uploaded(service: Service, location: str) -> StoredObject:
+def uploaded(service: Service, scope: Scope, location: str) -> StoredObject:
     """The object behind `upload:ID`, once all of its bytes are there; those that came by a presigned link are read."""
     upload_id = location.removeprefix("upload:")
     try:
-        upload = uploads.get(service.engine, upload_id)
+        upload = uploads.get(scope, upload_id)
     except NotFound as error:
         raise _unusable(location, f"there is no upload {upload_id!r}") from error
     if upload.object:
@@ -45,7 +46,7 @@ def uploaded(service: Service, location: str) -> StoredObject:
     for piece in service.store.open_stream(upload.key):
         sha256.update(piece)
     stored = StoredObject(key=upload.key, size_bytes=size_bytes, sha256=sha256.hexdigest())
-    uploads.finish(service.engine, upload_id, stored)
+    uploads.finish(scope, upload_id, stored)
     return stored
 
 

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from transfusion_api.service import Service
 from transfusion_core.db.facts import facts_for, run_facts
+from transfusion_core.db.scope import Scope
 from transfusion_core.errors import InvalidRequest, NotFound
 from transfusion_core.specs.comparison import ComparisonSpec
 from transfusion_core.specs.facts import Facts, RunFacts
@@ -21,10 +21,10 @@ class Pair:
     dataset: str
 
 
-def pair_of(service: Service, spec: ComparisonSpec) -> Pair:
+def pair_of(scope: Scope, spec: ComparisonSpec) -> Pair:
     """The runs and the dataset that a comparison names; InvalidRequest has every fault."""
-    a, b = (_run(service, spec.a), _run(service, spec.b))
-    facts = facts_for(service.engine, {"dataset": spec.dataset}) if spec.dataset else Facts()
+    a, b = (_run(scope, spec.a), _run(scope, spec.b))
+    facts = facts_for(scope, {"dataset": spec.dataset}) if spec.dataset else Facts()
     faults = [
         *_checkpoint_faults("/a", spec.a, a),
         *_checkpoint_faults("/b", spec.b, b),
@@ -39,9 +39,9 @@ def pair_of(service: Service, spec: ComparisonSpec) -> Pair:
     return Pair(a, b, facts.datasets[spec.dataset].ingest.key if spec.dataset else a.dataset)
 
 
-def _run(service: Service, checkpoint: str) -> RunFacts | None:
+def _run(scope: Scope, checkpoint: str) -> RunFacts | None:
     try:
-        return run_facts(service.engine, checkpoint.partition("@")[0])
+        return run_facts(scope, checkpoint.partition("@")[0])
     except NotFound:
         return None
 

@@ -6,6 +6,7 @@ from typing import Any
 from transfusion_api.service import Service
 from transfusion_core.db import experiments, jobs
 from transfusion_core.db.facts import facts_for
+from transfusion_core.db.scope import Scope
 from transfusion_core.errors import InvalidRequest
 from transfusion_core.specs import combining
 from transfusion_core.specs.check import check
@@ -17,25 +18,25 @@ MAX_VERIFIED = 2000
 """Objects looked up in the store for one request: a bound on its time, not on its size."""
 
 
-def expansion_of(service: Service, body: Any) -> Expansion:
+def expansion_of(scope: Scope, body: Any) -> Expansion:
     """The jobs of a body that is meant to be an ExperimentSpec; InvalidRequest has every fault."""
-    facts = facts_for(service.engine, body if isinstance(body, dict) else {})
+    facts = facts_for(scope, body if isinstance(body, dict) else {})
     faults = check(body, facts)
     if faults:
         raise InvalidRequest(faults=faults)
     return expand(ExperimentSpec.model_validate(body), facts)
 
 
-def combined_of(service: Service, body: Any) -> Expansion:
+def combined_of(scope: Scope, body: Any) -> Expansion:
     """The jobs of several experiments as those of one, by a body that is meant to be a CombineSpec."""
-    stored = experiments.specs(service.engine, combining.named_in(body).values())
-    facts = {name: facts_for(service.engine, spec) for name, spec in stored.items()}
+    stored = experiments.specs(scope, combining.named_in(body).values())
+    facts = {name: facts_for(scope, spec) for name, spec in stored.items()}
     specs, faults = combining.read(body, stored, facts)
     if faults:
         raise InvalidRequest(faults=faults)
     whole = combining.combined(combining.CombineSpec.model_validate(body), specs)
     try:
-        return expansion_of(service, whole.model_dump(mode="json"))
+        return expansion_of(scope, whole.model_dump(mode="json"))
     except InvalidRequest as error:
         raise InvalidRequest(faults=[_of_all(fault) for fault in error.faults]) from error
 
@@ -59,13 +60,8 @@ def lost_among(service: Service, keys: Sequence[str]) -> frozenset[str]:
 
     Asked outside of any transaction, of `MAX_VERIFIED` objects at most.
     """
-    there = jobs.by_keys(service.engine, keys)
-    wanted = [
-        (key, object_key)
-        for key, job in there.items()
-        if job.state == "succeeded"
-        for object_key in object_keys(job.result)
-    ]
+    done = jobs.results(service.engine, keys)
+    wanted = [(key, object_key) for key, result in done.items() for object_key in object_keys(result)]
     return frozenset(key for key, object_key in wanted[:MAX_VERIFIED] if not service.store.exists(object_key))
 
 

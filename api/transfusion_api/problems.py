@@ -1,16 +1,18 @@
 """Errors as RFC 9457 problem documents: all faults at once, a stable code, the request's id."""
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
+import anyio
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError, ResponseValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
-from transfusion_core.errors import InvalidRequest, NotAuthenticated, TransfusionError, Unavailable
+from transfusion_core.errors import InvalidRequest, NotAuthenticated, TooManyRequests, TransfusionError, Unavailable
 from transfusion_core.specs.base import Record
 from transfusion_core.specs.fault import Fault, pointer
 
@@ -18,7 +20,14 @@ _log = logging.getLogger(__name__)
 MEDIA_TYPE = "application/problem+json"
 MAX_FAULTS = 200
 """More faults than this say nothing new."""
-CODES = {401: "not_authenticated", 403: "not_allowed", 404: "not_found", 405: "method_not_allowed", 413: "too_large"}
+CODES = {
+    401: "not_authenticated",
+    403: "not_allowed",
+    404: "not_found",
+    405: "method_not_allowed",
+    408: "timeout",
+    413: "too_large",
+}
 """Codes of the errors that the framework raises."""
 
 
@@ -40,7 +49,7 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
     found: dict[int | str, dict[str, Any]] = {
         status: {"description": HTTPStatus(status).phrase, "content": content}
-        for status in sorted({401, 403, 422, 503, *statuses})
+        for status in sorted({401, 403, 422, 429, 503, *statuses})
     }
     return found
 
@@ -71,6 +80,8 @@ def of_error(request: Request, error: Exception) -> Response:
     """One of our own errors."""
     assert isinstance(error, TransfusionError)
     headers = {"Retry-After": "2"} if isinstance(error, Unavailable) else {}
+    if isinstance(error, TooManyRequests):
+        headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_seconds)))
     if isinstance(error, NotAuthenticated):
         headers["WWW-Authenticate"] = "Bearer"
     if error.status >= 500:
@@ -97,8 +108,16 @@ def of_http(request: Request, error: Exception) -> Response:
 def of_bug(request: Request, error: Exception) -> Response:
     """Our own mistakes: the log has the trace, the answer only the request's id."""
     request_id = request.scope.get("transfusion.request_id")
-    _log.error("%s %s: request %s", request.method, request.url.path, request_id, exc_info=error)
+    if not is_vanished_reader(error):
+        _log.error("%s %s: request %s", request.method, request.url.path, request_id, exc_info=error)
     return problem(request, 500, "internal", "Something went wrong in the service; its log knows this request id.")
+
+
+def is_vanished_reader(error: BaseException) -> bool:
+    """Whether a reader took nothing for too long, or hung up while the next event of a stream was on its way."""
+    if isinstance(error, BaseExceptionGroup):
+        return error.split(anyio.BrokenResourceError)[1] is None
+    return isinstance(error, anyio.BrokenResourceError)
 
 
 def install(app: FastAPI) -> None:

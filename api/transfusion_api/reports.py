@@ -8,6 +8,7 @@ from transfusion_api.service import Service
 from transfusion_core.db import experiments
 from transfusion_core.db.clock import rfc3339
 from transfusion_core.db.records import JobRow
+from transfusion_core.db.scope import Scope
 from transfusion_core.errors import NotFound, NotReady
 from transfusion_core.specs.dataset import StoredObject
 from transfusion_core.specs.report import Report, ReportSection, ReportVersion
@@ -21,9 +22,9 @@ def stored_json(service: Service, pointer: dict[str, Any]) -> dict[str, Any]:
     return content
 
 
-def report_of(service: Service, experiment_id: str) -> Report:
+def report_of(service: Service, scope: Scope, experiment_id: str) -> Report:
     """The report of an experiment; NotReady until its job has succeeded."""
-    job = experiments.report_job(service.engine, experiment_id)
+    job = experiments.report_job(scope, experiment_id)
     if job.state != "succeeded" or job.result is None:
         raise NotReady(f"the report of experiment {experiment_id} is {job.state}; it is made when the runs have ended")
     return _written(service, job, experiment_id)
@@ -35,35 +36,35 @@ def _written(service: Service, job: JobRow, experiment_id: str) -> Report:
     return Report.model_validate({**content, "experiment": experiment_id})
 
 
-def versions_of(service: Service, experiment_id: str) -> list[ReportVersion]:
+def versions_of(service: Service, scope: Scope, experiment_id: str) -> list[ReportVersion]:
     """What an experiment has answered so far, the newest first."""
     return [
         ReportVersion(digest=job.result["digest"], is_complete=job.result["complete"], made_at=rfc3339(job.finished_at))
-        for job in _jobs(service, experiment_id)
+        for job in _jobs(scope, experiment_id)
         if job.result and job.finished_at
     ]
 
 
-def _jobs(service: Service, experiment_id: str) -> list[JobRow]:
+def _jobs(scope: Scope, experiment_id: str) -> list[JobRow]:
     """The jobs that have written its reports, the newest first."""
-    newest = experiments.report_job(service.engine, experiment_id)
-    earlier = experiments.earlier_reports(service.engine, experiment_id)
+    newest = experiments.report_job(scope, experiment_id)
+    earlier = experiments.earlier_reports(scope, experiment_id)
     return [*([newest] if newest.state == "succeeded" else []), *earlier]
 
 
-def version_of(service: Service, experiment_id: str, digest: str) -> Report:
+def version_of(service: Service, scope: Scope, experiment_id: str, digest: str) -> Report:
     """One of the reports of an experiment, by its digest; NotFound names those that there are."""
-    found = {job.result["digest"]: job for job in _jobs(service, experiment_id) if job.result}
+    found = {job.result["digest"]: job for job in _jobs(scope, experiment_id) if job.result}
     if digest not in found:
         raise NotFound(f"experiment {experiment_id} has no report {digest!r}; it has {', '.join(found) or 'none'}")
     return _written(service, found[digest], experiment_id)
 
 
-def other_of(service: Service, experiment_id: str, against: str) -> Report:
+def other_of(service: Service, scope: Scope, experiment_id: str, against: str) -> Report:
     """What a report is held against: the digest of an earlier one of the same experiment, or another experiment."""
     if DIGEST.fullmatch(against):
-        return version_of(service, experiment_id, against)
-    return report_of(service, against)
+        return version_of(service, scope, experiment_id, against)
+    return report_of(service, scope, against)
 
 
 def section_of(report: Report, name: str) -> ReportSection:

@@ -2,14 +2,17 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated
 
 from celery import Celery
 from fastapi import Depends, Request
 from sqlalchemy import Engine
 
+from transfusion_api.limits import Limits, limits_of
 from transfusion_core import queue
 from transfusion_core.db import engine as databases
+from transfusion_core.db import secrets
 from transfusion_core.settings import Settings
 from transfusion_core.store import Store, open_store
 
@@ -22,6 +25,13 @@ class Service:
     engine: Engine
     store: Store
     celery: Celery
+    limits: Limits
+
+    @cached_property
+    def secret(self) -> bytes:
+        """What API keys are hashed with: given, or this database's own."""
+        given = self.settings.secret
+        return given.get_secret_value().encode() if given else secrets.kept(self.engine, "api keys")
 
     def ring(self, queues: Iterable[str]) -> None:
         """Wake workers, after commit; a dead broker only makes them slower."""
@@ -35,6 +45,7 @@ def open_service(settings: Settings) -> Service:
         engine=databases.connect(settings.database_url),
         store=open_store(settings),
         celery=queue.celery_app(settings.broker_url),
+        limits=limits_of(settings),
     )
 
 
@@ -44,4 +55,9 @@ def service_of(request: Request) -> Service:
     return service
 
 
-Serving = Annotated[Service, Depends(service_of)]
+async def _service(request: Request) -> Service:
+    return service_of(request)
+
+
+Serving = Annotated[Service, Depends(_service)]
+"""For routes; a coroutine, as plain functions among dependencies each cost a change of threads."""

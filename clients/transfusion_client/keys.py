@@ -12,6 +12,7 @@ class Key(Record):
     id: str
     name: str
     role: str
+    project: str | None = None
     created_at: str | None = None
     expires_at: str | None = None
 
@@ -22,17 +23,34 @@ class NewKey(Key):
     key: str
 
 
+class AuditEvent(Record):
+    """Who did what, and when."""
+
+    id: str
+    at: str
+    actor: str
+    project: str
+    action: str
+    subject: str
+    request_id: str | None = None
+
+
 class Keys:
     """The API keys of a service."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def create(self, name: str, *, role: str = "read", expires_in_days: int | None = None) -> NewKey:
-        """Make a key of role read, write or admin. Its secret is in the answer, and nowhere else."""
-        body = {"name": name, "role": role}
-        expiry = {} if expires_in_days is None else {"expires_in_days": expires_in_days}
-        return self._connection.read(NewKey, self._connection.post("/v1/keys", {**body, **expiry}))
+    def create(
+        self, name: str, *, role: str = "read", project: str | None = None, expires_in_days: int | None = None
+    ) -> NewKey:
+        """Make a key of role read, write or admin. Its secret is in the answer, and nowhere else.
+
+        Keys of one project share what they make; without one the key has a project of its own.
+        """
+        given = {"project": project, "expires_in_days": expires_in_days}
+        body = {"name": name, "role": role, **{word: value for word, value in given.items() if value is not None}}
+        return self._connection.read(NewKey, self._connection.post("/v1/keys", body))
 
     def list(self) -> Iterator[Key]:
         """Every key that is not revoked."""
@@ -41,3 +59,7 @@ class Keys:
     def revoke(self, key_id: str) -> None:
         """End a key at once."""
         self._connection.delete(f"/v1/keys/{key_id}")
+
+    def audit(self) -> Iterator[AuditEvent]:
+        """Who did what, the newest first."""
+        return (self._connection.read(AuditEvent, item) for item in self._connection.pages("/v1/audit"))

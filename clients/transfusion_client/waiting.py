@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from transfusion_client.retries import Backoff, Clock
-from transfusion_core.errors import TransfusionError, Unavailable
+from transfusion_core.errors import TooManyRequests, TransfusionError, Unavailable
 
 Subject = TypeVar("Subject")
 ENDED = frozenset({"succeeded", "failed", "cancelled"})
@@ -56,4 +56,4 @@ def wait_until_ended(
 
 def is_outage(error: TransfusionError) -> bool:
     """Whether the service may answer again by itself: no connection, busy, or a fault of its own (5xx)."""
-    return isinstance(error, Unavailable) or error.status >= 500
+    return isinstance(error, Unavailable | TooManyRequests) or error.status >= 500

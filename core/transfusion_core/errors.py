@@ -9,6 +9,7 @@
     ├── Conflict                    409  e.g. a state move that is not legal
     │   └── NotReady                409  asked for a result that does not exist yet
     ├── TooLarge                    413
+    ├── TooManyRequests             429  come back later
     ├── Unavailable                 503  the database or the store does not answer
     ├── StoreError                  502
     │   ├── ObjectMissing           404
@@ -96,6 +97,14 @@ class TooLarge(TransfusionError):
 
     code = "too_large"
     status = 413
+
+
+class TooManyRequests(TransfusionError):
+    """More requests than this service takes; try again in a moment."""
+
+    code = "too_many_requests"
+    status = 429
+    retry_after_seconds: float = 1.0
 
 
 class Unavailable(TransfusionError):

@@ -66,6 +66,13 @@ class Settings(BaseSettings):
     """Admin API key; one is made at the first start unless given."""
     admin_key_file: Path | None = None
     """Where a made admin key is kept between starts."""
+    secret: SecretStr | None = None
+    """What API keys are hashed with; made at the first start and kept in the database unless given. With another, no
+    key that was made before fits."""
+    allowed_hosts: list[str] = []
+    """Names by which a service may be called (the Host header); any if empty."""
+    behind_https: bool = False
+    """Whether a proxy in front speaks https: then the cookies of the pages are for https alone."""
     cache_dir: Path = Path("/tmp/transfusion-cache")
     """A worker's local cache of packs and checkpoints."""
     weights_dir: Path | None = None
@@ -76,6 +83,16 @@ class Settings(BaseSettings):
     file_roots: list[Path] = []
     """Folders whose files may be registered in embedded mode, links followed; any folder, unless given."""
     max_body_bytes: int = Field(default=1_000_000, ge=1_000)
+    body_seconds: float = Field(default=30.0, gt=0)
+    """How long a request may wait for the next piece of its body, and an answer for its reader to take one."""
+    requests_per_second: float = Field(default=500.0, gt=0)
+    """What one API key may ask of one process; twice as many at once after a pause."""
+    max_requests: int = Field(default=500, ge=1)
+    """Requests in work at once in one process, event streams apart."""
+    max_streams: int = Field(default=500, ge=1)
+    """Event streams open at once in one process."""
+    max_drawings: int = Field(default=2, ge=1)
+    """Plans, charts and reports in work at once in one process; ten times as many may wait."""
     max_upload_bytes: int = Field(default=20_000_000_000, ge=1)
     slots: int | None = Field(default=None, ge=1)
     """Jobs that a worker runs at once; one per GPU, or one per two processor cores (two at least), unless given."""

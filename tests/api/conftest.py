@@ -5,6 +5,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -82,6 +83,11 @@ SPEC: dict[str, Any] = {
     "sections": ["performance", "reuse"],
     "similarity": {"measures": ["cka"], "images": 50},
 }
+
+
+@pytest.fixture(scope="session")
+def made() -> SimpleNamespace:
+    return SimpleNamespace(client=client_of, spec=SPEC, work=work_off, results=RESULTS)
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from transfusion_core.db import api_keys
+from transfusion_core.db.scope import Scope
 from transfusion_core.settings import Settings
 
 ADMIN = "tf_admin_" + "a" * 64
@@ -89,9 +90,9 @@ def test_a_revoked_key_opens_nothing(service: TestClient) -> None:
 
 
 def test_an_expired_key_opens_nothing(service: TestClient) -> None:
-    engine = service.app.state.service.engine
+    parts = service.app.state.service
     past = datetime.now(UTC) - timedelta(seconds=1)
-    _, key = api_keys.create(engine, name="old", role="read", expires_at=past)
+    _, key = api_keys.create(Scope(parts.engine), parts.secret, name="old", role="read", expires_at=past)
     assert service.get("/v1/runs", headers=bearer(key)).status_code == 401
 
 

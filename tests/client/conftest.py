@@ -234,6 +234,10 @@ class Service:
     def _get_keys(self, sent: Sent, rest: list[str]) -> Answer:
         return self._page(sent, [{"id": "k1", "name": "ci", "role": "read", "created_at": NOW, "expires_at": None}])
 
+    def _get_audit(self, sent: Sent, rest: list[str]) -> Answer:
+        deed = {"id": "a1", "at": NOW, "actor": "k1", "project": "p", "action": "key.create", "subject": "k2"}
+        return self._page(sent, [deed, {**deed, "id": "a0"}])
+
     def _delete_keys(self, sent: Sent, rest: list[str]) -> Answer:
         return Answer(204)
 

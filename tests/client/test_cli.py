@@ -253,6 +253,10 @@ def test_weights_and_keys(run: Run, tmp_path: Path) -> None:
     made = json.loads(run("keys", "create", "ci", "--role", "write", "--expires-in-days", "3", "-o", "json").output)
     assert (made["key"], made["role"]) == ("secret", "write")
     assert "ci" in run("keys", "list").output
+    shared = json.loads(run("keys", "create", "ci", "--project", "retina", "-o", "json").output)
+    assert shared["project"] == "retina"
+    deeds = json.loads(run("audit", "--limit", "1", "-o", "json").output)
+    assert [(deed["id"], deed["action"]) for deed in deeds] == [("a1", "key.create")]
     assert run("keys", "revoke", "k1").output == "revoked: k1\n"
 
 

@@ -194,6 +194,7 @@ def test_weights_models_presets_and_keys(client: Client, service: Any, tmp_path:
     assert client.keys.create("ci", role="write", expires_in_days=3).key == "secret"
     assert service.calls("POST", "/v1/keys")[0].json == {"name": "ci", "role": "write", "expires_in_days": 3}
     assert [key.id for key in client.keys.list()] == ["k1"]
+    assert [event.id for event in client.keys.audit()] == ["a1", "a0"]
     client.keys.revoke("k1")
     assert service.calls("DELETE", "/v1/keys/k1")
 

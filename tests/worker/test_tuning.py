@@ -5,6 +5,7 @@ import json
 import pytest
 
 from transfusion_core.db import jobs, runs
+from transfusion_core.db.scope import Scope
 from transfusion_core.errors import DataError, Diverged
 from transfusion_core.specs.job import TrainJob
 from transfusion_core.specs.report import Report
@@ -56,7 +57,7 @@ def test_a_rate_that_diverges_fails_nothing_and_is_not_chosen(tuned):
     assert len(trials_of(tuned)) == 3
     (lost,) = [row for row in trials_of(tuned) if row.spec["training"]["lr"] == TOO_HIGH]
     assert list(lost.result) == ["diverged"]
-    shown = runs.get(tuned.bench.engine, lost.id)
+    shown = runs.get(Scope(tuned.bench.engine), lost.id)
     assert (shown.lr, shown.state, shown.error) == (TOO_HIGH, "succeeded", lost.result["diverged"])
     assert "finite" in lost.result["diverged"]
 

@@ -5,7 +5,7 @@ from typing import Any
 from fastapi import APIRouter, Response
 
 from transfusion_api.answers import Cursor, Id, Limit, Page, StateFilter
-from transfusion_api.auth import needs
+from transfusion_api.auth import Scoped, needs
 from transfusion_api.body import Body, read, takes
 from transfusion_api.pairs import pair_of
 from transfusion_api.problems import documented
@@ -14,6 +14,7 @@ from transfusion_api.routes.experiments import IdempotencyKey
 from transfusion_api.service import Service, Serving
 from transfusion_core.db import comparisons, idempotency
 from transfusion_core.db.clock import rfc3339
+from transfusion_core.db.scope import Scope
 from transfusion_core.specs.comparing import comparison_draft
 from transfusion_core.specs.comparison import Comparison, ComparisonSpec, ProbeSet
 from transfusion_core.specs.keys import digest
@@ -26,42 +27,42 @@ CREATE = "POST /v1/comparisons"
     "",
     status_code=201,
     dependencies=[needs("write")],
-    responses=documented(409, 413),
+    responses=documented(408, 409, 413),
     openapi_extra=takes(ComparisonSpec),
 )
 def create_comparison(
-    service: Serving, body: Body, response: Response, idempotency_key: IdempotencyKey = None
+    service: Serving, scope: Scoped, body: Body, response: Response, idempotency_key: IdempotencyKey = None
 ) -> Comparison:
     """Compare two checkpoints `RUN@init | RUN@final | RUN@STEP`; runs that have not ended are waited for."""
     token = (idempotency_key, CREATE, digest(body)) if idempotency_key else None
-    remembered = idempotency.look(service.engine, *token) if token else None
-    comparison_id = remembered.data["id"] if remembered else _create(service, body, token)
+    remembered = idempotency.look(scope, *token) if token else None
+    comparison_id = remembered.data["id"] if remembered else _create(service, scope, body, token)
     response.headers["Location"] = f"/v1/comparisons/{comparison_id}"
-    return similarity_report(service, comparisons.get(service.engine, comparison_id))
+    return similarity_report(service, comparisons.get(scope, comparison_id))
 
 
-def _create(service: Service, body: Any, token: idempotency.Request | None) -> str:
+def _create(service: Service, scope: Scope, body: Any, token: idempotency.Request | None) -> str:
     spec = read(ComparisonSpec, body)
-    pair = pair_of(service, spec)
+    pair = pair_of(scope, spec)
     draft = comparison_draft(spec, pair.a, pair.b, pair.dataset)
-    created = comparisons.create(service.engine, draft, spec.a, spec.b, priority=spec.priority, idempotency=token)
+    created = comparisons.create(scope, draft, spec.a, spec.b, priority=spec.priority, idempotency=token)
     service.ring(created.queues)
     return created.id
 
 
 @router.get("", dependencies=[needs("read")], responses=documented())
 def list_comparisons(
-    service: Serving, limit: Limit = 50, cursor: Cursor = None, state: StateFilter = None
+    service: Serving, scope: Scoped, limit: Limit = 50, cursor: Cursor = None, state: StateFilter = None
 ) -> Page[Comparison]:
     """Comparisons, the newest first, those that experiments made among them; without their results."""
-    page = comparisons.page(service.engine, limit=limit, cursor=cursor, state=state)
+    page = comparisons.page(scope, limit=limit, cursor=cursor, state=state)
     return Page[Comparison](items=[_summary(row) for row in page.items], next=page.next)
 
 
 @router.get("/{comparison_id}", dependencies=[needs("read")], responses=documented(404))
-def get_comparison(service: Serving, comparison_id: Id) -> Comparison:
+def get_comparison(service: Serving, scope: Scoped, comparison_id: Id) -> Comparison:
     """The similarity report; its results are empty until the comparison has succeeded."""
-    return similarity_report(service, comparisons.get(service.engine, comparison_id))
+    return similarity_report(service, comparisons.get(scope, comparison_id))
 
 
 def similarity_report(service: Service, row: comparisons.Comparison) -> Comparison:

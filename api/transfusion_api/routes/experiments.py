@@ -3,17 +3,18 @@
 from collections.abc import AsyncIterator, Callable
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Header, Response
+from fastapi import APIRouter, Depends, Header, Request, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from transfusion_api.answers import Cursor, Filter, Id, Limit, Page, StateFilter
-from transfusion_api.auth import needs
+from transfusion_api.auth import DRAWN, Scoped, caller_of, needs
 from transfusion_api.body import Body, takes
 from transfusion_api.planning import combined_of, expansion_of, lost_keys
 from transfusion_api.problems import documented
 from transfusion_api.service import Service, Serving
 from transfusion_api.streams import BATCH, LastEventId, follow
 from transfusion_core.db import events, experiments, idempotency, runs
+from transfusion_core.db.scope import Scope
 from transfusion_core.errors import InvalidRequest
 from transfusion_core.specs.combining import CombineSpec, named_in
 from transfusion_core.specs.expand import Expansion
@@ -42,48 +43,53 @@ PATCH = {
     "",
     status_code=201,
     dependencies=[needs("write")],
-    responses=documented(413, 409),
+    responses=documented(408, 409, 413),
     openapi_extra=takes(ExperimentSpec),
 )
 def create_experiment(
-    service: Serving, body: Body, response: Response, idempotency_key: IdempotencyKey = None
+    service: Serving, scope: Scoped, body: Body, response: Response, idempotency_key: IdempotencyKey = None
 ) -> Experiment:
     """Check a spec, expand it into jobs, and create the experiment with all of them; every fault is told at once."""
     token = (idempotency_key, CREATE, digest(body)) if idempotency_key else None
-    return _created(service, lambda: expansion_of(service, body), response, token)
+    return _created(service, scope, lambda: expansion_of(scope, body), response, token)
 
 
 @router.post(
     "/{experiment_id}/fork",
     status_code=201,
     dependencies=[needs("write")],
-    responses=documented(404, 409, 413),
+    responses=documented(404, 408, 409, 413),
     openapi_extra=PATCH,
 )
 def fork_experiment(
-    service: Serving, experiment_id: Id, body: Body, response: Response, idempotency_key: IdempotencyKey = None
+    service: Serving,
+    scope: Scoped,
+    experiment_id: Id,
+    body: Body,
+    response: Response,
+    idempotency_key: IdempotencyKey = None,
 ) -> Experiment:
     """Create an experiment that differs from this one by a JSON merge patch of its resolved spec.
 
     What both have in common is shared, so only what is new is computed. Pointers of faults are into the patched spec.
     """
-    parent = experiments.get(service.engine, experiment_id)
+    parent = experiments.get(scope, experiment_id)
     if not isinstance(body, dict):
         raise InvalidRequest(f"expected a JSON merge patch, an object of what differs, got {type(body).__name__}")
     token = (idempotency_key, f"{CREATE}/{parent.id}/fork", digest(body)) if idempotency_key else None
     patched = merged(parent.spec, body)
-    return _created(service, lambda: expansion_of(service, patched), response, token, parent=parent.id)
+    return _created(service, scope, lambda: expansion_of(scope, patched), response, token, parent=parent.id)
 
 
 @router.post(
     "/combine",
     status_code=201,
     dependencies=[needs("write")],
-    responses=documented(409, 413),
+    responses=documented(408, 409, 413),
     openapi_extra=takes(CombineSpec),
 )
 def combine_experiments(
-    service: Serving, body: Body, response: Response, idempotency_key: IdempotencyKey = None
+    service: Serving, scope: Scoped, body: Body, response: Response, idempotency_key: IdempotencyKey = None
 ) -> Experiment:
     """Create an experiment of the runs of several on one dataset: nothing is trained again.
 
@@ -92,25 +98,28 @@ def combine_experiments(
     """
     token = (idempotency_key, f"{CREATE}/combine", digest(body)) if idempotency_key else None
     parent = named_in(body).get(0)
-    return _created(service, lambda: combined_of(service, body), response, token, parent=parent)
+    return _created(service, scope, lambda: combined_of(scope, body), response, token, parent=parent)
 
 
 def _created(
     service: Service,
+    scope: Scope,
     expanded: Callable[[], Expansion],
     response: Response,
     token: idempotency.Request | None,
     parent: str | None = None,
 ) -> Experiment:
-    remembered = idempotency.look(service.engine, *token) if token else None
-    experiment_id = remembered.data["id"] if remembered else _create(service, expanded(), token, parent)
+    remembered = idempotency.look(scope, *token) if token else None
+    experiment_id = remembered.data["id"] if remembered else _create(service, scope, expanded(), token, parent)
     response.headers["Location"] = f"/v1/experiments/{experiment_id}"
-    return experiments.get(service.engine, experiment_id)
+    return experiments.get(scope, experiment_id)
 
 
-def _create(service: Service, expansion: Expansion, token: idempotency.Request | None, parent: str | None) -> str:
+def _create(
+    service: Service, scope: Scope, expansion: Expansion, token: idempotency.Request | None, parent: str | None
+) -> str:
     created = experiments.create(
-        service.engine,
+        scope,
         expansion,
         name=expansion.spec.name,
         parent=parent,
@@ -121,10 +130,12 @@ def _create(service: Service, expansion: Expansion, token: idempotency.Request |
     return created.id
 
 
-@router.post("/plan", dependencies=[needs("read")], responses=documented(413), openapi_extra=takes(ExperimentSpec))
-def plan_experiment(service: Serving, body: Body) -> Plan:
+@router.post(
+    "/plan", dependencies=[needs("read"), DRAWN], responses=documented(408, 413), openapi_extra=takes(ExperimentSpec)
+)
+def plan_experiment(service: Serving, scope: Scoped, body: Body) -> Plan:
     """What an experiment of this spec would do; nothing is created."""
-    expansion = expansion_of(service, body)
+    expansion = expansion_of(scope, body)
     keys = [draft.key for draft in expansion.drafts]
     return plan_of(expansion, experiments.existing(service.engine, keys) - lost_keys(service, expansion))
 
@@ -132,6 +143,7 @@ def plan_experiment(service: Serving, body: Body) -> Plan:
 @router.get("", dependencies=[needs("read")], responses=documented())
 def list_experiments(
     service: Serving,
+    scope: Scoped,
     limit: Limit = 50,
     cursor: Cursor = None,
     state: StateFilter = None,
@@ -139,55 +151,60 @@ def list_experiments(
     dataset: Filter = None,
 ) -> Page[Experiment]:
     """Experiments, the newest first."""
-    page = experiments.page(service.engine, limit=limit, cursor=cursor, state=state, name=name, dataset=dataset)
+    page = experiments.page(scope, limit=limit, cursor=cursor, state=state, name=name, dataset=dataset)
     return Page[Experiment](items=page.items, next=page.next)
 
 
 @router.get("/{experiment_id}", dependencies=[needs("read")], responses=documented(404))
-def get_experiment(service: Serving, experiment_id: Id) -> Experiment:
+def get_experiment(service: Serving, scope: Scoped, experiment_id: Id) -> Experiment:
     """One experiment: resolved spec, state, counts, progress."""
-    return experiments.get(service.engine, experiment_id)
+    return experiments.get(scope, experiment_id)
 
 
 @router.delete("/{experiment_id}", status_code=204, dependencies=[needs("write")], responses=documented(404, 409))
-def delete_experiment(service: Serving, experiment_id: Id) -> None:
+def delete_experiment(service: Serving, scope: Scoped, experiment_id: Id) -> None:
     """Forget an ended experiment, and the runs that nobody else uses."""
-    experiments.remove(service.engine, experiment_id)
+    experiments.remove(scope, experiment_id)
 
 
 @router.post("/{experiment_id}/cancel", dependencies=[needs("write")], responses=documented(404, 409))
-def cancel_experiment(service: Serving, experiment_id: Id) -> Experiment:
+def cancel_experiment(service: Serving, scope: Scoped, experiment_id: Id) -> Experiment:
     """Stop what no other experiment needs; running jobs stop at their next step."""
-    service.ring(experiments.cancel(service.engine, experiment_id))
-    return experiments.get(service.engine, experiment_id)
+    service.ring(experiments.cancel(scope, experiment_id))
+    return experiments.get(scope, experiment_id)
 
 
 @router.post("/{experiment_id}/resume", dependencies=[needs("write")], responses=documented(404, 409))
-def resume_experiment(service: Serving, experiment_id: Id) -> Experiment:
+def resume_experiment(service: Serving, scope: Scoped, experiment_id: Id) -> Experiment:
     """Go on with a cancelled experiment."""
-    service.ring(experiments.resume(service.engine, experiment_id))
-    return experiments.get(service.engine, experiment_id)
+    service.ring(experiments.resume(scope, experiment_id))
+    return experiments.get(scope, experiment_id)
 
 
 @router.post("/{experiment_id}/retry", dependencies=[needs("write")], responses=documented(404, 409))
-def retry_experiment(service: Serving, experiment_id: Id) -> Experiment:
+def retry_experiment(service: Serving, scope: Scoped, experiment_id: Id) -> Experiment:
     """Try the failed jobs of an experiment again."""
-    service.ring(experiments.retry(service.engine, experiment_id))
-    return experiments.get(service.engine, experiment_id)
+    service.ring(experiments.retry(scope, experiment_id))
+    return experiments.get(scope, experiment_id)
 
 
 @router.get("/{experiment_id}/runs", dependencies=[needs("read")], responses=documented(404))
 def list_experiment_runs(
-    service: Serving, experiment_id: Id, limit: Limit = 50, cursor: Cursor = None, state: StateFilter = None
+    service: Serving,
+    scope: Scoped,
+    experiment_id: Id,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+    state: StateFilter = None,
 ) -> Page[Run]:
     """The runs of an experiment."""
-    experiments.get(service.engine, experiment_id)
-    page = runs.page(service.engine, limit=limit, cursor=cursor, experiment=experiment_id, state=state)
+    experiments.get(scope, experiment_id)
+    page = runs.page(scope, limit=limit, cursor=cursor, experiment=experiment_id, state=state)
     return Page[Run](items=page.items, next=page.next)
 
 
-def _found(service: Serving, experiment_id: Id) -> Experiment:
-    return experiments.get(service.engine, experiment_id)
+def _found(service: Serving, scope: Scoped, experiment_id: Id) -> Experiment:
+    return experiments.get(scope, experiment_id)
 
 
 @router.get(
@@ -197,7 +214,11 @@ def _found(service: Serving, experiment_id: Id) -> Experiment:
     response_class=EventSourceResponse,
 )
 async def stream_experiment_events(
-    service: Serving, found: Annotated[Experiment, Depends(_found)], last_event_id: LastEventId = 0
+    service: Serving,
+    scope: Scoped,
+    request: Request,
+    found: Annotated[Experiment, Depends(_found)],
+    last_event_id: LastEventId = 0,
 ) -> AsyncIterator[ServerSentEvent]:
     """State moves as they happen, as server-sent events; those of an ended experiment are replayed, then it ends."""
 
@@ -205,8 +226,8 @@ async def stream_experiment_events(
         return events.after(service.engine, experiment_id=found.id, last_id=after, limit=BATCH)
 
     def look() -> dict[str, Any]:
-        now = experiments.get(service.engine, found.id)
+        now = experiments.get(scope, found.id)
         return now.model_dump(mode="json", include={"state", "counts", "progress", "eta_seconds"})
 
-    async for event in follow(read, look, last_id=last_event_id):
+    async for event in follow(read, look, may_read=lambda: caller_of(request) is not None, last_id=last_event_id):
         yield event

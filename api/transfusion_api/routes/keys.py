@@ -1,40 +1,51 @@
-"""API keys: shown once when made, kept hashed, with a role and an expiry."""
+"""API keys, shown once when made, kept hashed, with a role, a project and an expiry; and the record of deeds."""
 
 from datetime import UTC, datetime, timedelta
 
 from fastapi import APIRouter
 
-from transfusion_api.answers import Id, Key, KeyRequest, NewKey, Page
-from transfusion_api.auth import needs
+from transfusion_api.answers import AuditEvent, Cursor, Id, Key, KeyRequest, Limit, NewKey, Page
+from transfusion_api.auth import Scoped, needs
 from transfusion_api.body import Body, read, takes
 from transfusion_api.problems import documented
 from transfusion_api.service import Serving
-from transfusion_core.db import api_keys
+from transfusion_core.db import api_keys, audit
 from transfusion_core.db.clock import rfc3339
 
-router = APIRouter(prefix="/v1/keys", tags=["keys"], dependencies=[needs("admin")])
+router = APIRouter(prefix="/v1", tags=["keys"], dependencies=[needs("admin")])
 
 
-@router.post("", status_code=201, responses=documented(413), openapi_extra=takes(KeyRequest))
-def create_key(service: Serving, body: Body) -> NewKey:
+@router.post("/keys", status_code=201, responses=documented(408, 413), openapi_extra=takes(KeyRequest))
+def create_key(service: Serving, scope: Scoped, body: Body) -> NewKey:
     """Make a key. Its secret is in this answer and nowhere else."""
     wanted = read(KeyRequest, body)
     days = wanted.expires_in_days
     expires_at = datetime.now(UTC) + timedelta(days=days) if days else None
-    made, secret = api_keys.create(service.engine, name=wanted.name, role=wanted.role, expires_at=expires_at)
-    return NewKey(**_answer(made).model_dump(), key=secret)
+    made, plaintext = api_keys.create(
+        scope, service.secret, name=wanted.name, role=wanted.role, project=wanted.project, expires_at=expires_at
+    )
+    return NewKey(**_answer(made).model_dump(), key=plaintext)
 
 
-@router.get("", responses=documented())
-def list_keys(service: Serving) -> Page[Key]:
-    """The keys that are not revoked, without their secrets."""
-    return Page[Key](items=[_answer(key) for key in api_keys.page(service.engine) if key.revoked_at is None])
+@router.get("/keys", responses=documented())
+def list_keys(scope: Scoped, limit: Limit = 50, cursor: Cursor = None) -> Page[Key]:
+    """The keys of all projects that are not revoked, the newest first, without their secrets."""
+    page = api_keys.page(scope.engine, limit=limit, cursor=cursor)
+    return Page[Key](items=[_answer(key) for key in page.items], next=page.next)
 
 
-@router.delete("/{key_id}", status_code=204, responses=documented(404))
-def revoke_key(service: Serving, key_id: Id) -> None:
+@router.delete("/keys/{key_id}", status_code=204, responses=documented(404))
+def revoke_key(scope: Scoped, key_id: Id) -> None:
     """Revoke a key, at once."""
-    api_keys.revoke(service.engine, key_id)
+    api_keys.revoke(scope, key_id)
+
+
+@router.get("/audit", responses=documented())
+def list_audit_events(scope: Scoped, limit: Limit = 50, cursor: Cursor = None) -> Page[AuditEvent]:
+    """Who did what, and when, in all projects, the newest first. Nothing here can be changed or taken away."""
+    page = audit.page(scope.engine, limit=limit, cursor=cursor)
+    items = [AuditEvent(**{**vars(event), "at": rfc3339(event.at)}) for event in page.items]
+    return Page[AuditEvent](items=items, next=page.next)
 
 
 def _answer(key: api_keys.ApiKey) -> Key:
@@ -42,6 +53,7 @@ def _answer(key: api_keys.ApiKey) -> Key:
         id=key.id,
         name=key.name,
         role=key.role,
+        project=key.project,
         created_at=rfc3339(key.created_at),
         expires_at=rfc3339(key.expires_at) if key.expires_at else None,
     )

@@ -19,7 +19,7 @@ from transfusion_api.answers import (
     RunMetrics,
     StateFilter,
 )
-from transfusion_api.auth import needs
+from transfusion_api.auth import Scoped, caller_of, needs
 from transfusion_api.problems import documented
 from transfusion_api.reports import stored_json
 from transfusion_api.service import Service, Serving
@@ -35,7 +35,7 @@ LINK_SECONDS = 900
 
 @router.get("", responses=documented())
 def list_runs(
-    service: Serving,
+    scope: Scoped,
     limit: Limit = 50,
     cursor: Cursor = None,
     experiment: Filter = None,
@@ -46,7 +46,7 @@ def list_runs(
 ) -> Page[Run]:
     """Runs, the newest first."""
     page = runs.page(
-        service.engine,
+        scope,
         limit=limit,
         cursor=cursor,
         experiment=experiment,
@@ -59,9 +59,9 @@ def list_runs(
 
 
 @router.get("/{run_id}", responses=documented(404))
-def get_run(service: Serving, run_id: Id) -> Run:
+def get_run(service: Serving, scope: Scoped, run_id: Id) -> Run:
     """One run, with what became of every tensor at initialisation and where its numbers come from."""
-    run = runs.get(service.engine, run_id)
+    run = runs.get(scope, run_id)
     report = run.weight_report
     if report and "tensors" not in report:
         run = run.model_copy(update={"weight_report": stored_json(service, report)})
@@ -69,9 +69,9 @@ def get_run(service: Serving, run_id: Id) -> Run:
 
 
 @router.get("/{run_id}/metrics", responses=documented(404))
-def get_run_metrics(service: Serving, run_id: Id) -> RunMetrics:
+def get_run_metrics(service: Serving, scope: Scoped, run_id: Id) -> RunMetrics:
     """The curves of a run, also while it runs."""
-    run = runs.get(service.engine, run_id)
+    run = runs.get(scope, run_id)
     curves: dict[tuple[str, str], Series] = {}
     for point in series.points(service.engine, run.id):
         empty = Series(name=point.name, split=point.split, steps=[], values=[])
@@ -82,21 +82,21 @@ def get_run_metrics(service: Serving, run_id: Id) -> RunMetrics:
 
 
 @router.get("/{run_id}/log", responses=documented(404))
-def get_run_log(service: Serving, run_id: Id) -> RunLog:
+def get_run_log(service: Serving, scope: Scoped, run_id: Id) -> RunLog:
     """The log of a run."""
-    return RunLog(lines=series.log(service.engine, runs.get(service.engine, run_id).id))
+    return RunLog(lines=series.log(service.engine, runs.get(scope, run_id).id))
 
 
 @router.get("/{run_id}/manifest", responses=documented(404))
-def get_run_manifest(service: Serving, run_id: Id) -> Manifest:
+def get_run_manifest(service: Serving, scope: Scoped, run_id: Id) -> Manifest:
     """Spec, seeds, versions and digests behind a run; null until it has succeeded."""
-    return Manifest(manifest=runs.get(service.engine, run_id).manifest)
+    return Manifest(manifest=runs.get(scope, run_id).manifest)
 
 
 @router.get("/{run_id}/checkpoints", responses=documented(404))
-def list_run_checkpoints(service: Serving, run_id: Id, request: Request) -> Page[CheckpointLink]:
+def list_run_checkpoints(service: Serving, scope: Scoped, run_id: Id, request: Request) -> Page[CheckpointLink]:
     """The checkpoints of a run, with links to download them."""
-    run = runs.get(service.engine, run_id)
+    run = runs.get(scope, run_id)
     links = [CheckpointLink(**{**kept, "url": _link(service, run, kept, request)}) for kept in run.checkpoints]
     return Page[CheckpointLink](items=links)
 
@@ -112,9 +112,9 @@ def _presigned(service: Service, run: Run, kept: dict[str, Any]) -> str | None:
 
 
 @router.get("/{run_id}/checkpoints/{checkpoint}", responses=documented(404), response_class=StreamingResponse)
-def download_checkpoint(service: Serving, run_id: Id, checkpoint: Id) -> Response:
+def download_checkpoint(service: Serving, scope: Scoped, run_id: Id, checkpoint: Id) -> Response:
     """The bytes of a checkpoint (`init`, `final` or a step), or a redirect to where they are."""
-    run = runs.get(service.engine, run_id)
+    run = runs.get(scope, run_id)
     for kept in run.checkpoints:
         if kept["name"] == checkpoint:
             link = _presigned(service, run, kept)
@@ -129,13 +129,17 @@ def _download(service: Service, run: Run, kept: dict[str, Any]) -> Response:
     return StreamingResponse(pieces, media_type="application/octet-stream", headers=headers)
 
 
-def _found(service: Serving, run_id: Id) -> Run:
-    return runs.get(service.engine, run_id)
+def _found(service: Serving, scope: Scoped, run_id: Id) -> Run:
+    return runs.get(scope, run_id)
 
 
 @router.get("/{run_id}/events", responses=documented(404), response_class=EventSourceResponse)
 async def stream_run_events(
-    service: Serving, found: Annotated[Run, Depends(_found)], last_event_id: LastEventId = 0
+    service: Serving,
+    scope: Scoped,
+    request: Request,
+    found: Annotated[Run, Depends(_found)],
+    last_event_id: LastEventId = 0,
 ) -> AsyncIterator[ServerSentEvent]:
     """State moves and progress as they happen, as server-sent events."""
 
@@ -143,8 +147,8 @@ async def stream_run_events(
         return events.after(service.engine, job_id=found.id, last_id=after, limit=BATCH)
 
     def look() -> dict[str, Any]:
-        now = runs.get(service.engine, found.id)
+        now = runs.get(scope, found.id)
         return now.model_dump(mode="json", include={"state", "attempt", "progress"})
 
-    async for event in follow(read, look, last_id=last_event_id):
+    async for event in follow(read, look, may_read=lambda: caller_of(request) is not None, last_id=last_event_id):
         yield event

@@ -9,13 +9,14 @@ from pathlib import Path
 from fastapi import APIRouter
 
 from transfusion_api.answers import Cursor, Limit, Page, WeightsFile, WeightsRequest
-from transfusion_api.auth import needs
+from transfusion_api.auth import Scoped, needs
 from transfusion_api.body import Body, read, takes
 from transfusion_api.locations import local_path, uploaded
 from transfusion_api.problems import documented
 from transfusion_api.service import Service, Serving
 from transfusion_core.db import uploads, weights
 from transfusion_core.db.clock import rfc3339
+from transfusion_core.db.scope import Scope
 from transfusion_core.errors import InvalidRequest
 from transfusion_core.specs.fault import Fault
 
@@ -28,22 +29,22 @@ PIECE_BYTES = 1 << 20
     "",
     status_code=201,
     dependencies=[needs("write")],
-    responses=documented(409, 413),
+    responses=documented(408, 409, 413),
     openapi_extra=takes(WeightsRequest),
 )
-def register_weights(service: Serving, body: Body) -> WeightsFile:
+def register_weights(service: Serving, scope: Scoped, body: Body) -> WeightsFile:
     """Name a weight file; a name stands for the same bytes for ever."""
     wanted = read(WeightsRequest, body)
-    with _file_of(service, wanted.location) as (path, filename):
+    with _file_of(service, scope, wanted.location) as (path, filename):
         _check_suffix(wanted.location, filename)
         stored = service.store.put_file(f"weights/{_sha256(path)}", path)
-    return _answer(weights.register(service.engine, wanted.name, stored))
+    return _answer(weights.register(scope, wanted.name, stored))
 
 
 @router.get("", dependencies=[needs("read")], responses=documented())
-def list_weights(service: Serving, limit: Limit = 50, cursor: Cursor = None) -> Page[WeightsFile]:
+def list_weights(service: Serving, scope: Scoped, limit: Limit = 50, cursor: Cursor = None) -> Page[WeightsFile]:
     """Named weight files."""
-    page = weights.page(service.engine, limit=limit, cursor=cursor)
+    page = weights.page(scope, limit=limit, cursor=cursor)
     return Page[WeightsFile](items=[_answer(row) for row in page.items], next=page.next)
 
 
@@ -57,7 +58,7 @@ def _answer(row: weights.Weights) -> WeightsFile:
 
 
 @contextmanager
-def _file_of(service: Service, location: str) -> Iterator[tuple[Path, str]]:
+def _file_of(service: Service, scope: Scope, location: str) -> Iterator[tuple[Path, str]]:
     """The bytes behind a location as a file, and the name that it came with."""
     if location.startswith("file:///"):
         path = local_path(service.settings, location)
@@ -67,12 +68,12 @@ def _file_of(service: Service, location: str) -> Iterator[tuple[Path, str]]:
         return
     if not location.startswith("upload:"):
         raise _unusable(location, "expected upload:ID, or file:///... in embedded mode")
-    stored = uploaded(service, location)
+    stored = uploaded(service, scope, location)
     with tempfile.NamedTemporaryFile(prefix="weights-") as file:
         for piece in service.store.open_stream(stored.key):
             file.write(piece)
         file.flush()
-        yield Path(file.name), uploads.get(service.engine, location.removeprefix("upload:")).filename
+        yield Path(file.name), uploads.get(scope, location.removeprefix("upload:")).filename
 
 
 def _check_suffix(location: str, filename: str) -> None:

@@ -1,8 +1,9 @@
-"""keys, doctor."""
+"""keys, audit, doctor."""
 
 import platform
 from collections.abc import Callable
 from importlib.metadata import version
+from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -20,6 +21,7 @@ def register(app: typer.Typer) -> None:
     keys.command("create")(create_key)
     keys.command("revoke")(revoke_key)
     app.add_typer(keys, name="keys")
+    app.command()(audit)
     app.command()(doctor)
 
 
@@ -32,6 +34,7 @@ def list_keys(url: Url = None, key: Key = None, output: Format = Output.TABLE) -
 def create_key(
     name: Annotated[str, typer.Argument(help="Who or what will use it.")],
     role: Annotated[str, typer.Option(help="read, write or admin.")] = "read",
+    project: Annotated[str | None, typer.Option(help="Whose keys share what they make; its own unless given.")] = None,
     expires_in_days: Annotated[int | None, typer.Option(min=1, help="Never expires unless given.")] = None,
     url: Url = None,
     key: Key = None,
@@ -39,7 +42,7 @@ def create_key(
 ) -> None:
     """Make an API key; its secret is shown once."""
     with session(url, key) as client:
-        made = client.keys.create(name, role=role, expires_in_days=expires_in_days)
+        made = client.keys.create(name, role=role, project=project, expires_in_days=expires_in_days)
         print_answer(made.model_dump(mode="json"), output)
 
 
@@ -50,6 +53,17 @@ def revoke_key(
     with session(url, key) as client:
         client.keys.revoke(key_id)
         typer.echo(f"revoked: {key_id}")
+
+
+def audit(
+    limit: Annotated[int, typer.Option(min=1, help="The newest so many.")] = 50,
+    url: Url = None,
+    key: Key = None,
+    output: Format = Output.TABLE,
+) -> None:
+    """Show who did what, and when; for admins."""
+    with session(url, key) as client:
+        print_answer([event.model_dump(mode="json") for event in islice(client.keys.audit(), limit)], output)
 
 
 def doctor(url: Url = None, key: Key = None, output: Format = Output.TABLE) -> None:

@@ -1,18 +1,24 @@
-"""API keys: an id and 256 random bits; the bits are kept as an HMAC only, compared in constant time, shown once."""
+"""API keys: an id and 256 random bits; the bits are kept as a keyed HMAC only, compared in constant time, shown once.
+
+`secret` is the service's own, the HMAC's key: whoever has the database alone can neither try nor make a key.
+"""
 
 import hashlib
 import hmac
 import secrets
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from sqlalchemy import ColumnElement, Engine, ScalarResult, or_, select, update
 from sqlalchemy.orm import Session
 
+from transfusion_core.db import audit
 from transfusion_core.db.clock import clock
 from transfusion_core.db.engine import transact, unit_of_work
 from transfusion_core.db.ids import new_id
+from transfusion_core.db.paging import Page, cursor_after, page_rows
+from transfusion_core.db.scope import LOCAL, Scope
 from transfusion_core.db.tables import ApiKey as Row
 from transfusion_core.errors import NotFound
 
@@ -28,82 +34,104 @@ class ApiKey:
 
     id: str
     name: str
+    project: str
     role: Role
     created_at: datetime
     expires_at: datetime | None
     revoked_at: datetime | None
 
 
-def create(engine: Engine, *, name: str, role: Role, expires_at: datetime | None = None) -> tuple[ApiKey, str]:
-    """A new key and, this once, its plaintext `tf_ID_SECRET`."""
-    key_id, secret = new_id(), secrets.token_urlsafe(_SECRET_BYTES)
-    with unit_of_work(engine) as session:
-        row = _add(session, key_id, secret, name=name, role=role, expires_at=expires_at)
-        return _record(row), f"tf_{key_id}_{secret}"
+def create(
+    scope: Scope,
+    secret: bytes,
+    *,
+    name: str,
+    role: Role,
+    project: str | None = None,
+    expires_at: datetime | None = None,
+) -> tuple[ApiKey, str]:
+    """A new key and, this once, its plaintext `tf_ID_BITS`. Without a `project` it has one of its own."""
+    key_id, bits = new_id(), secrets.token_urlsafe(_SECRET_BYTES)
+    with unit_of_work(scope.engine) as session:
+        words = {"name": name, "role": role, "project": project or key_id, "expires_at": expires_at}
+        row = _add(session, key_id, digest=_digest(secret, key_id, bits), **words)
+        audit.add(session, scope, "key.create", key_id)
+        return _record(row), f"tf_{key_id}_{bits}"
 
 
-def verify(engine: Engine, presented: str) -> ApiKey | None:
+def verify(engine: Engine, secret: bytes, presented: str) -> ApiKey | None:
     """The key that was presented; None where it is unknown, wrong, expired or revoked, which take the same time."""
-    key_id, secret = _parts(presented)
+    key_id, bits = _parts(presented)
     with unit_of_work(engine, write=False) as session:
         row = _valid(session, key_id).one_or_none()
-        expected = row.secret_digest if row else _digest(key_id, "")
-        matches = hmac.compare_digest(expected, _digest(key_id, secret))
+        expected = row.secret_digest if row else _digest(secret, key_id, "")
+        matches = hmac.compare_digest(expected, _digest(secret, key_id, bits))
         return _record(row) if row and matches else None
 
 
-def page(engine: Engine) -> list[ApiKey]:
-    """All keys, newest first."""
+def get_valid(session: Session, key_id: str) -> ApiKey | None:
+    """The key of this id, unless it is unknown, expired or revoked."""
+    row = _valid(session, key_id).one_or_none()
+    return _record(row) if row else None
+
+
+def page(engine: Engine, *, limit: int, cursor: str | None = None) -> Page[ApiKey]:
+    """The keys of all projects that are not revoked, newest first."""
+    query = select(Row).where(Row.revoked_at.is_(None))
     with unit_of_work(engine, write=False) as session:
-        return [_record(row) for row in session.scalars(select(Row).order_by(Row.id.desc()))]
+        rows, more = page_rows(session, query, Row.id, limit=limit, cursor=cursor)
+        items = [_record(row) for (row,) in rows]
+        return Page(items, cursor_after(items[-1].id) if more else None)
 
 
-def revoke(engine: Engine, key_id: str) -> ApiKey:
+def revoke(scope: Scope, key_id: str) -> ApiKey:
     """Take a key back; doing it again changes nothing. Raises NotFound."""
-    with unit_of_work(engine) as session:
+    with unit_of_work(scope.engine) as session:
         session.execute(update(Row).where(Row.id == key_id, Row.revoked_at.is_(None)).values(revoked_at=clock()))
         row = session.get(Row, key_id, populate_existing=True)
         if row is None:
             raise NotFound(f"there is no API key {key_id!r}")
+        audit.add(session, scope, "key.revoke", key_id)
         return _record(row)
 
 
-def ensure_admin(engine: Engine, key: str | None) -> str | None:
+def ensure_admin(engine: Engine, secret: bytes, key: str | None) -> str | None:
     """See to it that an admin key exists: `key` if given (an earlier one from here is revoked), else a new one.
 
     The plaintext is returned where a new one was made.
     """
     if key is None:
-        return _make_admin(engine)
-    _take_admin(engine, key)
+        return _make_admin(engine, secret)
+    _take_admin(engine, secret, key)
     return None
 
 
-def _take_admin(engine: Engine, key: str) -> None:
-    key_id, secret = _parts(key)
+def _take_admin(engine: Engine, secret: bytes, key: str) -> None:
+    key_id, bits = _parts(key)
+    digest = _digest(secret, key_id, bits)
 
     def work(session: Session) -> None:
         earlier = (Row.name == _FROM_ENVIRONMENT, Row.id != key_id, Row.revoked_at.is_(None))
         session.execute(update(Row).where(*earlier).values(revoked_at=clock()))
         row = session.get(Row, key_id)
         if row is None:
-            _add(session, key_id, secret, name=_FROM_ENVIRONMENT, role="admin", expires_at=None)
+            _add(session, key_id, digest=digest, name=_FROM_ENVIRONMENT, role="admin", project=LOCAL, expires_at=None)
         else:
-            row.revoked_at, row.secret_digest = None, _digest(key_id, secret)
+            row.revoked_at, row.secret_digest = None, digest
 
     transact(engine, work)
 
 
-def _make_admin(engine: Engine) -> str | None:
+def _make_admin(engine: Engine, secret: bytes) -> str | None:
     with unit_of_work(engine, write=False) as session:
         admins = select(Row).where(Row.role == "admin", Row.revoked_at.is_(None))
         if session.scalars(admins.where(_unexpired()).limit(1)).one_or_none():
             return None
-    return create(engine, name="first admin key", role="admin")[1]
+    return create(Scope(engine), secret, name="first admin key", role="admin", project=LOCAL)[1]
 
 
-def _add(session: Session, key_id: str, secret: str, *, name: str, role: Role, expires_at: datetime | None) -> Row:
-    row = Row(id=key_id, name=name, role=role, expires_at=expires_at, secret_digest=_digest(key_id, secret))
+def _add(session: Session, key_id: str, *, digest: str, **words: Any) -> Row:
+    row = Row(id=key_id, secret_digest=digest, **words)
     session.add(row)
     session.flush()
     session.refresh(row)
@@ -111,16 +139,20 @@ def _add(session: Session, key_id: str, secret: str, *, name: str, role: Role, e
 
 
 def _parts(presented: str) -> tuple[str, str]:
-    """Id and secret; a key of another shape, which only the environment brings, has an id made of its digest."""
+    """Id and random bits; a key of another shape, which only the environment brings, has an id made of its digest."""
     prefix, _, rest = presented.partition("_")
-    key_id, _, secret = rest.partition("_")
-    if prefix == "tf" and len(key_id) == _ID_LENGTH and key_id.isascii() and key_id.isalnum() and secret:
-        return key_id, secret
-    return _digest("id", presented)[:_ID_LENGTH], presented
+    key_id, _, bits = rest.partition("_")
+    if prefix == "tf" and len(key_id) == _ID_LENGTH and key_id.isascii() and key_id.isalnum() and bits:
+        return key_id, bits
+    return hashlib.sha256(_bytes(presented)).hexdigest()[:_ID_LENGTH], presented
 
 
-def _digest(key_id: str, secret: str) -> str:
-    return hmac.new(key_id.encode(), secret.encode("utf-8", "replace"), hashlib.sha256).hexdigest()
+def _digest(secret: bytes, key_id: str, bits: str) -> str:
+    return hmac.new(secret, _bytes(f"{key_id}_{bits}"), hashlib.sha256).hexdigest()
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "replace")
 
 
 def _valid(session: Session, key_id: str) -> ScalarResult[Row]:
@@ -136,6 +168,7 @@ def _record(row: Row) -> ApiKey:
     return ApiKey(
         id=row.id,
         name=row.name,
+        project=row.project,
         role=role,
         created_at=row.created_at,
         expires_at=row.expires_at,

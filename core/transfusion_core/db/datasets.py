@@ -1,8 +1,9 @@
 """Datasets: immutable versions `name@n`, each with the ingest job that reads it."""
 
-from sqlalchemy import Engine, Select, select
+from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
+from transfusion_core.db import audit
 from transfusion_core.db.clock import rfc3339
 from transfusion_core.db.engine import transact, unit_of_work
 from transfusion_core.db.idempotency import Request, answered, remember
@@ -10,6 +11,7 @@ from transfusion_core.db.ids import new_id
 from transfusion_core.db.paging import Page, cursor_after, page_rows
 from transfusion_core.db.placing import place
 from transfusion_core.db.records import JobRow
+from transfusion_core.db.scope import Scope
 from transfusion_core.db.tables import Dataset as Row
 from transfusion_core.db.tables import Job
 from transfusion_core.errors import Conflict, NotFound
@@ -21,7 +23,7 @@ _LARGEST_VERSION = 2**31 - 1
 
 
 def register(
-    engine: Engine,
+    scope: Scope,
     spec: DatasetSpec,
     draft: JobDraft,
     *,
@@ -34,53 +36,56 @@ def register(
     """
 
     def work(session: Session) -> tuple[Dataset, bool, list[str]]:
-        done = answered(session, idempotency)
+        done = answered(session, scope, idempotency)
         if done:
-            return _find(session, done.id), False, []
+            return _find(session, scope, done.id), False, []
         placed = place(session, [draft, profile_draft(draft.key)], missing=verified_missing)
-        versions = session.scalars(select(Row).where(Row.name == spec.name).order_by(Row.version)).all()
+        named = select(Row).where(Row.project == scope.project, Row.name == spec.name)
+        versions = session.scalars(named.order_by(Row.version)).all()
         same = [row for row in versions if row.job_id == placed.ids[draft.key]]
         row = (
             same[-1]
             if same
-            else _add(session, spec, versions[-1].version + 1 if versions else 1, placed.ids[draft.key])
+            else _add(session, scope, spec, versions[-1].version + 1 if versions else 1, placed.ids[draft.key])
         )
         dataset = _dataset(row, session.get_one(Job, row.job_id, populate_existing=True))
-        remember(session, idempotency, dataset.name)
+        remember(session, scope, idempotency, dataset.name)
+        audit.add(session, scope, "dataset.register", dataset.name)
         return dataset, not same, sorted(placed.queues)
 
-    return transact(engine, work)
+    return transact(scope.engine, work)
 
 
-def _add(session: Session, spec: DatasetSpec, version: int, job_id: str) -> Row:
+def _add(session: Session, scope: Scope, spec: DatasetSpec, version: int, job_id: str) -> Row:
     resolved = spec.resolved().model_dump(mode="json")
     result = session.scalar(select(Job.result).where(Job.id == job_id))
-    row = Row(id=new_id(), name=spec.name, version=version, spec=resolved, job_id=job_id, result=result)
+    words = {"name": spec.name, "version": version, "spec": resolved, "job_id": job_id, "result": result}
+    row = Row(id=new_id(), project=scope.project, **words)
     session.add(row)
     session.flush()
     return row
 
 
-def add_demo(session: Session, spec: DatasetSpec, job_id: str) -> None:
+def add_demo(session: Session, scope: Scope, spec: DatasetSpec, job_id: str) -> None:
     """Register a demo dataset's first version within a transaction. Raises Conflict where the name was taken since."""
-    first = session.scalars(select(Row).where(Row.name == spec.name, Row.version == 1)).one_or_none()
+    first = find_row(session, scope, f"{spec.name}@1")
     if first is None:
-        _add(session, spec, 1, job_id)
+        _add(session, scope, spec, 1, job_id)
     elif first.job_id != job_id:
         raise Conflict(f"another dataset was registered as {spec.name}@1 just now; send the spec again")
 
 
-def get(engine: Engine, name: str) -> Dataset:
+def get(scope: Scope, name: str) -> Dataset:
     """The dataset `name@n`, or the newest version of `name`. Raises NotFound."""
-    with unit_of_work(engine, write=False) as session:
-        return _find(session, name)
+    with unit_of_work(scope.engine, write=False) as session:
+        return _find(session, scope, name)
 
 
-def profile_job(engine: Engine, name: str) -> tuple[JobRow, list[str]]:
+def profile_job(scope: Scope, name: str) -> tuple[JobRow, list[str]]:
     """The job that looks at the dataset, placed where there was none yet; queues to ring. Raises NotFound."""
 
     def work(session: Session) -> tuple[JobRow, list[str]]:
-        ingest = session.get_one(Job, _find(session, name).job)
+        ingest = session.get_one(Job, _find(session, scope, name).job)
         draft = profile_draft(ingest.key)
         query = select(Job).where(Job.key == draft.key, Job.shared)
         if job := session.scalars(query).one_or_none():
@@ -88,20 +93,20 @@ def profile_job(engine: Engine, name: str) -> tuple[JobRow, list[str]]:
         placed = place(session, [draft])
         return JobRow.of(session.scalars(query).one()), sorted(placed.queues)
 
-    return transact(engine, work)
+    return transact(scope.engine, work)
 
 
-def _find(session: Session, name: str) -> Dataset:
-    row = find_row(session, name)
+def _find(session: Session, scope: Scope, name: str) -> Dataset:
+    row = find_row(session, scope, name)
     if row is None:
         raise NotFound(f"there is no dataset {name!r}")
     return _dataset(row, session.get_one(Job, row.job_id))
 
 
-def find_row(session: Session, name: str) -> Row | None:
-    """The row of `name@n`, or of the newest version of `name`."""
+def find_row(session: Session, scope: Scope, name: str) -> Row | None:
+    """The project's row of `name@n`, or of the newest version of `name`."""
     bare, _, version = name.partition("@")
-    query = select(Row).where(Row.name == bare).order_by(Row.version.desc()).limit(1)
+    query = select(Row).where(Row.project == scope.project, Row.name == bare).order_by(Row.version.desc()).limit(1)
     if version:
         if not (version.isascii() and version.isdigit() and int(version) <= _LARGEST_VERSION):
             return None
@@ -110,15 +115,15 @@ def find_row(session: Session, name: str) -> Row | None:
 
 
 def page(
-    engine: Engine, *, limit: int, cursor: str | None = None, name: str | None = None, state: str | None = None
+    scope: Scope, *, limit: int, cursor: str | None = None, name: str | None = None, state: str | None = None
 ) -> Page[Dataset]:
     """Dataset versions, newest first."""
-    query: Select[Row, Job] = select(Row, Job).join(Job, Job.id == Row.job_id)
+    query: Select[Row, Job] = select(Row, Job).join(Job, Job.id == Row.job_id).where(Row.project == scope.project)
     if name is not None:
         query = query.where(Row.name == name)
     if state is not None:
         query = query.where(Job.state == state)
-    with unit_of_work(engine, write=False) as session:
+    with unit_of_work(scope.engine, write=False) as session:
         rows, more = page_rows(session, query, Row.id, limit=limit, cursor=cursor)
         items = [_dataset(row, job) for row, job in rows]
         return Page(items, cursor_after(items[-1].id) if more else None)

@@ -101,8 +101,8 @@ def unit_of_work(engine: Engine, *, write: bool = True) -> Iterator[Session]:
 
     A database that does not answer is Unavailable; text that it cannot keep is an InvalidRequest.
     """
-    bound = engine.execution_options(**{_WRITES: write})
-    with _translated(), Session(bound, expire_on_commit=False) as session, session.begin():
+    with _translated(), Session(engine, expire_on_commit=False) as session, session.begin():
+        session.connection(execution_options={_WRITES: write})
         yield session
         _write_events(session)
 

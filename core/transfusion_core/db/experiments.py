@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import Engine, delete, insert, select, update
 from sqlalchemy.orm import Session
 
-from transfusion_core.db import events, standing
+from transfusion_core.db import audit, events, standing
 from transfusion_core.db.clock import clock
 from transfusion_core.db.datasets import add_demo
 from transfusion_core.db.engine import transact, unit_of_work
@@ -15,6 +15,7 @@ from transfusion_core.db.ids import new_id
 from transfusion_core.db.paging import Page, cursor_after, page_rows
 from transfusion_core.db.placing import place
 from transfusion_core.db.records import Created, JobRow
+from transfusion_core.db.scope import Scope
 from transfusion_core.db.tables import Experiment as Row
 from transfusion_core.db.tables import ExperimentJob, Job, Need
 from transfusion_core.db.transitions import batches, lock, move, release_ready, revive
@@ -26,7 +27,7 @@ from transfusion_core.specs.facts import ingest_draft
 
 
 def create(
-    engine: Engine,
+    scope: Scope,
     expansion: Expansion,
     *,
     name: str,
@@ -41,15 +42,16 @@ def create(
     """
 
     def work(session: Session) -> Created:
-        done = answered(session, idempotency)
+        done = answered(session, scope, idempotency)
         if done:
             return done
         experiment_id, spec = new_id(), expansion.spec
         placed = place(session, expansion.drafts, cache=spec.cache, missing=verified_missing, priority=spec.priority)
         for dataset in expansion.new_datasets:
-            add_demo(session, dataset, placed.ids[ingest_draft(dataset).key])
+            add_demo(session, scope, dataset, placed.ids[ingest_draft(dataset).key])
         session.add(
             Row(
+                project=scope.project,
                 id=experiment_id,
                 name=name,
                 dataset=spec.dataset,
@@ -61,10 +63,11 @@ def create(
         session.flush()
         _link(session, experiment_id, expansion, placed.ids)
         _tell(session, experiment_id, "created")
-        remember(session, idempotency, experiment_id)
+        remember(session, scope, idempotency, experiment_id)
+        audit.add(session, scope, "experiment.create", experiment_id)
         return Created(experiment_id, sorted(placed.queues))
 
-    return transact(engine, work)
+    return transact(scope.engine, work)
 
 
 def _link(session: Session, experiment_id: str, expansion: Expansion, ids: dict[str, str]) -> None:
@@ -79,28 +82,29 @@ def _tell(session: Session, experiment_id: str, kind: str) -> None:
     events.add(session, [{"experiment_id": experiment_id, "kind": kind, "data": {}}])
 
 
-def get(engine: Engine, experiment_id: str) -> Experiment:
+def get(scope: Scope, experiment_id: str) -> Experiment:
     """One experiment. Raises NotFound."""
-    with unit_of_work(engine, write=False) as session:
-        return standing.experiments(session, [_find(session, experiment_id)])[0]
+    with unit_of_work(scope.engine, write=False) as session:
+        return standing.experiments(session, [_find(session, scope, experiment_id)])[0]
 
 
-def _find(session: Session, experiment_id: str) -> Row:
+def _find(session: Session, scope: Scope, experiment_id: str) -> Row:
     row = session.get(Row, experiment_id)
-    if row is None:
+    if row is None or row.project != scope.project:
         raise NotFound(f"there is no experiment {experiment_id!r}")
     return row
 
 
-def specs(engine: Engine, experiment_ids: Iterable[str]) -> dict[str, Any]:
-    """The stored specs of those that exist, by id."""
-    with unit_of_work(engine, write=False) as session:
-        rows = session.execute(select(Row.id, Row.spec).where(Row.id.in_([*experiment_ids])))
+def specs(scope: Scope, experiment_ids: Iterable[str]) -> dict[str, Any]:
+    """The stored specs of those of the project's that exist, by id."""
+    with unit_of_work(scope.engine, write=False) as session:
+        query = select(Row.id, Row.spec).where(Row.project == scope.project, Row.id.in_([*experiment_ids]))
+        rows = session.execute(query)
         return {row.id: row.spec for row in rows}
 
 
 def page(
-    engine: Engine,
+    scope: Scope,
     *,
     limit: int,
     cursor: str | None = None,
@@ -108,22 +112,22 @@ def page(
     name: str | None = None,
     dataset: str | None = None,
 ) -> Page[Experiment]:
-    """Experiments, newest first; `dataset` is `name@n`, or a name for all its versions."""
-    query = select(Row)
+    """The project's experiments, newest first; `dataset` is `name@n`, or a name for all its versions."""
+    query = select(Row).where(Row.project == scope.project)
     if state is not None:
-        query = query.where(Row.id.in_(standing.ids_in_state(state)))
+        query = query.where(Row.id.in_(standing.ids_in_state(scope, state)))
     if name is not None:
         query = query.where(Row.name == name)
     if dataset is not None:
         same = Row.dataset == dataset if "@" in dataset else Row.dataset.startswith(f"{dataset}@", autoescape=True)
         query = query.where(same)
-    with unit_of_work(engine, write=False) as session:
+    with unit_of_work(scope.engine, write=False) as session:
         rows, more = page_rows(session, query, Row.id, limit=limit, cursor=cursor)
         items = standing.experiments(session, [row for (row,) in rows])
         return Page(items, cursor_after(items[-1].id) if more else None)
 
 
-def jobs_of(engine: Engine, experiment_id: str) -> list[tuple[JobRow, dict[str, object]]]:
+def jobs_of(scope: Scope, experiment_id: str) -> list[tuple[JobRow, dict[str, object]]]:
     """An experiment's jobs in the order of its grid, each with the words that the experiment calls it by."""
     query = (
         select(Job, ExperimentJob.labels)
@@ -131,22 +135,22 @@ def jobs_of(engine: Engine, experiment_id: str) -> list[tuple[JobRow, dict[str, 
         .where(ExperimentJob.experiment_id == experiment_id)
         .order_by(ExperimentJob.ordinal)
     )
-    with unit_of_work(engine, write=False) as session:
-        _find(session, experiment_id)
+    with unit_of_work(scope.engine, write=False) as session:
+        _find(session, scope, experiment_id)
         return [(JobRow.of(job), labels) for job, labels in session.execute(query)]
 
 
-def report_job(engine: Engine, experiment_id: str) -> JobRow:
+def report_job(scope: Scope, experiment_id: str) -> JobRow:
     """The job that writes an experiment's report."""
-    with unit_of_work(engine, write=False) as session:
-        _find(session, experiment_id)
+    with unit_of_work(scope.engine, write=False) as session:
+        _find(session, scope, experiment_id)
         return JobRow.of(_report(session, experiment_id))
 
 
-def earlier_reports(engine: Engine, experiment_id: str) -> list[JobRow]:
+def earlier_reports(scope: Scope, experiment_id: str) -> list[JobRow]:
     """The jobs that wrote its reports before runs were tried again, the newest first."""
-    with unit_of_work(engine, write=False) as session:
-        _find(session, experiment_id)
+    with unit_of_work(scope.engine, write=False) as session:
+        _find(session, scope, experiment_id)
         return [JobRow.of(job) for job in _earlier(session, experiment_id)]
 
 
@@ -173,14 +177,14 @@ def existing(engine: Engine, keys: Iterable[str]) -> frozenset[str]:
         )
 
 
-def cancel(engine: Engine, experiment_id: str) -> list[str]:
+def cancel(scope: Scope, experiment_id: str) -> list[str]:
     """Stop what nobody else wants: what has not begun ends now, what runs is asked to; the queues to ring.
 
     Where a run has succeeded the report is still made, of what there is. Raises Conflict if ended.
     """
 
     def work(session: Session) -> list[str]:
-        row = _held(session, experiment_id)
+        row = _held(session, scope, experiment_id)
         state = standing.state(session, row)
         if state not in ("queued", "running") or row.cancelled_at is not None:
             raise Conflict(f"experiment {experiment_id} is {'stopping' if row.cancelled_at else state} already")
@@ -193,9 +197,10 @@ def cancel(engine: Engine, experiment_id: str) -> list[str]:
             running = update(Job).where(Job.id.in_(batch), Job.state == "running")
             session.execute(running.values(cancel_requested=True))
         _tell(session, experiment_id, "cancelled")
+        audit.add(session, scope, "experiment.cancel", experiment_id)
         return sorted(release_ready(session, kept))
 
-    return transact(engine, work)
+    return transact(scope.engine, work)
 
 
 def _has_run(session: Session, experiment_id: str) -> bool:
@@ -205,9 +210,9 @@ def _has_run(session: Session, experiment_id: str) -> bool:
     return session.scalar(select(mine.exists())) is True
 
 
-def _held(session: Session, experiment_id: str) -> Row:
+def _held(session: Session, scope: Scope, experiment_id: str) -> Row:
     row = session.get(Row, experiment_id, with_for_update=True)
-    if row is None:
+    if row is None or row.project != scope.project:
         raise NotFound(f"there is no experiment {experiment_id!r}")
     return row
 
@@ -216,35 +221,39 @@ def _job_ids(session: Session, experiment_id: str) -> list[str]:
     return list(session.scalars(select(ExperimentJob.job_id).where(ExperimentJob.experiment_id == experiment_id)))
 
 
-def resume(engine: Engine, experiment_id: str) -> list[str]:
+def resume(scope: Scope, experiment_id: str) -> list[str]:
     """Go on with a cancelled experiment; the queues to ring. Raises Conflict unless it is cancelled."""
-    return _again(engine, experiment_id, "cancelled", "resumed")
+    return _again(scope, experiment_id, "cancelled", "resume")
 
 
-def retry(engine: Engine, experiment_id: str) -> list[str]:
+def retry(scope: Scope, experiment_id: str) -> list[str]:
     """Try again what failed in a failed experiment; the queues to ring. Raises Conflict unless it has failed."""
-    return _again(engine, experiment_id, "failed", "retried")
+    return _again(scope, experiment_id, "failed", "retry")
 
 
-def _again(engine: Engine, experiment_id: str, expected: str, kind: str) -> list[str]:
+_TOLD = {"resume": "resumed", "retry": "retried"}
+
+
+def _again(scope: Scope, experiment_id: str, expected: str, verb: str) -> list[str]:
     def work(session: Session) -> list[str]:
-        row = _held(session, experiment_id)
+        row = _held(session, scope, experiment_id)
         state = standing.state(session, row)
         if state != expected:
             raise Conflict(f"experiment {experiment_id} is {state}; it would have to be {expected} for that")
         session.execute(update(Row).where(Row.id == experiment_id).values(cancelled_at=None))
         renew_report(session, _report(session, experiment_id))
-        _tell(session, experiment_id, kind)
+        _tell(session, experiment_id, _TOLD[verb])
+        audit.add(session, scope, f"experiment.{verb}", experiment_id)
         return sorted(revive(session, _job_ids(session, experiment_id)))
 
-    return transact(engine, work)
+    return transact(scope.engine, work)
 
 
-def remove(engine: Engine, experiment_id: str) -> None:
+def remove(scope: Scope, experiment_id: str) -> None:
     """Forget an ended experiment, and the jobs that nobody else uses. Raises Conflict while it is not ended."""
 
     def work(session: Session) -> None:
-        row = _held(session, experiment_id)
+        row = _held(session, scope, experiment_id)
         state = standing.state(session, row)
         if state in ("queued", "running"):
             raise Conflict(f"experiment {experiment_id} is {state}; cancel it first")
@@ -257,5 +266,6 @@ def remove(engine: Engine, experiment_id: str) -> None:
         for batch in batches(freed):
             session.execute(delete(Job).where(Job.id.in_(batch)))
         session.execute(delete(Row).where(Row.id == experiment_id))
+        audit.add(session, scope, "experiment.delete", experiment_id)
 
-    transact(engine, work)
+    transact(scope.engine, work)

@@ -25,7 +25,6 @@ __all__ = [
     "add_log",
     "add_points",
     "beat",
-    "by_keys",
     "cancelled",
     "claim",
     "counts_by_state_kind",
@@ -39,6 +38,7 @@ __all__ = [
     "queue_depth",
     "reclaim",
     "release",
+    "results",
     "succeed",
     "sweep",
 ]
@@ -193,13 +193,12 @@ def get(engine: Engine, job_id: str) -> JobRow:
         return JobRow.of(row)
 
 
-def by_keys(engine: Engine, keys: Iterable[str]) -> dict[str, JobRow]:
-    """The shared job of each key that has one."""
+def results(engine: Engine, keys: Iterable[str]) -> dict[str, dict[str, Any] | None]:
+    """What the shared job of each of these keys that has succeeded has found."""
+    done = select(Job.key, Job.result).where(Job.shared, Job.state == "succeeded")
     with unit_of_work(engine, write=False) as session:
         return {
-            row.key: JobRow.of(row)
-            for batch in batches(keys)
-            for row in session.scalars(select(Job).where(Job.key.in_(batch), Job.shared))
+            key: result for batch in batches(keys) for key, result in session.execute(done.where(Job.key.in_(batch)))
         }
 
 

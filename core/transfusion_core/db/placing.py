@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import Select, delete, insert, select, update
 from sqlalchemy.orm import Session
 
 from transfusion_core.db import events
@@ -82,17 +82,21 @@ def _existing(session: Session, drafts: Sequence[JobDraft]) -> dict[str, _Existi
     outside = {need for draft in drafts for need in draft.needs} - keys
     found: dict[str, _Existing] = {}
     for batch in batches(sorted(keys | outside)):
-        query = select(Job).where(Job.key.in_(batch), Job.shared).order_by(Job.id).with_for_update(read=True)
-        found.update({row.key: _as_existing(row) for row in session.scalars(query)})
+        query = _columns().where(Job.key.in_(batch), Job.shared).order_by(Job.id).with_for_update(read=True)
+        found.update({row.key: _as_existing(row) for row in session.execute(query)})
     for batch in batches(sorted(outside - set(found))):
-        query = select(Job).where(Job.key.in_(batch)).order_by(Job.id).with_for_update(read=True)
-        found.update({row.key: _as_existing(row) for row in session.scalars(query)})
+        query = _columns().where(Job.key.in_(batch)).order_by(Job.id).with_for_update(read=True)
+        found.update({row.key: _as_existing(row) for row in session.execute(query)})
     return found
 
 
-def _as_existing(row: Job) -> _Existing:
+def _columns() -> Select[Any]:
+    return select(Job.id, Job.key, Job.kind, Job.state, Job.result, Job.turn)
+
+
+def _as_existing(row: Any) -> _Existing:
     is_complete = (row.result or {}).get("complete") is not False
-    return _Existing(row.id, row.key, row.kind, row.state, is_complete, row.priority)
+    return _Existing(row.id, row.key, row.kind, row.state, is_complete, -row.turn)
 
 
 def _is_replaced(draft: JobDraft, row: _Existing, cache: Cache, missing: frozenset[str], fresh: set[str]) -> bool:

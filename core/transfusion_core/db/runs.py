@@ -1,28 +1,30 @@
-"""Runs: train jobs as clients see them, in the words of the experiment that asked."""
+"""Runs: train jobs as a project sees them, in the words of the experiment of its own that asked."""
 
 from typing import Any
 
-from sqlalchemy import Engine, Select, select
+from sqlalchemy import Select, select
 
 from transfusion_core.db.clock import rfc3339
 from transfusion_core.db.engine import unit_of_work
 from transfusion_core.db.paging import Page, cursor_after, page_rows
-from transfusion_core.db.tables import ExperimentJob, Job
+from transfusion_core.db.scope import Scope, is_first_link
+from transfusion_core.db.tables import Experiment, ExperimentJob, Job
 from transfusion_core.errors import NotFound
 from transfusion_core.specs.experiment import Run
 
 
-def get(engine: Engine, run_id: str) -> Run:
+def get(scope: Scope, run_id: str) -> Run:
     """One run. Raises NotFound."""
-    with unit_of_work(engine, write=False) as session:
-        job = session.get(Job, run_id)
-        if job is None or job.kind != "train":
+    with unit_of_work(scope.engine, write=False) as session:
+        query = select(Job, ExperimentJob.labels).join(ExperimentJob, is_first_link(scope))
+        found = session.execute(query.where(Job.id == run_id, Job.kind == "train")).one_or_none()
+        if found is None:
             raise NotFound(f"there is no run {run_id!r}")
-        return _run(job, job.labels)
+        return _run(*found)
 
 
 def page(
-    engine: Engine,
+    scope: Scope,
     *,
     limit: int,
     cursor: str | None = None,
@@ -33,11 +35,14 @@ def page(
     dataset: str | None = None,
 ) -> Page[Run]:
     """Runs, newest first, in the words of `experiment` where one is given; without manifests and weight reports."""
-    labels = Job.labels if experiment is None else ExperimentJob.labels
+    labels = ExperimentJob.labels
     query: Select[Any] = select(Job, labels).where(Job.kind == "train")
-    if experiment is not None:
+    if experiment is None:
+        query = query.join(ExperimentJob, is_first_link(scope))
+    else:
         query = query.join(ExperimentJob, ExperimentJob.job_id == Job.id)
-        query = query.where(ExperimentJob.experiment_id == experiment)
+        query = query.join(Experiment, Experiment.id == ExperimentJob.experiment_id)
+        query = query.where(Experiment.id == experiment, Experiment.project == scope.project)
     if state is not None:
         query = query.where(Job.state == state)
     for word, wanted in (("model", model), ("init", init)):
@@ -46,7 +51,7 @@ def page(
     if dataset is not None:
         name = labels["dataset"].as_string()
         query = query.where(name == dataset if "@" in dataset else name.startswith(f"{dataset}@", autoescape=True))
-    with unit_of_work(engine, write=False) as session:
+    with unit_of_work(scope.engine, write=False) as session:
         rows, more = page_rows(session, query, Job.id, limit=limit, cursor=cursor)
         items = [_short(_run(job, words)) for job, words in rows]
         return Page(items, cursor_after(items[-1].id) if more else None)

@@ -3,13 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, case, func, select
+from sqlalchemy import ColumnElement, Executable, Select, and_, bindparam, case, func, select
 from sqlalchemy.orm import Session
 
 from transfusion_core.db.clock import clock, rfc3339
 from transfusion_core.db.moves import ENDED, STATES, UNENDED
+from transfusion_core.db.scope import Scope
 from transfusion_core.db.tables import Experiment as Row
 from transfusion_core.db.tables import ExperimentJob, Job
 from transfusion_core.specs.experiment import Experiment
@@ -36,12 +38,13 @@ def state_of(cancelled_at: Any) -> ColumnElement[str]:
     )
 
 
-def ids_in_state(state: str) -> Select[str]:
-    """The ids of the experiments in a state."""
+def ids_in_state(scope: Scope, state: str) -> Select[str]:
+    """The ids of the project's experiments in a state."""
     return (
         select(ExperimentJob.experiment_id)
         .join(Job, Job.id == ExperimentJob.job_id)
         .join(Row, Row.id == ExperimentJob.experiment_id)
+        .where(Row.project == scope.project)
         .group_by(ExperimentJob.experiment_id, Row.cancelled_at)
         .having(state_of(Row.cancelled_at) == state)
     )
@@ -62,9 +65,10 @@ def experiments(session: Session, rows: Sequence[Row]) -> list[Experiment]:
     """The records of these rows."""
     if not rows:
         return []
-    now = session.scalar(select(clock()))
-    assert now is not None
     standings = _standings(session, [row.id for row in rows])
+    # What only those that run need is asked for them alone.
+    running = [row_id for row_id, standing in standings.items() if standing.state == "running"]
+    now = session.scalar(select(clock())) if running else None
     return [_experiment(row, standings[row.id], now) for row in rows]
 
 
@@ -74,26 +78,34 @@ def state(session: Session, row: Row) -> str:
 
 
 def _standings(session: Session, ids: Sequence[str]) -> dict[str, _Standing]:
+    rows = session.execute(_query(), {"ids": ids}).all()
+    counts = {row[0]: {str(name): n for name, n in zip(STATES, row[4:], strict=True) if n} for row in rows}
+    running = [row_id for row_id, by_state in counts.items() if by_state.get("running")]
+    partly = _partly_done(session, running) if running else {}
+    return {
+        row_id: _Standing(
+            state=state,
+            counts=counts[row_id],
+            done_before=done_before,
+            partly=partly.get(row_id, 0.0),
+            finished_at=finished_at if state in ENDED else None,
+        )
+        for row_id, state, done_before, finished_at, *_ in rows
+    }
+
+
+@cache
+def _query() -> Executable:
+    """Made once: putting it together takes longer than what it asks for."""
     by_state = [_number(Job.state == state) for state in STATES]
     before = _number(and_(Job.state.in_(ENDED), Job.finished_at < Row.created_at))
-    query = (
+    return (
         select(Row.id, state_of(Row.cancelled_at), before, func.max(Job.finished_at), *by_state)
         .join(ExperimentJob, ExperimentJob.experiment_id == Row.id)
         .join(Job, Job.id == ExperimentJob.job_id)
-        .where(Row.id.in_(ids))
+        .where(Row.id.in_(bindparam("ids", expanding=True)))
         .group_by(Row.id, Row.cancelled_at)
     )
-    partly = _partly_done(session, ids)
-    return {
-        experiment_id: _Standing(
-            state=state,
-            counts={name: n for name, n in zip(STATES, numbers, strict=True) if n},
-            done_before=done_before,
-            partly=partly.get(experiment_id, 0.0),
-            finished_at=finished_at if state in ENDED else None,
-        )
-        for experiment_id, state, done_before, finished_at, *numbers in session.execute(query)
-    }
 
 
 def _partly_done(session: Session, ids: Sequence[str]) -> dict[str, float]:
@@ -116,7 +128,7 @@ def fraction(progress: dict[str, Any] | None) -> float:
     return min(1.0, max(0.0, step / steps))
 
 
-def _experiment(row: Row, standing: _Standing, now: datetime) -> Experiment:
+def _experiment(row: Row, standing: _Standing, now: datetime | None) -> Experiment:
     total = sum(standing.counts.values())
     ended = sum(standing.counts.get(state, 0) for state in ENDED)
     return Experiment(
@@ -134,10 +146,10 @@ def _experiment(row: Row, standing: _Standing, now: datetime) -> Experiment:
     )
 
 
-def _eta_seconds(row: Row, standing: _Standing, total: int, ended: int, now: datetime) -> float | None:
+def _eta_seconds(row: Row, standing: _Standing, total: int, ended: int, now: datetime | None) -> float | None:
     """Time to go if the rest goes as fast as what was done since the experiment began; rough."""
     done = ended - standing.done_before + standing.partly
-    if standing.state != "running" or done <= 0:
+    if now is None or standing.state != "running" or done <= 0:
         return None
     left = total - ended - standing.partly
     return round((now - row.created_at).total_seconds() * left / done, 1)

@@ -96,7 +96,10 @@ class Experiment(Table):
     """A spec and its place among others; its state is that of its jobs."""
 
     __tablename__ = "experiments"
+    __table_args__ = (Index("ix_experiments_project_id", "project", "id"),)
 
+    project: Mapped[str] = mapped_column(String(128))
+    """Its owner, see scope.py; so in every table that has it."""
     id: Mapped[str] = mapped_column(String(26), primary_key=True)
     name: Mapped[str] = mapped_column(String(200), index=True)
     dataset: Mapped[str] = mapped_column(String(160), index=True)
@@ -119,11 +122,12 @@ class ExperimentJob(Table):
 
 
 class Comparison(Table):
-    """A comparison that somebody asked for by itself; its id is its job's."""
+    """A comparison that a project asked for by itself; its id is its job's, which others may have asked for too."""
 
     __tablename__ = "comparisons"
 
-    id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
+    project: Mapped[str] = mapped_column(String(128), primary_key=True)
+    id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True, index=True)
     a: Mapped[str] = mapped_column(String(160))
     b: Mapped[str] = mapped_column(String(160))
     created_at: Mapped[datetime] = mapped_column(default=clock())
@@ -133,8 +137,9 @@ class Dataset(Table):
     """A dataset version."""
 
     __tablename__ = "datasets"
-    __table_args__ = (UniqueConstraint("name", "version"),)
+    __table_args__ = (UniqueConstraint("project", "name", "version"),)
 
+    project: Mapped[str] = mapped_column(String(128))
     id: Mapped[str] = mapped_column(String(26), primary_key=True)
     name: Mapped[str] = mapped_column(String(128))
     version: Mapped[int]
@@ -150,6 +155,7 @@ class Weights(Table):
 
     __tablename__ = "weights"
 
+    project: Mapped[str] = mapped_column(String(128), primary_key=True)
     name: Mapped[str] = mapped_column(String(128), primary_key=True)
     object: Mapped[dict[str, Any]]
     created_at: Mapped[datetime] = mapped_column(default=clock())
@@ -160,6 +166,7 @@ class Upload(Table):
 
     __tablename__ = "uploads"
 
+    project: Mapped[str] = mapped_column(String(128))
     id: Mapped[str] = mapped_column(String(26), primary_key=True)
     filename: Mapped[str] = mapped_column(String(255))
     size_bytes: Mapped[int] = mapped_column(BigInteger)
@@ -215,6 +222,8 @@ class ApiKey(Table):
 
     id: Mapped[str] = mapped_column(String(26), primary_key=True)
     name: Mapped[str] = mapped_column(String(128))
+    project: Mapped[str] = mapped_column(String(128))
+    """Whose rows it reaches."""
     role: Mapped[str] = mapped_column(String(16))
     secret_digest: Mapped[str] = mapped_column(String(64))
     created_at: Mapped[datetime] = mapped_column(default=clock())
@@ -227,8 +236,43 @@ class IdempotentAnswer(Table):
 
     __tablename__ = "idempotent_answers"
 
+    project: Mapped[str] = mapped_column(String(128), primary_key=True)
     key: Mapped[str] = mapped_column(String(255), primary_key=True)
     route: Mapped[str] = mapped_column(String(255), primary_key=True)
     body_digest: Mapped[str] = mapped_column(String(64))
     answer: Mapped[dict[str, Any]]
     created_at: Mapped[datetime] = mapped_column(default=clock())
+
+
+class WebSession(Table):
+    """A browser that has shown an API key; only a digest of what its cookie holds is kept."""
+
+    __tablename__ = "web_sessions"
+
+    digest: Mapped[str] = mapped_column(String(64), primary_key=True)
+    key_id: Mapped[str] = mapped_column(ForeignKey("api_keys.id"))
+    expires_at: Mapped[datetime]
+
+
+class AuditEvent(Table):
+    """Who did what, and when. Rows are only ever added: a trigger refuses every change."""
+
+    __tablename__ = "audit_events"
+
+    id: Mapped[str] = mapped_column(String(26), primary_key=True)
+    at: Mapped[datetime] = mapped_column(default=clock())
+    actor: Mapped[str] = mapped_column(String(26))
+    """Id of the API key; `local` in embedded mode."""
+    project: Mapped[str] = mapped_column(String(128))
+    action: Mapped[str] = mapped_column(String(64))
+    subject: Mapped[str] = mapped_column(String(128))
+    request_id: Mapped[str | None] = mapped_column(String(64))
+
+
+class Secret(Table):
+    """Random bytes that the service made for itself, as hexadecimal."""
+
+    __tablename__ = "secrets"
+
+    name: Mapped[str] = mapped_column(String(32), primary_key=True)
+    value: Mapped[str] = mapped_column(String(64))

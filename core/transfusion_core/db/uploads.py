@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from sqlalchemy import Engine
-
+from transfusion_core.db import audit
 from transfusion_core.db.engine import unit_of_work
 from transfusion_core.db.ids import new_id
+from transfusion_core.db.scope import Scope
 from transfusion_core.db.tables import Upload as Row
 from transfusion_core.errors import Conflict, NotFound
 from transfusion_core.specs.dataset import StoredObject
@@ -26,20 +26,21 @@ class Upload:
     created_at: datetime
 
 
-def create(engine: Engine, *, filename: str, size_bytes: int, key_prefix: str = "uploads") -> Upload:
+def create(scope: Scope, *, filename: str, size_bytes: int, key_prefix: str = "uploads") -> Upload:
     """Announce a file; its key in the store is built from its id, never from its name."""
     upload_id = new_id()
-    with unit_of_work(engine) as session:
+    with unit_of_work(scope.engine) as session:
         key = f"{key_prefix}/{upload_id}"
-        session.add(Row(id=upload_id, filename=filename, size_bytes=size_bytes, key=key))
-    return get(engine, upload_id)
+        audit.add(session, scope, "upload.create", upload_id)
+        session.add(Row(project=scope.project, id=upload_id, filename=filename, size_bytes=size_bytes, key=key))
+    return get(scope, upload_id)
 
 
-def finish(engine: Engine, upload_id: str, stored: StoredObject) -> Upload:
+def finish(scope: Scope, upload_id: str, stored: StoredObject) -> Upload:
     """The bytes are in the store. Finishing twice is the same as once; with other bytes it is a Conflict."""
-    with unit_of_work(engine) as session:
+    with unit_of_work(scope.engine) as session:
         row = session.get(Row, upload_id, with_for_update=True)
-        if row is None:
+        if row is None or row.project != scope.project:
             raise NotFound(f"there is no upload {upload_id!r}")
         if row.object is not None and row.object["sha256"] != stored.sha256:
             raise Conflict(f"upload {upload_id} is finished, with sha256 {row.object['sha256']}")
@@ -47,11 +48,11 @@ def finish(engine: Engine, upload_id: str, stored: StoredObject) -> Upload:
         return _upload(row)
 
 
-def get(engine: Engine, upload_id: str) -> Upload:
+def get(scope: Scope, upload_id: str) -> Upload:
     """One upload. Raises NotFound."""
-    with unit_of_work(engine, write=False) as session:
+    with unit_of_work(scope.engine, write=False) as session:
         row = session.get(Row, upload_id)
-        if row is None:
+        if row is None or row.project != scope.project:
             raise NotFound(f"there is no upload {upload_id!r}")
         return _upload(row)
 

@@ -3,11 +3,13 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Engine, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from transfusion_core.db import audit
 from transfusion_core.db.engine import transact, unit_of_work
 from transfusion_core.db.paging import Page, cursor_after, page_rows
+from transfusion_core.db.scope import Scope
 from transfusion_core.db.tables import Weights as Row
 from transfusion_core.errors import Conflict, NotFound
 from transfusion_core.specs.dataset import StoredObject
@@ -22,45 +24,37 @@ class Weights:
     created_at: datetime
 
 
-def register(engine: Engine, name: str, stored: StoredObject) -> Weights:
+def register(scope: Scope, name: str, stored: StoredObject) -> Weights:
     """Name a stored file. The same bytes again change nothing; other bytes under the same name are a Conflict."""
 
     def work(session: Session) -> Weights:
-        row = session.get(Row, name)
+        row = session.get(Row, (scope.project, name))
         if row is None:
-            row = Row(name=name, object=stored.model_dump(mode="json"))
+            row = Row(project=scope.project, name=name, object=stored.model_dump(mode="json"))
             session.add(row)
+            audit.add(session, scope, "weights.register", name)
             session.flush()
         if row.object["sha256"] != stored.sha256:
             raise Conflict(f"weights {name!r} are there already, with sha256 {row.object['sha256']}")
         return _weights(row)
 
-    return transact(engine, work)
+    return transact(scope.engine, work)
 
 
-def get(engine: Engine, name: str) -> Weights:
+def get(scope: Scope, name: str) -> Weights:
     """One weight file by name. Raises NotFound."""
-    with unit_of_work(engine, write=False) as session:
-        row = session.get(Row, name)
+    with unit_of_work(scope.engine, write=False) as session:
+        row = session.get(Row, (scope.project, name))
         if row is None:
             raise NotFound(f"there are no weights {name!r}")
         return _weights(row)
 
 
-def get_by_sha256(engine: Engine, sha256: str) -> Weights:
-    """A weight file by its digest, which is how jobs name it. Raises NotFound."""
-    query = select(Row).where(Row.object["sha256"].as_string() == sha256).order_by(Row.name).limit(1)
-    with unit_of_work(engine, write=False) as session:
-        row = session.scalars(query).one_or_none()
-        if row is None:
-            raise NotFound(f"there are no weights of sha256 {sha256}")
-        return _weights(row)
-
-
-def page(engine: Engine, *, limit: int, cursor: str | None = None) -> Page[Weights]:
+def page(scope: Scope, *, limit: int, cursor: str | None = None) -> Page[Weights]:
     """Weight files, by name from the last."""
-    with unit_of_work(engine, write=False) as session:
-        rows, more = page_rows(session, select(Row), Row.name, limit=limit, cursor=cursor)
+    with unit_of_work(scope.engine, write=False) as session:
+        mine = select(Row).where(Row.project == scope.project)
+        rows, more = page_rows(session, mine, Row.name, limit=limit, cursor=cursor)
         items = [_weights(row) for (row,) in rows]
         return Page(items, cursor_after(items[-1].name) if more else None)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -92,9 +93,15 @@ def readable(body: dict[str, Any]) -> Readable:
 
 def _one(kind: Any, raw: Any) -> Any:
     try:
-        return TypeAdapter(kind).validate_python(raw)
+        return _reader(kind).validate_python(raw)
     except ValidationError:
         return None
+
+
+@cache
+def _reader(kind: Any) -> TypeAdapter[Any]:
+    """Making one takes ten times as long as reading with it."""
+    return TypeAdapter(kind)
 
 
 def _items(kind: Any, raw: Any) -> dict[int, Any]:

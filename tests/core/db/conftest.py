@@ -10,6 +10,7 @@ from transfusion_core.db.engine import unit_of_work
 from transfusion_core.db.facts import facts_for
 from transfusion_core.db.placing import Placed, place
 from transfusion_core.db.records import ClaimedJob
+from transfusion_core.db.scope import Scope
 from transfusion_core.specs.check import check
 from transfusion_core.specs.dataset import IngestResult, StoredObject
 from transfusion_core.specs.expand import Expansion, expand
@@ -44,7 +45,7 @@ class World:
 
     def expansion(self, **changes: Any) -> Expansion:
         body = {**SPEC, **changes}
-        facts = facts_for(self.engine, body)
+        facts = facts_for(Scope(self.engine), body)
         assert check(body, facts) == []
         return expand(ExperimentSpec.model_validate(body), facts)
 

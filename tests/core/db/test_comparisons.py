@@ -3,6 +3,7 @@ from sqlalchemy import Engine
 
 from transfusion_core.db import comparisons, experiments
 from transfusion_core.db.facts import run_facts
+from transfusion_core.db.scope import Scope
 from transfusion_core.errors import NotFound
 from transfusion_core.specs.comparing import comparison_draft
 from transfusion_core.specs.comparison import ComparisonSpec
@@ -10,15 +11,15 @@ from transfusion_core.specs.comparison import ComparisonSpec
 
 @pytest.fixture
 def runs(engine: Engine, world, drain) -> list[str]:
-    created = experiments.create(engine, world.expansion(), name="e")
+    created = experiments.create(Scope(engine), world.expansion(), name="e")
     drain()
-    return [job.id for job, labels in experiments.jobs_of(engine, created.id) if labels.get("role") == "cell"]
+    return [job.id for job, labels in experiments.jobs_of(Scope(engine), created.id) if labels.get("role") == "cell"]
 
 
 def ask(engine: Engine, a: str, b: str, **more):
     spec = ComparisonSpec(a=a, b=b, measures=["cka"])
-    facts = [run_facts(engine, name.partition("@")[0]) for name in (a, b)]
-    return comparisons.create(engine, comparison_draft(spec, *facts, facts[0].dataset), a, b, **more)
+    facts = [run_facts(Scope(engine), name.partition("@")[0]) for name in (a, b)]
+    return comparisons.create(Scope(engine), comparison_draft(spec, *facts, facts[0].dataset), a, b, **more)
 
 
 def test_a_comparison_is_asked_for_once(engine, runs, drain):
@@ -26,21 +27,21 @@ def test_a_comparison_is_asked_for_once(engine, runs, drain):
     created = ask(engine, a, b)
     assert (created.queues, created.is_new) == (["gpu"], True)
     assert (ask(engine, a, b).id, ask(engine, a, b).is_new) == (created.id, False)
-    found = comparisons.get(engine, created.id)
+    found = comparisons.get(Scope(engine), created.id)
     assert (found.state, found.a, found.b, found.result) == ("queued", a, b, None)
     drain("compare")
-    assert comparisons.get(engine, created.id).reason == "bug"
+    assert comparisons.get(Scope(engine), created.id).reason == "bug"
     assert ask(engine, a, b).queues == ["gpu"]
     drain()
-    assert comparisons.get(engine, created.id).result == {"value": 1}
+    assert comparisons.get(Scope(engine), created.id).result == {"value": 1}
 
 
 def test_those_of_experiments_are_listed_with_names_of_their_runs(engine, runs):
-    listed = comparisons.page(engine, limit=10, state="succeeded")
+    listed = comparisons.page(Scope(engine), limit=10, state="succeeded")
     assert {(item.a, item.b) for item in listed.items} == {(f"{run}@init", f"{run}@final") for run in runs}
-    first = comparisons.page(engine, limit=1)
+    first = comparisons.page(Scope(engine), limit=1)
     assert first.next is not None
-    assert comparisons.get(engine, first.items[0].id) == first.items[0]
+    assert comparisons.get(Scope(engine), first.items[0].id) == first.items[0]
 
 
 def test_a_repeated_request_answers_the_same(engine, runs):
@@ -53,4 +54,4 @@ def test_a_repeated_request_answers_the_same(engine, runs):
 def test_what_is_no_comparison_is_not_found(engine, runs):
     for job_id in ("nothing", runs[0]):
         with pytest.raises(NotFound, match="no comparison"):
-            comparisons.get(engine, job_id)
+            comparisons.get(Scope(engine), job_id)

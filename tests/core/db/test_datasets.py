@@ -4,6 +4,7 @@ import pytest
 from sqlalchemy import Engine
 
 from transfusion_core.db import datasets
+from transfusion_core.db.scope import Scope
 from transfusion_core.errors import NotFound
 from transfusion_core.specs.dataset import DatasetSpec
 from transfusion_core.specs.facts import ingest_draft
@@ -11,7 +12,7 @@ from transfusion_core.specs.facts import ingest_draft
 
 def register(engine: Engine, folder: str, **more):
     spec = DatasetSpec(name="mine", kind="folder", location=f"file:///{folder}")
-    return datasets.register(engine, spec, ingest_draft(spec), **more)
+    return datasets.register(Scope(engine), spec, ingest_draft(spec), **more)
 
 
 def test_the_same_ingest_is_the_same_version_and_another_the_next(engine):
@@ -19,14 +20,14 @@ def test_the_same_ingest_is_the_same_version_and_another_the_next(engine):
     assert (first.name, first.state, first.task, created, queues) == ("mine@1", "queued", "multiclass", True, ["cpu"])
     assert register(engine, "a") == (first, False, [])
     assert register(engine, "b")[0].name == "mine@2"
-    assert datasets.get(engine, "mine").name == "mine@2"
-    assert datasets.get(engine, "mine@1") == first
+    assert datasets.get(Scope(engine), "mine").name == "mine@2"
+    assert datasets.get(Scope(engine), "mine@1") == first
 
 
 def test_an_ingest_fills_the_dataset_and_keeps_the_order_of_what_it_found(engine, drain):
     register(engine, "a")
     drain()
-    dataset = datasets.get(engine, "mine")
+    dataset = datasets.get(Scope(engine), "mine")
     assert (dataset.state, dataset.digest, dataset.images, dataset.task) == ("succeeded", "d", 100, "ordinal")
     assert dataset.splits == {"train": 70, "val": 10, "test": 20}
 
@@ -34,7 +35,7 @@ def test_an_ingest_fills_the_dataset_and_keeps_the_order_of_what_it_found(engine
 def test_a_failed_ingest_is_tried_again(engine, drain):
     register(engine, "a")
     drain("ingest")
-    failed = datasets.get(engine, "mine")
+    failed = datasets.get(Scope(engine), "mine")
     assert (failed.state, failed.reason) == ("failed", "bug")
     again, created, queues = register(engine, "a")
     assert (again.name, again.state, again.reason, created, queues) == ("mine@1", "queued", None, False, ["cpu"])
@@ -52,7 +53,7 @@ def test_two_names_may_share_an_ingest(engine, drain):
     register(engine, "a")
     drain()
     spec = DatasetSpec(name="other", kind="folder", location="file:///a")
-    dataset, created, queues = datasets.register(engine, spec, ingest_draft(spec))
+    dataset, created, queues = datasets.register(Scope(engine), spec, ingest_draft(spec))
     assert (dataset.name, dataset.state, dataset.digest, created, queues) == ("other@1", "succeeded", "d", True, [])
 
 
@@ -72,15 +73,17 @@ def test_a_repeated_request_answers_the_same(engine):
 @pytest.mark.parametrize("name", ["mine", "mine@1", "mine@0", "mine@x", "mine@99999999999999999999", "@1", "mine@"])
 def test_what_is_not_there_is_not_found(engine, name):
     with pytest.raises(NotFound, match="there is no dataset"):
-        datasets.get(engine, name)
+        datasets.get(Scope(engine), name)
 
 
 def test_pages_are_filtered(engine, drain):
     register(engine, "a")
     drain()
     register(engine, "b")
-    page = datasets.page(engine, limit=1)
+    page = datasets.page(Scope(engine), limit=1)
     assert [dataset.name for dataset in page.items] == ["mine@2"]
-    assert [dataset.name for dataset in datasets.page(engine, limit=1, cursor=page.next).items] == ["mine@1"]
-    assert [dataset.name for dataset in datasets.page(engine, limit=9, state="queued", name="mine").items] == ["mine@2"]
-    assert datasets.page(engine, limit=9, name="other").items == []
+    assert [dataset.name for dataset in datasets.page(Scope(engine), limit=1, cursor=page.next).items] == ["mine@1"]
+    assert [dataset.name for dataset in datasets.page(Scope(engine), limit=9, state="queued", name="mine").items] == [
+        "mine@2"
+    ]
+    assert datasets.page(Scope(engine), limit=9, name="other").items == []

@@ -70,8 +70,8 @@ def test_sqlite_is_set_up_for_safety(tmp_path: Path):
 
 def write_and_break(engine: Engine) -> None:
     with unit_of_work(engine) as session:
-        row = "('a', '{}', '2026-01-01T00:00:00.000Z')"
-        session.execute(text(f"INSERT INTO weights (name, object, created_at) VALUES {row}"))
+        row = "('default', 'a', '{}', '2026-01-01T00:00:00.000Z')"
+        session.execute(text(f"INSERT INTO weights (project, name, object, created_at) VALUES {row}"))
         raise RuntimeError
 
 
@@ -106,7 +106,7 @@ def test_an_exhausted_pool_is_unavailable(tmp_path: Path):
 
 
 def insert_weights(session: Session, name: str) -> None:
-    session.add(Weights(name=name, object={}))
+    session.add(Weights(project="default", name=name, object={}))
     session.flush()
 
 
@@ -130,7 +130,7 @@ def test_a_deadlock_is_resolved_by_doing_one_of_the_two_again(engine: Engine):
         def work(session: Session) -> None:
             tries.append(names)
             for name in names:
-                session.get(Weights, name, with_for_update=True, populate_existing=True)
+                session.get(Weights, ("default", name), with_for_update=True, populate_existing=True)
                 if name == names[0] and len(tries) <= 2:
                     barrier.wait(timeout=10)
 

@@ -8,6 +8,7 @@ from transfusion_core.db import comparisons, datasets, events, experiments, jobs
 from transfusion_core.db.engine import unit_of_work
 from transfusion_core.db.facts import run_facts
 from transfusion_core.db.placing import Cache
+from transfusion_core.db.scope import Scope
 from transfusion_core.db.tables import Experiment, Job
 from transfusion_core.errors import Conflict, IdempotencyMismatch, NotFound
 from transfusion_core.specs.comparing import comparison_draft
@@ -16,15 +17,15 @@ from transfusion_core.specs.job import JobDraft
 
 
 def make(engine: Engine, world, name: str = "e", **changes) -> str:
-    return experiments.create(engine, world.expansion(**changes), name=name).id
+    return experiments.create(Scope(engine), world.expansion(**changes), name=name).id
 
 
 def ids_of(engine: Engine, experiment_id: str) -> list[str]:
-    return [job.id for job, _ in experiments.jobs_of(engine, experiment_id)]
+    return [job.id for job, _ in experiments.jobs_of(Scope(engine), experiment_id)]
 
 
 def states(engine: Engine, experiment_id: str) -> Counter[str]:
-    return Counter(job.state for job, _ in experiments.jobs_of(engine, experiment_id))
+    return Counter(job.state for job, _ in experiments.jobs_of(Scope(engine), experiment_id))
 
 
 def count(engine: Engine, table: type) -> int:
@@ -38,37 +39,37 @@ def claim(engine: Engine):
 
 def test_an_experiment_goes_from_queued_to_succeeded(engine, world, drain):
     expansion = world.expansion()
-    created = experiments.create(engine, expansion, name="e", parent="p")
+    created = experiments.create(Scope(engine), expansion, name="e", parent="p")
     assert created.queues == ["cpu"]
-    experiment = experiments.get(engine, created.id)
+    experiment = experiments.get(Scope(engine), created.id)
     assert (experiment.state, experiment.progress, experiment.parent) == ("queued", 0, "p")
     assert experiment.counts == {"queued": 2, "waiting": len(expansion.drafts) - 2}
     assert experiment.spec["dataset"] == "demo-retina@1"
-    labels = [labels for _, labels in experiments.jobs_of(engine, created.id)]
+    labels = [labels for _, labels in experiments.jobs_of(Scope(engine), created.id)]
     assert labels == [draft.labels for draft in expansion.drafts]
     job = claim(engine)
     jobs.beat(engine, job.id, 1, lease_seconds=60, progress={"step": 1, "steps": 2})
-    running = experiments.get(engine, created.id)
+    running = experiments.get(Scope(engine), created.id)
     assert running.state == "running"
     assert running.progress == pytest.approx(0.5 / len(expansion.drafts), abs=1e-4)
     assert running.eta_seconds >= 0
     jobs.release(engine, job.id, 1)
     drain()
-    done = experiments.get(engine, created.id)
+    done = experiments.get(Scope(engine), created.id)
     assert (done.state, done.progress, done.eta_seconds) == ("succeeded", 1, None)
     assert done.created_at <= done.finished_at
-    assert experiments.report_job(engine, created.id).result == {"complete": True}
-    dataset = datasets.get(engine, "demo-retina")
+    assert experiments.report_job(Scope(engine), created.id).result == {"complete": True}
+    dataset = datasets.get(Scope(engine), "demo-retina")
     assert (dataset.name, dataset.state, dataset.images) == ("demo-retina@1", "succeeded", 100)
 
 
 def test_the_same_spec_twice_shares_every_job(engine, world, drain):
     first = make(engine, world)
     drain()
-    again = experiments.create(engine, world.expansion(), name="again")
+    again = experiments.create(Scope(engine), world.expansion(), name="again")
     assert ids_of(engine, first) == ids_of(engine, again.id)
     assert again.queues == []
-    assert experiments.get(engine, again.id).state == "succeeded"
+    assert experiments.get(Scope(engine), again.id).state == "succeeded"
 
 
 @pytest.mark.parametrize("cache", ["refresh", "off"])
@@ -80,7 +81,7 @@ def test_a_refresh_replaces_shared_work_and_off_keeps_apart(engine, world, drain
     both = {jobs.get(engine, job_id).kind for job_id in set(old) & set(new)}
     assert both == {"ingest"}
     drain()
-    assert experiments.get(engine, second).state == "succeeded"
+    assert experiments.get(Scope(engine), second).state == "succeeded"
     third = ids_of(engine, make(engine, world))
     assert third == (new if cache == "refresh" else old)
 
@@ -91,32 +92,32 @@ def test_work_whose_bytes_are_gone_is_done_again(engine, world, drain):
     expansion = world.expansion()
     ingest, cell = expansion.drafts[0], expansion.cells[0]
     missing = frozenset({ingest.key, cell.key})
-    again = experiments.create(engine, expansion, name="again", verified_missing=missing)
+    again = experiments.create(Scope(engine), expansion, name="again", verified_missing=missing)
     assert len(set(ids_of(engine, first)) & set(ids_of(engine, again.id))) == len(expansion.drafts) - 3
     assert states(engine, again.id) == {"queued": 1, "waiting": 2, "succeeded": len(expansion.drafts) - 3}
-    retina = datasets.get(engine, "demo-retina")
+    retina = datasets.get(Scope(engine), "demo-retina")
     assert (retina.state, retina.digest) == ("queued", "d")
     drain()
-    assert experiments.get(engine, again.id).state == "succeeded"
+    assert experiments.get(Scope(engine), again.id).state == "succeeded"
 
 
 def test_a_failure_fails_the_experiment_and_a_retry_mends_it(engine, world, drain):
     experiment_id = make(engine, world)
     drain("random")
-    failed = experiments.get(engine, experiment_id)
+    failed = experiments.get(Scope(engine), experiment_id)
     assert failed.state == "failed"
     assert failed.counts["failed"] == 5
-    old_report = experiments.report_job(engine, experiment_id)
+    old_report = experiments.report_job(Scope(engine), experiment_id)
     assert old_report.result == {"complete": False}
     with pytest.raises(Conflict, match="have to be cancelled"):
-        experiments.resume(engine, experiment_id)
-    assert experiments.retry(engine, experiment_id) == ["gpu"]
+        experiments.resume(Scope(engine), experiment_id)
+    assert experiments.retry(Scope(engine), experiment_id) == ["gpu"]
     drain()
-    assert experiments.get(engine, experiment_id).state == "succeeded"
-    assert experiments.report_job(engine, experiment_id).id != old_report.id
-    assert [job.id for job in experiments.earlier_reports(engine, experiment_id)] == [old_report.id]
+    assert experiments.get(Scope(engine), experiment_id).state == "succeeded"
+    assert experiments.report_job(Scope(engine), experiment_id).id != old_report.id
+    assert [job.id for job in experiments.earlier_reports(Scope(engine), experiment_id)] == [old_report.id]
     assert sum(states(engine, experiment_id).values()) == 8, "what it said before is none of its jobs"
-    experiments.remove(engine, experiment_id)
+    experiments.remove(Scope(engine), experiment_id)
     with pytest.raises(NotFound):
         jobs.get(engine, old_report.id)
 
@@ -127,15 +128,15 @@ def test_posting_a_failed_spec_again_revives_what_failed_and_draws_a_new_report(
     second = make(engine, world)
     assert states(engine, second) == {"succeeded": 2, "queued": 2, "waiting": 4}
     drain()
-    assert experiments.get(engine, second).state == "succeeded"
-    assert experiments.report_job(engine, second).result == {"complete": True}
-    assert experiments.report_job(engine, first).result == {"complete": False}
+    assert experiments.get(Scope(engine), second).state == "succeeded"
+    assert experiments.report_job(Scope(engine), second).result == {"complete": True}
+    assert experiments.report_job(Scope(engine), first).result == {"complete": False}
 
 
 def test_many_at_once_make_each_job_once(engine, world):
     expansion = world.expansion()
     with ThreadPoolExecutor(6) as pool:
-        created = list(pool.map(lambda n: experiments.create(engine, expansion, name=f"e{n}").id, range(6)))
+        created = list(pool.map(lambda n: experiments.create(Scope(engine), expansion, name=f"e{n}").id, range(6)))
     assert len(set(created)) == count(engine, Experiment) == 6
     assert count(engine, Job) == len(expansion.drafts)
     assert len({tuple(ids_of(engine, experiment_id)) for experiment_id in created}) == 1
@@ -146,26 +147,26 @@ def test_a_repeated_request_makes_one_experiment(engine, world):
     request = ("key", "/v1/experiments", "digest")
 
     def post(_: int) -> str:
-        return experiments.create(engine, expansion, name="e", idempotency=request).id
+        return experiments.create(Scope(engine), expansion, name="e", idempotency=request).id
 
     with ThreadPoolExecutor(4) as pool:
         assert len(set(pool.map(post, range(4)))) == 1
     assert count(engine, Experiment) == 1
     with pytest.raises(IdempotencyMismatch):
-        experiments.create(engine, expansion, name="e", idempotency=("key", "/v1/experiments", "other"))
+        experiments.create(Scope(engine), expansion, name="e", idempotency=("key", "/v1/experiments", "other"))
 
 
 def test_a_cancel_stops_what_nobody_else_wants(engine, world):
     first, second = make(engine, world), make(engine, world, seeds=2)
     shared = set(ids_of(engine, first)) & set(ids_of(engine, second))
-    assert experiments.cancel(engine, second) == []
+    assert experiments.cancel(Scope(engine), second) == []
     assert {jobs.get(engine, job_id).state for job_id in shared} == {"queued", "waiting"}
     alone = set(ids_of(engine, second)) - shared
     assert {jobs.get(engine, job_id).state for job_id in alone} == {"cancelled"}
-    assert experiments.get(engine, second).state == "cancelled"
-    assert experiments.get(engine, first).state == "queued"
+    assert experiments.get(Scope(engine), second).state == "cancelled"
+    assert experiments.get(Scope(engine), first).state == "queued"
     with pytest.raises(Conflict, match="already"):
-        experiments.cancel(engine, second)
+        experiments.cancel(Scope(engine), second)
 
 
 def test_a_running_job_is_asked_to_stop_and_its_experiment_resumes(engine, world, drain):
@@ -174,17 +175,17 @@ def test_a_running_job_is_asked_to_stop_and_its_experiment_resumes(engine, world
         ingest = claim(engine)
         jobs.succeed(engine, ingest.id, 1, {**INGESTED})
     job = claim(engine)
-    experiments.cancel(engine, experiment_id)
-    assert experiments.get(engine, experiment_id).state == "running"
+    experiments.cancel(Scope(engine), experiment_id)
+    assert experiments.get(Scope(engine), experiment_id).state == "running"
     assert jobs.beat(engine, job.id, 1, lease_seconds=60).cancel_requested
     with pytest.raises(Conflict, match="stopping already"):
-        experiments.cancel(engine, experiment_id)
+        experiments.cancel(Scope(engine), experiment_id)
     jobs.cancelled(engine, job.id, 1)
-    cancelled = experiments.get(engine, experiment_id)
+    cancelled = experiments.get(Scope(engine), experiment_id)
     assert (cancelled.state, set(cancelled.counts)) == ("cancelled", {"succeeded", "cancelled"})
-    assert experiments.resume(engine, experiment_id) == ["gpu"]
+    assert experiments.resume(Scope(engine), experiment_id) == ["gpu"]
     drain()
-    assert experiments.get(engine, experiment_id).state == "succeeded"
+    assert experiments.get(Scope(engine), experiment_id).state == "succeeded"
 
 
 INGESTED = {
@@ -203,11 +204,11 @@ def test_a_stopping_job_that_is_wanted_again_is_queued_again(engine, world):
     for _ in range(2):
         jobs.succeed(engine, claim(engine).id, 1, INGESTED)
     job = claim(engine)
-    experiments.cancel(engine, first)
+    experiments.cancel(Scope(engine), first)
     second = make(engine, world)
     assert jobs.cancelled(engine, job.id, 1) == ["gpu"]
     assert jobs.get(engine, job.id).state == "queued"
-    assert experiments.get(engine, second).counts == {"succeeded": 2, "queued": 2, "waiting": 4}
+    assert experiments.get(Scope(engine), second).counts == {"succeeded": 2, "queued": 2, "waiting": 4}
 
 
 def test_a_crash_or_release_of_a_stopping_job_ends_it(engine, world):
@@ -215,7 +216,7 @@ def test_a_crash_or_release_of_a_stopping_job_ends_it(engine, world):
     for _ in range(2):
         jobs.succeed(engine, claim(engine).id, 1, INGESTED)
     first, second = claim(engine), claim(engine)
-    experiments.cancel(engine, experiment_id)
+    experiments.cancel(Scope(engine), experiment_id)
     jobs.crash(engine, first.id, 1, max_crashes=3, error="e")
     jobs.release(engine, second.id, 1)
     assert states(engine, experiment_id) == {"succeeded": 2, "cancelled": 6}
@@ -227,31 +228,31 @@ def test_a_cancelled_experiment_still_reports_the_runs_that_it_has(engine, world
         jobs.succeed(engine, claim(engine).id, 1, INGESTED)
     first, second = claim(engine), claim(engine)
     jobs.succeed(engine, first.id, 1, {})
-    assert experiments.cancel(engine, experiment_id) == [], "one of its runs has not stopped yet"
-    assert experiments.report_job(engine, experiment_id).state == "waiting"
+    assert experiments.cancel(Scope(engine), experiment_id) == [], "one of its runs has not stopped yet"
+    assert experiments.report_job(Scope(engine), experiment_id).state == "waiting"
     assert jobs.cancelled(engine, second.id, 1) == ["cpu"]
-    assert experiments.get(engine, experiment_id).state == "cancelled"
+    assert experiments.get(Scope(engine), experiment_id).state == "cancelled"
     drain()
-    assert experiments.report_job(engine, experiment_id).state == "succeeded"
-    assert experiments.get(engine, experiment_id).state == "cancelled"
-    experiments.resume(engine, experiment_id)
-    assert experiments.report_job(engine, experiment_id).state == "waiting", "made anew once all is there"
+    assert experiments.report_job(Scope(engine), experiment_id).state == "succeeded"
+    assert experiments.get(Scope(engine), experiment_id).state == "cancelled"
+    experiments.resume(Scope(engine), experiment_id)
+    assert experiments.report_job(Scope(engine), experiment_id).state == "waiting", "made anew once all is there"
     drain()
-    assert experiments.get(engine, experiment_id).state == "succeeded"
+    assert experiments.get(Scope(engine), experiment_id).state == "succeeded"
 
 
 def test_a_cancel_spares_what_a_comparison_or_another_experiments_source_needs(engine, world):
     first = make(engine, world)
-    run = next(job for job, labels in experiments.jobs_of(engine, first) if labels.get("role") == "cell")
-    facts = run_facts(engine, run.id)
+    run = next(job for job, labels in experiments.jobs_of(Scope(engine), first) if labels.get("role") == "cell")
+    facts = run_facts(Scope(engine), run.id)
     spec = ComparisonSpec(a=f"{run.id}@init", b=f"{run.id}@final", measures=["cka"])
-    asked = comparisons.create(engine, comparison_draft(spec, facts, facts, facts.dataset), spec.a, spec.b)
+    asked = comparisons.create(Scope(engine), comparison_draft(spec, facts, facts, facts.dataset), spec.a, spec.b)
     other = make(engine, world, sources={"natural": {"run": f"{run.id}@final"}}, inits=["random", PRETRAINED])
-    experiments.cancel(engine, first)
+    experiments.cancel(Scope(engine), first)
     assert jobs.get(engine, run.id).state == "waiting"
-    experiments.cancel(engine, other)
+    experiments.cancel(Scope(engine), other)
     assert jobs.get(engine, run.id).state == "waiting"
-    assert comparisons.get(engine, asked.id).state == "waiting"
+    assert comparisons.get(Scope(engine), asked.id).state == "waiting"
 
 
 PRETRAINED = {"kind": "pretrained", "source": "natural"}
@@ -270,7 +271,7 @@ def test_a_need_that_failed_or_is_not_there_is_a_conflict(engine, world, drain):
 def test_an_unshared_run_can_still_be_a_source(engine, world, drain):
     first = make(engine, world, cache="off")
     drain()
-    run = next(job for job, labels in experiments.jobs_of(engine, first) if labels.get("role") == "cell")
+    run = next(job for job, labels in experiments.jobs_of(Scope(engine), first) if labels.get("role") == "cell")
     assert not run.shared
     other = make(engine, world, sources={"natural": {"run": f"{run.id}@final"}}, inits=[PRETRAINED])
     assert states(engine, other)["queued"] == 1
@@ -279,34 +280,34 @@ def test_an_unshared_run_can_still_be_a_source(engine, world, drain):
 def test_a_demo_name_that_was_taken_meanwhile_is_a_conflict(engine, world):
     expansion = world.expansion()
     spec = expansion.new_datasets[0].model_copy(update={"split_seed": 7})
-    datasets.register(engine, spec, JobDraft.make("ingest", {"other": 1}))
+    datasets.register(Scope(engine), spec, JobDraft.make("ingest", {"other": 1}))
     with pytest.raises(Conflict, match="send the spec again"):
-        experiments.create(engine, expansion, name="late")
+        experiments.create(Scope(engine), expansion, name="late")
 
 
 def test_a_hit_raises_the_priority_of_what_waits(engine, world):
     first = make(engine, world)
     make(engine, world, priority=7)
-    assert {job.priority for job, _ in experiments.jobs_of(engine, first)} == {7}
+    assert {job.priority for job, _ in experiments.jobs_of(Scope(engine), first)} == {7}
 
 
 def test_a_delete_frees_what_nobody_else_uses(engine, world, drain):
     first, second = make(engine, world), make(engine, world, seeds=2)
     with pytest.raises(Conflict, match="cancel it first"):
-        experiments.remove(engine, second)
+        experiments.remove(Scope(engine), second)
     drain()
     shared = set(ids_of(engine, first)) & set(ids_of(engine, second))
     alone = set(ids_of(engine, second)) - shared
-    experiments.remove(engine, second)
+    experiments.remove(Scope(engine), second)
     for job_id in alone:
         with pytest.raises(NotFound):
             jobs.get(engine, job_id)
-    assert experiments.get(engine, first).state == "succeeded"
-    experiments.remove(engine, first)
+    assert experiments.get(Scope(engine), first).state == "succeeded"
+    experiments.remove(Scope(engine), first)
     assert {job[1] for job in jobs.counts_by_state_kind(engine)} == {"ingest"}
     for act in (experiments.get, experiments.jobs_of, experiments.report_job, experiments.cancel, experiments.remove):
         with pytest.raises(NotFound, match="no experiment"):
-            act(engine, first)
+            act(Scope(engine), first)
 
 
 def test_pages_are_filtered(engine, world, drain):
@@ -315,7 +316,7 @@ def test_pages_are_filtered(engine, world, drain):
     queued = make(engine, world, "queued", dataset="demo-chest", inits=["random"], sources={})
 
     def found(**filters) -> list[str]:
-        return [experiment.id for experiment in experiments.page(engine, limit=10, **filters).items]
+        return [experiment.id for experiment in experiments.page(Scope(engine), limit=10, **filters).items]
 
     assert found() == [queued, done]
     assert found(state="succeeded") == [done]
@@ -330,18 +331,18 @@ def test_runs_are_listed_in_an_experiments_own_words(engine, world, drain):
     drain()
     renamed = {"other": {"pretrain": {"dataset": "demo-natural", "training": {"steps": 2}}}}
     second = make(engine, world, sources=renamed, inits=["random", {"kind": "pretrained", "source": "other"}])
-    everything = runs.page(engine, limit=10).items
+    everything = runs.page(Scope(engine), limit=10).items
     assert len(everything) == 3
     assert all(run.manifest is None and run.weight_report is None for run in everything)
-    (run,) = runs.page(engine, limit=10, init="pretrained", model="cbr-tiny", experiment=experiment_id).items
+    (run,) = runs.page(Scope(engine), limit=10, init="pretrained", model="cbr-tiny", experiment=experiment_id).items
     assert (run.source, run.metrics, run.dataset) == ("natural", {"auroc": 0.75}, "demo-retina@1")
-    (same,) = runs.page(engine, limit=10, init="pretrained", experiment=second).items
+    (same,) = runs.page(Scope(engine), limit=10, init="pretrained", experiment=second).items
     assert (same.id, same.source) == (run.id, "other")
-    assert runs.get(engine, run.id).manifest == {"m": 1}
-    assert len(runs.page(engine, limit=10, dataset="demo-retina", state="succeeded").items) == 2
-    assert runs.page(engine, limit=10, dataset="demo-retina@2").items == []
+    assert runs.get(Scope(engine), run.id).manifest == {"m": 1}
+    assert len(runs.page(Scope(engine), limit=10, dataset="demo-retina", state="succeeded").items) == 2
+    assert runs.page(Scope(engine), limit=10, dataset="demo-retina@2").items == []
     with pytest.raises(NotFound):
-        runs.get(engine, experiments.report_job(engine, experiment_id).id)
+        runs.get(Scope(engine), experiments.report_job(Scope(engine), experiment_id).id)
 
 
 def test_an_experiments_events_hold_those_of_its_jobs_and_end_in_success(engine, world, drain):
@@ -358,7 +359,7 @@ def test_what_exists_is_what_was_neither_failed_nor_cancelled(engine, world, dra
     expansion = world.expansion()
     keys = [draft.key for draft in expansion.drafts]
     assert experiments.existing(engine, keys) == frozenset()
-    experiments.create(engine, expansion, name="e")
+    experiments.create(Scope(engine), expansion, name="e")
     assert experiments.existing(engine, keys) == frozenset(keys)
     drain("ingest")
     assert experiments.existing(engine, keys) == {keys[-1]}
@@ -370,20 +371,20 @@ def test_a_cancel_against_finishing_workers_leaves_nothing_undecided(engine, wor
         with ThreadPoolExecutor(3) as pool:
             working = [pool.submit(drain), pool.submit(drain)]
             try:
-                pool.submit(experiments.cancel, engine, experiment_id).result()
+                pool.submit(experiments.cancel, Scope(engine), experiment_id).result()
             except Conflict:
-                assert experiments.get(engine, experiment_id).state == "succeeded"
+                assert experiments.get(Scope(engine), experiment_id).state == "succeeded"
             for work in working:
                 work.result()
         drain()  # the report of what there is may have come after both had found nothing to do
         assert not {"waiting", "queued", "running"} & set(states(engine, experiment_id))
-        assert experiments.get(engine, experiment_id).state in ("cancelled", "succeeded")
+        assert experiments.get(Scope(engine), experiment_id).state in ("cancelled", "succeeded")
 
 
 def test_overlapping_grids_at_once_share_what_they_have_in_common(engine, world):
     grids = [world.expansion(seeds=seeds, inits=inits) for seeds in (1, 2, 3) for inits in (ARMS, ARMS[::-1])]
     with ThreadPoolExecutor(6) as pool:
-        list(pool.map(lambda grid: experiments.create(engine, grid, name="g"), grids))
+        list(pool.map(lambda grid: experiments.create(Scope(engine), grid, name="g"), grids))
     keys = {draft.key for grid in grids for draft in grid.drafts}
     assert count(engine, Job) == len(keys)
 

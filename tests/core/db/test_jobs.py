@@ -5,7 +5,7 @@ from sqlalchemy import Engine, select, update
 
 from transfusion_core.db import events, jobs
 from transfusion_core.db.clock import clock
-from transfusion_core.db.engine import unit_of_work
+from transfusion_core.db.engine import connect, migrate, unit_of_work
 from transfusion_core.db.moves import MOVES, STATES, check_move
 from transfusion_core.db.records import ClaimedJob, Point
 from transfusion_core.db.tables import Job
@@ -256,7 +256,7 @@ def test_jobs_are_counted(engine, world):
     assert jobs.queue_depth(engine) == {"gpu": 1, "cpu": 1}
     assert jobs.counts_by_state_kind(engine)["waiting", "train"] == 1
     assert 0 <= jobs.oldest_queued_seconds(engine) < 60
-    assert set(jobs.by_keys(engine, [a.key, "0" * 64])) == {a.key}
+    assert jobs.results(engine, [a.key, "0" * 64]) == {}
 
 
 def test_each_move_leaves_an_event_and_attempts_rise(engine, world):
@@ -287,3 +287,14 @@ def test_a_result_that_is_not_json_is_refused_and_changes_nothing(engine, world)
         jobs.succeed(engine, job.id, 1, {"auroc": float("nan")})
     with unit_of_work(engine, write=False) as session:
         assert session.scalar(select(Job.state)) == "running"
+
+
+def test_sqlite_claims_along_the_index_of_turns(tmp_path):
+    engine = connect(f"sqlite:///{tmp_path}/a.db")
+    migrate(engine)
+    query = select(jobs._best(["gpu", "cpu"])).compile(engine, compile_kwargs={"literal_binds": True})
+    with engine.connect() as connection:
+        plan = str(connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}").all())
+    assert "USING INDEX ix_jobs_queued" in plan
+    assert "B-TREE" not in plan
+    engine.dispose()

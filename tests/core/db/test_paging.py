@@ -3,6 +3,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from transfusion_core.db import experiments, weights
+from transfusion_core.db.scope import Scope
 from transfusion_core.errors import InvalidRequest
 from transfusion_core.specs.dataset import StoredObject
 
@@ -11,14 +12,14 @@ def test_pages_under_inserts_give_each_row_once(engine, world):
     expansion = world.expansion()
 
     def create(n: int) -> str:
-        return experiments.create(engine, expansion, name=f"e{n}").id
+        return experiments.create(Scope(engine), expansion, name=f"e{n}").id
 
     before = [create(n) for n in range(7)]
     seen, cursor = [], None
     with ThreadPoolExecutor(2) as pool:
         later = pool.map(create, range(7, 13))
         while True:
-            page = experiments.page(engine, limit=2, cursor=cursor)
+            page = experiments.page(Scope(engine), limit=2, cursor=cursor)
             seen += [item.id for item in page.items]
             cursor = page.next
             if cursor is None:
@@ -31,16 +32,16 @@ def test_pages_under_inserts_give_each_row_once(engine, world):
 
 def test_the_last_page_has_no_next(engine):
     for name in "abcd":
-        weights.register(engine, name, StoredObject(key=name, size_bytes=1, sha256="0" * 64))
-    first = weights.page(engine, limit=2)
-    last = weights.page(engine, limit=2, cursor=first.next)
+        weights.register(Scope(engine), name, StoredObject(key=name, size_bytes=1, sha256="0" * 64))
+    first = weights.page(Scope(engine), limit=2)
+    last = weights.page(Scope(engine), limit=2, cursor=first.next)
     assert ([w.name for w in first.items], [w.name for w in last.items]) == (["d", "c"], ["b", "a"])
     assert last.next is None
-    assert weights.page(engine, limit=4).next is None
+    assert weights.page(Scope(engine), limit=4).next is None
 
 
 @pytest.mark.parametrize("cursor", ["é", "a", "_____", "/w=="])
 def test_a_cursor_that_is_not_ours_is_refused(engine, cursor):
     with pytest.raises(InvalidRequest, match="cursor") as caught:
-        experiments.page(engine, limit=1, cursor=cursor)
+        experiments.page(Scope(engine), limit=1, cursor=cursor)
     assert caught.value.faults[0].pointer == "/cursor"

@@ -1,6 +1,7 @@
 import pytest
 
 from transfusion_core.db import uploads, weights
+from transfusion_core.db.scope import Scope
 from transfusion_core.errors import Conflict, NotFound
 from transfusion_core.specs.dataset import StoredObject
 
@@ -9,32 +10,29 @@ TWO = StoredObject(key="two", size_bytes=1, sha256="2" * 64)
 
 
 def test_a_name_of_weights_never_changes_what_it_stands_for(engine):
-    registered = weights.register(engine, "w", ONE)
-    assert weights.register(engine, "w", ONE) == weights.get(engine, "w") == registered
-    assert weights.get_by_sha256(engine, ONE.sha256) == registered
+    registered = weights.register(Scope(engine), "w", ONE)
+    assert weights.register(Scope(engine), "w", ONE) == weights.get(Scope(engine), "w") == registered
     with pytest.raises(Conflict, match="are there already"):
-        weights.register(engine, "w", TWO)
+        weights.register(Scope(engine), "w", TWO)
 
 
 def test_weights_that_are_not_there_are_not_found(engine):
     with pytest.raises(NotFound, match="no weights 'w'"):
-        weights.get(engine, "w")
-    with pytest.raises(NotFound, match="no weights of sha256"):
-        weights.get_by_sha256(engine, ONE.sha256)
+        weights.get(Scope(engine), "w")
 
 
 def test_an_upload_is_announced_and_finished(engine):
-    upload = uploads.create(engine, filename="../a.zip", size_bytes=2**40)
+    upload = uploads.create(Scope(engine), filename="../a.zip", size_bytes=2**40)
     assert (upload.state, upload.key, upload.object) == ("open", f"uploads/{upload.id}", None)
-    finished = uploads.finish(engine, upload.id, ONE)
+    finished = uploads.finish(Scope(engine), upload.id, ONE)
     assert (finished.state, finished.object) == ("finished", ONE)
-    assert uploads.finish(engine, upload.id, ONE) == uploads.get(engine, upload.id) == finished
+    assert uploads.finish(Scope(engine), upload.id, ONE) == uploads.get(Scope(engine), upload.id) == finished
     with pytest.raises(Conflict, match="is finished"):
-        uploads.finish(engine, upload.id, TWO)
+        uploads.finish(Scope(engine), upload.id, TWO)
 
 
 def test_an_upload_that_is_not_there_is_not_found(engine):
     with pytest.raises(NotFound):
-        uploads.get(engine, "nothing")
+        uploads.get(Scope(engine), "nothing")
     with pytest.raises(NotFound):
-        uploads.finish(engine, "nothing", ONE)
+        uploads.finish(Scope(engine), "nothing", ONE)

@@ -1,0 +1,50 @@
+"""The one door to what projects own: whoever reads or writes such rows names the project that it is for.
+
+A project groups API keys; experiments, comparisons, datasets, weights, uploads and idempotency keys belong to one.
+Jobs belong to nobody: the same key is computed once for all. A project sees of them what its own rows point at.
+"""
+
+from dataclasses import dataclass
+
+from sqlalchemy import ColumnElement, Engine, and_, exists, func, or_, select
+from sqlalchemy.orm import aliased
+
+from transfusion_core.db.tables import Comparison, Experiment, ExperimentJob, Job
+
+LOCAL = "default"
+"""The project of an embedded service, and that of a service's first admin key."""
+
+
+@dataclass(frozen=True)
+class Scope:
+    """The rows of one project."""
+
+    engine: Engine
+    project: str = LOCAL
+    actor: str = "local"
+    """Who asks, for the audit: id of an API key."""
+    request_id: str | None = None
+
+
+def is_first_link(scope: Scope) -> ColumnElement[bool]:
+    """SQL that joins jobs to `ExperimentJob`: the link by which the project first asked for the job, if it did."""
+    link = aliased(ExperimentJob)
+    first = (
+        select(func.min(link.experiment_id))
+        .join(Experiment, Experiment.id == link.experiment_id)
+        .where(link.job_id == Job.id, Experiment.project == scope.project)
+        .correlate(Job)
+        .scalar_subquery()
+    )
+    return and_(ExperimentJob.job_id == Job.id, ExperimentJob.experiment_id == first)
+
+
+def is_reached(scope: Scope) -> ColumnElement[bool]:
+    """SQL over `Job`: an experiment or a comparison of the project asked for it."""
+    by_experiment = exists().where(
+        ExperimentJob.job_id == Job.id,
+        Experiment.id == ExperimentJob.experiment_id,
+        Experiment.project == scope.project,
+    )
+    by_itself = exists().where(Comparison.id == Job.id, Comparison.project == scope.project)
+    return or_(by_experiment.correlate(Job), by_itself.correlate(Job))

@@ -1,0 +1,240 @@
+"""The API under load, on loopback: posts a second, claims among 10,000, and 50 clients that post, list and stream.
+
+The API runs in a process of its own, without workers: what is measured is what it takes to accept work. The clients
+run in this process, so both share the machine. `TRANSFUSION_SOAK=1` lets the crowd stay for ten minutes, else for 30 s.
+"""
+
+import http.client
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from servers import free_port, postgres_url
+from transfusion_core.db import jobs
+from transfusion_core.db.engine import connect, migrate, unit_of_work
+from transfusion_core.db.placing import place
+from transfusion_core.specs.job import JobDraft
+
+SPEC: dict[str, Any] = {
+    "name": "load",
+    "dataset": "demo-retina",
+    "models": ["cbr-tiny"],
+    "inits": ["random"],
+    "seeds": 1,
+    "image_size": 40,
+    "training": {"steps": 4},
+}
+ADMIN = "tf_bench_" + "0" * 40
+POST_SECONDS = 10.0
+POSTING = 8
+"""Connections that post: enough to keep the API busy, few enough that a request seldom waits for others."""
+CROWD = 50
+CROWD_SECONDS = 600.0 if os.environ.get("TRANSFUSION_SOAK") == "1" else 30.0
+PAUSE_SECONDS = 0.2
+"""What a client of the crowd waits on average between requests, as scripts and people do."""
+SERVER = "from transfusion_api.cli import api; api(host='127.0.0.1', port={port})"
+
+
+@dataclass
+class Seen:
+    """What the clients were answered."""
+
+    statuses: Counter[int] = field(default_factory=Counter)
+    seconds: list[float] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+
+    def percentile(self, share: float) -> float:
+        """Milliseconds within which this share was answered."""
+        return sorted(self.seconds)[int(share * (len(self.seconds) - 1))] * 1e3
+
+
+@contextmanager
+def served(database_url: str, mode: str, folder: str) -> Iterator[tuple[int, int]]:
+    """Port and process id of an API on this database."""
+    engine = connect(database_url)
+    migrate(engine)
+    engine.dispose()
+    port = free_port()
+    words = {"MODE": mode, "DATABASE_URL": database_url, "STORE_URL": f"file://{folder}/store", "ADMIN_KEY": ADMIN}
+    environment = {**os.environ, **{f"TRANSFUSION_{name}": value for name, value in words.items()}}
+    environment |= {"TRANSFUSION_BROKER_URL": "memory://", "TRANSFUSION_LOG_LEVEL": "WARNING"}
+    process = subprocess.Popen([sys.executable, "-c", SERVER.format(port=port)], env=environment)
+    try:
+        _wait(port)
+        yield port, process.pid
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _wait(port: int) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        try:
+            if _ask(http.client.HTTPConnection("127.0.0.1", port, timeout=5), "GET", "/healthz")[0] == 200:
+                return
+        except OSError:
+            time.sleep(0.05)
+    raise SystemExit("the API did not start")
+
+
+def _ask(connection: http.client.HTTPConnection, method: str, path: str, body: Any = None) -> tuple[int, bytes]:
+    headers = {"Authorization": f"Bearer {ADMIN}", "Content-Type": "application/json"}
+    connection.request(method, path, None if body is None else json.dumps(body), headers)
+    answer = connection.getresponse()
+    return answer.status, answer.read()
+
+
+def at_once(
+    count: int, seconds: float, act: Callable[[http.client.HTTPConnection, Seen, int], None], port: int
+) -> Seen:
+    """`count` clients that act again and again for so long."""
+    seen, end = Seen(), time.monotonic() + seconds
+
+    def client(number: int) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        while time.monotonic() < end:
+            try:
+                act(connection, seen, number)
+            except (OSError, http.client.HTTPException) as error:
+                seen.faults.append(repr(error))
+                connection.close()
+        connection.close()
+
+    threads = [threading.Thread(target=client, args=(number,)) for number in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return seen
+
+
+def _timed(connection: http.client.HTTPConnection, seen: Seen, method: str, path: str, body: Any = None) -> bytes:
+    began = time.perf_counter()
+    status, answer = _ask(connection, method, path, body)
+    seen.seconds.append(time.perf_counter() - began)
+    seen.statuses[status] += 1
+    return answer
+
+
+def post(connection: http.client.HTTPConnection, seen: Seen, number: int) -> None:
+    """One new experiment; its runs are those of the others."""
+    _timed(connection, seen, "POST", "/v1/experiments", {**SPEC, "name": f"load {number} {time.monotonic_ns()}"})
+
+
+def mingle(connection: http.client.HTTPConnection, seen: Seen, number: int) -> None:
+    """What a client of the crowd does: post, list, or follow a stream for a moment and vanish."""
+    time.sleep(random.uniform(0, 2 * PAUSE_SECONDS))
+    deed = random.choice(("post", "list", "list", "one", "stream"))
+    if deed == "post":
+        post(connection, seen, number)
+        return
+    items = json.loads(_timed(connection, seen, "GET", "/v1/experiments?limit=20")).get("items", [])
+    if not items or deed == "list":
+        return
+    path = f"/v1/experiments/{random.choice(items)['id']}"
+    if deed == "one":
+        _timed(connection, seen, "GET", path)
+        return
+    stream = http.client.HTTPConnection("127.0.0.1", connection.port, timeout=30)
+    stream.request("GET", f"{path}/events", headers={"Authorization": f"Bearer {ADMIN}"})
+    answer = stream.getresponse()
+    seen.statuses[answer.status] += 1
+    answer.read(64)
+    time.sleep(random.uniform(0, 3))
+    stream.close()
+
+
+def claims(database_url: str, queued: int = 10_000, claimed: int = 500) -> list[float]:
+    """Seconds of each of the first claims among so many queued jobs."""
+    engine = connect(database_url)
+    migrate(engine)
+    drafts = [JobDraft.make("train", {"name": str(number)}) for number in range(queued)]
+    with unit_of_work(engine) as session:
+        place(session, drafts)
+    seconds = []
+    for _ in range(claimed):
+        began = time.perf_counter()
+        job = jobs.claim(engine, worker="bench", queues=["gpu", "cpu"], lease_seconds=60)
+        seconds.append(time.perf_counter() - began)
+        assert job is not None
+    engine.dispose()
+    return seconds
+
+
+def _memory_mb(pid: int) -> float:
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def _processor_seconds(pid: int) -> float:
+    user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+
+def report_posts(name: str, database_url: str, mode: str, gates: tuple[float, float]) -> None:
+    """Posts a second and their p99, beside what is asked for."""
+    with tempfile.TemporaryDirectory() as folder, served(database_url, mode, folder) as (port, pid):
+        at_once(POSTING, 1.0, post, port)
+        before = _processor_seconds(pid)
+        seen = at_once(POSTING, POST_SECONDS, post, port)
+        used = _processor_seconds(pid) - before
+        rate, p99 = seen.statuses[201] / POST_SECONDS, seen.percentile(0.99)
+        print(f"{name}: {rate:.0f} posts/s (>= {gates[0]:.0f}), p50 {seen.percentile(0.5):.0f} ms, ", end="")
+        print(
+            f"p99 {p99:.0f} ms (<= {gates[1]:.0f}), {used / len(seen.seconds) * 1e3:.1f} ms of processor each, ", end=""
+        )
+        print(f"{dict(seen.statuses)}, {len(seen.faults)} faults", flush=True)
+
+
+def report_crowd(name: str, database_url: str, mode: str) -> None:
+    """A crowd: statuses, latency, and the API's memory after a quarter and at the end."""
+    with tempfile.TemporaryDirectory() as folder, served(database_url, mode, folder) as (port, pid):
+        first = at_once(CROWD, CROWD_SECONDS / 4, mingle, port)
+        early = _memory_mb(pid)
+        seen = at_once(CROWD, CROWD_SECONDS * 3 / 4, mingle, port)
+        statuses = dict(first.statuses + seen.statuses)
+        print(f"{name}, {CROWD} clients for {CROWD_SECONDS:.0f} s: {statuses}, ", end="")
+        print(
+            f"{len(first.faults + seen.faults)} faults {seen.faults[:1]}, p50 {seen.percentile(0.5):.0f} ms, ", end=""
+        )
+        print(f"p99 {seen.percentile(0.99):.0f} ms, memory {early:.0f} -> {_memory_mb(pid):.0f} MB", flush=True)
+
+
+def report_claims(name: str, database_url: str) -> None:
+    """p99 of claims among 10,000 queued jobs."""
+    seen = Seen(seconds=claims(database_url))
+    print(f"{name}: claim among 10,000, p50 {seen.percentile(0.5):.1f} ms, p99 {seen.percentile(0.99):.1f} ms (<= 20)")
+
+
+def main() -> None:
+    """All figures, on both databases; with `posts`, `claims` or `crowd`, those alone."""
+    wanted = sys.argv[1:] or ["posts", "claims", "crowd"]
+    with tempfile.TemporaryDirectory() as folder, postgres_url() as postgres, postgres_url() as other:
+        for name, mode, url, fresh, gates in (
+            ("embedded, SQLite", "embedded", f"sqlite:///{folder}/a.db", f"sqlite:///{folder}/b.db", (200.0, 500.0)),
+            ("service, PostgreSQL", "service", postgres, other, (300.0, 250.0)),
+        ):
+            if "posts" in wanted:
+                report_posts(name, url, mode, gates)
+            if "claims" in wanted:
+                report_claims(name, fresh)
+            if "crowd" in wanted:
+                report_crowd(name, url, mode)
+
+
+if __name__ == "__main__":
+    main()

@@ -40,6 +40,7 @@ class FaultProxy:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self._lost_answer: bytes | None = None
+        self._prelude = b""
         self._closing = threading.Event()
         self._pairs: set[_Pair] = set()
         self._lock = threading.Lock()
@@ -58,9 +59,12 @@ class FaultProxy:
             pair.end(with_reset=True)
         return len(pairs)
 
-    def lose_the_answer_to(self, request: bytes) -> None:
-        """Once: pass a piece with `request` in it on to the server, and reset its connection when it answers."""
-        self._lost_answer = request
+    def lose_the_answer_to(self, request: bytes, *, after: bytes = b"") -> None:
+        """Once: pass a piece with `request` in it on to the server, and reset its connection when it answers.
+
+        It must come over a connection over which `after` has gone, then or before, since this call.
+        """
+        self._prelude, self._lost_answer = after, request
 
     @property
     def has_lost_it(self) -> bool:
@@ -113,9 +117,12 @@ class FaultProxy:
         while self.faults.is_silent and not self._closing.wait(0.02):
             pass
 
-    def is_to_lose(self, piece: bytes) -> bool:
+    def is_to_lose(self, pair: "_Pair", piece: bytes) -> bool:
         """Whether this is the request whose answer is to be lost; True once."""
-        if self._lost_answer is None or self._lost_answer not in piece:
+        if self._lost_answer is None:
+            return False
+        pair.has_said_prelude = pair.has_said_prelude or self._prelude in piece
+        if not pair.has_said_prelude or self._lost_answer not in piece:
             return False
         self._lost_answer = None
         return True
@@ -131,6 +138,7 @@ class _Pair:
     def __init__(self, proxy: FaultProxy, client: socket.socket, server: socket.socket) -> None:
         self._proxy, self._client, self._server = proxy, client, server
         self._loses_answer, self._answered_bytes = False, 0
+        self.has_said_prelude = False
         self._ended = threading.Lock()
 
     def ask(self) -> None:
@@ -158,7 +166,7 @@ class _Pair:
         self.end(with_reset=False)
 
     def _is_passed_on(self, piece: bytes) -> bool:
-        self._loses_answer = self._loses_answer or self._proxy.is_to_lose(piece)
+        self._loses_answer = self._loses_answer or self._proxy.is_to_lose(self, piece)
         return True
 
     def _is_answered(self, piece: bytes) -> bool:

@@ -98,8 +98,9 @@ def test_an_answer_is_cut_and_slices_make_a_whole(proxy: FaultProxy, client: soc
 
 
 def test_a_request_arrives_and_its_answer_does_not(proxy: FaultProxy, client: socket.socket) -> None:
-    proxy.lose_the_answer_to(b"COMMIT")
-    assert _ask(client) == b"HELLO"
+    proxy.lose_the_answer_to(b"COMMIT", after=b"INSERT")
+    for before in (b"COMMIT", b"INSERT"):
+        assert _ask(client, before) == before
     assert not proxy.has_lost_it
     with pytest.raises(ConnectionResetError):
         _ask(client, b"COMMIT")

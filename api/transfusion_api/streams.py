@@ -10,8 +10,11 @@ from fastapi.sse import ServerSentEvent
 
 from transfusion_core.db.clock import rfc3339
 from transfusion_core.db.events import Event
+from transfusion_core.errors import Unavailable
 
 POLL_SECONDS = 0.5
+PATIENCE_SECONDS = 60.0
+"""A stream outlives a database that is away for so long; then it breaks off, and its reader resumes by the last id."""
 BATCH = 200
 ENDED = frozenset({"succeeded", "failed", "cancelled"})
 LastEventId = Annotated[int, Header(alias="Last-Event-ID", ge=0, lt=2**63, description="Resume after this event")]
@@ -27,8 +30,8 @@ async def follow(
     """
     shown: dict[str, Any] | None = None
     while True:
-        now = await run_sync(look)
-        while events := await run_sync(read, last_id):
+        now = await _patiently(look)
+        while events := await _patiently(read, last_id):
             for event in events:
                 last_id = event.id
                 yield ServerSentEvent(id=str(event.id), event=event.kind, data=_data(event))
@@ -39,6 +42,17 @@ async def follow(
             return
         shown = now
         await anyio.sleep(POLL_SECONDS)
+
+
+async def _patiently(ask: Callable[..., Result], *arguments: Any) -> Result:
+    """The database's answer, in a thread, however often it has to be asked again."""
+    with anyio.move_on_after(PATIENCE_SECONDS):
+        while True:
+            try:
+                return await run_sync(ask, *arguments)
+            except Unavailable:
+                await anyio.sleep(POLL_SECONDS)
+    return await run_sync(ask, *arguments)
 
 
 def _data(event: Event) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from transfusion_api.service import Service, Serving
 from transfusion_api.streams import BATCH, LastEventId, follow
 from transfusion_core.db import events, experiments, idempotency, runs
 from transfusion_core.errors import InvalidRequest
+from transfusion_core.faultpoints import faultpoint
 from transfusion_core.specs.combining import CombineSpec, named_in
 from transfusion_core.specs.expand import Expansion
 from transfusion_core.specs.expand import plan as plan_of
@@ -117,6 +118,7 @@ def _create(service: Service, expansion: Expansion, token: idempotency.Request |
         verified_missing=lost_keys(service, expansion),
         idempotency=token,
     )
+    faultpoint("created")
     service.ring(created.queues)
     return created.id
 

@@ -24,7 +24,7 @@ ROOTS = [TESTS, *(TESTS.parent / root for root in ("core", "worker"))]
 """Where a worker's process finds what it imports."""
 
 
-def until(true: Callable[[], Any], *, seconds: float = 30) -> Any:
+def until(true: Callable[[], Any], *, seconds: float = 60) -> Any:
     """Ask again and again until it is so; fail at the deadline."""
     deadline = time.monotonic() + seconds
     while not (answer := true()):
@@ -74,7 +74,7 @@ class Bench:
     def job(self, job_id: str) -> jobs.JobRow:
         return jobs.get(self.engine, job_id)
 
-    def ended(self, job_id: str, *, seconds: float = 40) -> jobs.JobRow:
+    def ended(self, job_id: str, *, seconds: float = 120) -> jobs.JobRow:
         return until(
             lambda: (job := self.job(job_id)).state in ("succeeded", "failed", "cancelled") and job, seconds=seconds
         )

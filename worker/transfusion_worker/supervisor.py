@@ -91,10 +91,14 @@ class Supervisor:
     def run(self) -> list[str]:
         """Do the job; the queues where others can start now. What went wrong with it stands in its row."""
         try:
-            return self._run()
+            return self._run_or_put_off()
         except Fenced:
             _log.warning("job %s attempt %d is another worker's by now", self._claimed.id, self._claimed.attempt)
             return []
+
+    def _run_or_put_off(self) -> list[str]:
+        try:
+            return self._run()
         except OSError as error:  # of this machine: no room for the scratch folder, no process or descriptor to be had
             _log.exception("job %s: the supervisor failed", self._claimed.id)
             return self._ending.put_off(f"the worker itself failed: {error}")

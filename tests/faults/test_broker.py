@@ -7,11 +7,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
+from fastapi.testclient import TestClient
 from redis import Redis
 
 from fault_proxy import FaultProxy, fault_proxy, through
 from platforms import SOAK
 from redis_server import RedisServer, own_redis
+from transfusion_api.app import create_app
 from transfusion_core.queue import celery_app, ring
 from transfusion_worker.bell import Bell
 from worker_bench import Bench, until
@@ -189,3 +191,22 @@ def test_messages_carry_no_work(redis: RedisServer) -> None:
     ring(celery_app(redis.url), ["cpu"], "a-job")
     (message,) = until(lambda: Redis.from_url(redis.url).lrange("cpu", 0, -1))
     assert json.loads(message)["headers"]["argsrepr"] == "()"
+
+
+@SQLITE
+def test_an_experiment_is_posted_while_the_broker_is_away(bench: Bench, check: Callable[..., None]) -> None:
+    away = bench.settings.model_copy(update={"broker_url": "redis://127.0.0.1:9/0"})
+    local = {"base_url": "http://127.0.0.1:8000", "client": ("127.0.0.1", 1), "raise_server_exceptions": False}
+    spec = {
+        "name": "small",
+        "dataset": "demo-retina",
+        "models": ["cbr-tiny"],
+        "inits": ["random"],
+        "seeds": 1,
+        "image_size": 40,
+        "training": {"steps": 2},
+        "sections": ["performance"],
+    }
+    with TestClient(create_app(away), **local) as client:
+        assert client.post("/v1/experiments", json=spec).status_code == 201
+    check()

@@ -10,7 +10,7 @@ import invariants
 from transfusion_core.store import open_store
 from worker_bench import Bench, Start, bench_settings, worker_processes
 
-EMBEDDED = {"mode": "embedded", "lease_seconds": 6.0}
+EMBEDDED = {"mode": "embedded", "lease_seconds": 20.0}
 SERVICE = {"mode": "service", "lease_seconds": 2.0}
 
 

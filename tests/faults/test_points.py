@@ -1,6 +1,5 @@
 """kill -9 of child and supervisor at every named place: the job is done once, and nothing is left behind."""
 
-import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +13,7 @@ from transfusion_core.faultpoints import FaultPoint
 from transfusion_core.specs.init import Init
 from transfusion_core.specs.job import TrainJob
 from transfusion_core.specs.training import TrainingSpec
-from worker_bench import Bench, Start, is_running, until
+from worker_bench import Bench, Start, is_running
 
 pytestmark = [
     pytest.mark.faults,
@@ -75,7 +74,7 @@ def test_a_supervisor_that_dies_at_any_place_is_replaced_with_its_child(
     deaths = 0
     while len(_happened(bench.folder)) < len(places):
         worker = start(environment=environment, slots=1)
-        assert worker.wait(60) == -signal.SIGKILL
+        assert worker.wait(120) == -signal.SIGKILL
         deaths += 1
         check()
     assert deaths == len(places)
@@ -94,38 +93,17 @@ def test_a_supervisor_that_dies_in_a_cancel_or_a_release_leaves_both_to_the_next
     first = start(environment=environment)
     pids = [bench.pid(0), bench.pid(1)]
     bench.change(cancelled, cancel_requested=True)
-    assert first.wait(30) == -signal.SIGKILL
+    assert first.wait(60) == -signal.SIGKILL
     second = start(environment=environment)
     assert bench.ended(cancelled).state == "cancelled"
     bench.pid(2)
     second.send_signal(signal.SIGTERM)
-    assert second.wait(30) == -signal.SIGKILL
+    assert second.wait(60) == -signal.SIGKILL
     bench.go()
     third = start()
     assert bench.ended(released).state == "succeeded"
     assert not any(map(is_running, pids))
     check(third.pid)
-
-
-def test_a_worker_that_was_frozen_beyond_its_lease_writes_nothing_when_it_wakes(
-    bench: Bench, start: Start, check: Callable[..., None]
-) -> None:
-    job = bench.add_wait()
-    service = {"mode": "service", "lease_seconds": 2.0}
-    frozen = start(**service)
-    first = bench.pid(0)
-    os.kill(frozen.pid, signal.SIGSTOP)
-    second = start(**service)
-    bench.pid(1)
-    bench.go()  # both children have their result, and the frozen one's is in its pipe
-    done = bench.ended(job)
-    os.kill(frozen.pid, signal.SIGCONT)
-    until(lambda: not is_running(first))
-    assert (done.state, done.result) == ("succeeded", {"attempt": 2})
-    echo = bench.ended(bench.add("echo"))  # it is well again: one of the two does this
-    assert echo.state == "succeeded"
-    assert bench.job(job) == done
-    check(frozen.pid, second.pid)
 
 
 @pytest.mark.skipif(not SOAK, reason="waits for the ends of leases: make soak")

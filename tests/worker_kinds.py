@@ -97,6 +97,7 @@ def steps(context: JobContext) -> dict[str, Any]:
         path.write_text(f"{context.job_id} {step}")
         context.hand_over(Bundle(step=step, object=context.put(path, f"state-{step}")))
         time.sleep(0.02)
+    path.write_text(f"{context.job_id} final")
     return {"steps": 5, "stored": context.put(path, "final").model_dump()}
 
 

@@ -1,8 +1,7 @@
 """`transfusion worker`: found by the client's command line as an entry point."""
 
-import logging
-
 from transfusion_core.errors import InvalidRequest
+from transfusion_core.logs import configure
 from transfusion_core.settings import Settings
 from transfusion_core.specs.job import QUEUES
 from transfusion_worker.worker import Worker
@@ -15,5 +14,5 @@ def worker(queues: str = "gpu,cpu") -> None:
     if not names or not set(names) <= set(known):
         raise InvalidRequest(f"expected queues among {', '.join(known)}, got {queues!r}")
     settings = Settings()
-    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    configure(settings.log_level)
     Worker(settings, names).run_forever()

@@ -21,6 +21,9 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 DATA = Path(os.environ.get("TRANSFUSION_TEST_DATA", REPOSITORY.parent / "shared" / "data"))
 """Real images; tests that need them skip where they are missing."""
 
+SOAK = bool(os.environ.get("TRANSFUSION_SOAK"))
+"""The long form of the fault tests."""
+
 Found = TypeVar("Found")
 
 TINY: dict[str, Any] = {

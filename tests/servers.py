@@ -21,14 +21,14 @@ import pytest
 @contextmanager
 def postgres_url() -> Iterator[str]:
     """The SQLAlchemy URL of a fresh database on this session's PostgreSQL, which is started when first asked for."""
-    port = _cluster()
+    cluster = _shared_cluster()
     name = f"test_{secrets.token_hex(8)}"
-    with psycopg.connect(_dsn(port, "postgres"), autocommit=True) as connection:
+    with psycopg.connect(cluster.dsn, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name}")
     try:
-        yield f"postgresql+psycopg://postgres@127.0.0.1:{port}/{name}"
+        yield cluster.url(name)
     finally:
-        with psycopg.connect(_dsn(port, "postgres"), autocommit=True) as connection:
+        with psycopg.connect(cluster.dsn, autocommit=True) as connection:
             connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
@@ -46,10 +46,6 @@ def missing_server(what: str) -> None:
     pytest.skip(what)
 
 
-def _dsn(port: int, database: str) -> str:
-    return f"postgresql://postgres@127.0.0.1:{port}/{database}"
-
-
 def _binaries() -> Path:
     found = shutil.which("initdb")
     places = [Path(found).resolve().parent] if found else []
@@ -61,24 +57,63 @@ def _binaries() -> Path:
     raise AssertionError("unreachable")
 
 
+class PostgresCluster:
+    """A PostgreSQL server of one's own, on a port that it keeps, so that it can be stopped and started again."""
+
+    def __init__(self) -> None:
+        self._binaries, self.port = _binaries(), free_port()
+        self._folder = Path(tempfile.mkdtemp(prefix="transfusion-postgres-"))
+        self._owner = _owner()
+        if self._owner:
+            shutil.chown(self._folder, self._owner)
+        self._data = self._folder / "data"
+        initdb = [self._binaries / "initdb", "-D", self._data, "-U", "postgres", "-A", "trust", "-E", "UTF8"]
+        _run([*initdb, "--no-sync"], self._owner, self._folder)
+
+    @property
+    def dsn(self) -> str:
+        """Where the server's own database is, for psycopg."""
+        return f"postgresql://postgres@127.0.0.1:{self.port}/postgres"
+
+    def url(self, database: str = "postgres") -> str:
+        """Where a database is, for SQLAlchemy."""
+        return f"postgresql+psycopg://postgres@127.0.0.1:{self.port}/{database}"
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        options = f"-p {self.port} -h 127.0.0.1 -k {self._folder} -c fsync=off -c max_connections=200"
+        self._control("-w", "-l", self._folder / "log", "-o", f"{options} -c shared_buffers=32MB", "start")
+
+    def stop(self) -> None:
+        """Stop it as a loss of power would; what was committed is still there after the next start."""
+        self._control("-m", "immediate", "-w", "stop")
+
+    def remove(self) -> None:
+        """Stop it for good."""
+        self.stop()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _control(self, *arguments: object) -> None:
+        _run([self._binaries / "pg_ctl", "-D", self._data, *arguments], self._owner, self._folder)
+
+
+@contextmanager
+def postgres_cluster() -> Iterator[PostgresCluster]:
+    """A running server of one's own."""
+    cluster = PostgresCluster()
+    cluster.start()
+    try:
+        yield cluster
+    finally:
+        cluster.remove()
+
+
 @cache
-def _cluster() -> int:
-    binaries, port = _binaries(), free_port()
-    folder = Path(tempfile.mkdtemp(prefix="transfusion-postgres-"))
-    owner = _owner()
-    if owner:
-        shutil.chown(folder, owner)
-    data = folder / "data"
-    _run([binaries / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync"], owner, folder)
-    atexit.register(_stop, binaries, data, owner, folder)
-    options = f"-p {port} -h 127.0.0.1 -k {folder} -c fsync=off -c max_connections=200 -c shared_buffers=32MB"
-    _run([binaries / "pg_ctl", "-D", data, "-w", "-l", folder / "log", "-o", options, "start"], owner, folder)
-    return port
-
-
-def _stop(binaries: Path, data: Path, owner: str | None, folder: Path) -> None:
-    _run([binaries / "pg_ctl", "-D", data, "-m", "immediate", "-w", "stop"], owner, folder)
-    shutil.rmtree(folder, ignore_errors=True)
+def _shared_cluster() -> PostgresCluster:
+    cluster = PostgresCluster()
+    cluster.start()
+    atexit.register(cluster.remove)
+    return cluster
 
 
 def _owner() -> str | None:

@@ -1,7 +1,12 @@
 """Jobs and workers for tests of the worker."""
 
+import json
+import os
+import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,9 +19,12 @@ from transfusion_core.settings import Settings
 from transfusion_worker.worker import Worker
 
 KINDS_MODULE = "worker_kinds"
+TESTS = Path(__file__).parent
+ROOTS = [TESTS, *(TESTS.parent / root for root in ("core", "worker"))]
+"""Where a worker's process finds what it imports."""
 
 
-def until(true: Callable[[], Any], *, seconds: float = 30) -> Any:
+def until(true: Callable[[], Any], *, seconds: float = 60) -> Any:
     """Ask again and again until it is so; fail at the deadline."""
     deadline = time.monotonic() + seconds
     while not (answer := true()):
@@ -46,6 +54,8 @@ class Bench:
                 )
             )
             session.flush()
+            placed = {"from": None, "to": "queued", "attempt": 0, "kind": kind}
+            session.add(tables.Event(job_id=job_id, kind="state", data=placed))
             session.add_all(tables.Need(job_id=job_id, need_id=need) for need in needs)
         return job_id
 
@@ -64,7 +74,7 @@ class Bench:
     def job(self, job_id: str) -> jobs.JobRow:
         return jobs.get(self.engine, job_id)
 
-    def ended(self, job_id: str, *, seconds: float = 40) -> jobs.JobRow:
+    def ended(self, job_id: str, *, seconds: float = 120) -> jobs.JobRow:
         return until(
             lambda: (job := self.job(job_id)).state in ("succeeded", "failed", "cancelled") and job, seconds=seconds
         )
@@ -75,6 +85,49 @@ class Bench:
 
     def worker(self, queues: tuple[str, ...] = ("cpu", "gpu"), **changes: Any) -> Worker:
         return Worker(self.settings.model_copy(update=changes), queues, kinds_module=KINDS_MODULE)
+
+
+def bench_settings(folder: Path, database_url: str, **changes: Any) -> Settings:
+    """Settings of workers that are quick about everything."""
+    return Settings(
+        mode="embedded",
+        database_url=database_url,
+        broker_url="memory://localhost",
+        store_url=f"file://{folder}/store",
+        cache_dir=folder / "cache",
+        poll_seconds=0.05,
+        lease_seconds=6,
+        beat_seconds=0.3,
+        grace_seconds=5,
+        slots=2,
+        threads_per_job=1,
+        device="cpu",
+    ).model_copy(update=changes)
+
+
+Start = Callable[..., "subprocess.Popen[bytes]"]
+
+
+@contextmanager
+def worker_processes(bench: Bench) -> Iterator[Start]:
+    """Starts workers in processes of their own: `start(environment={...}, SETTING=...)`; the rest is killed."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start_one(*, environment: dict[str, str] | None = None, **changes: Any) -> "subprocess.Popen[bytes]":
+        settings = bench.settings.model_copy(update=changes).model_dump(mode="json", exclude_none=True)
+        roots = os.pathsep.join(map(str, ROOTS))
+        with (bench.folder / "workers.log").open("a") as log:
+            command = [sys.executable, str(TESTS / "worker_processes.py"), json.dumps(settings)]
+            whole = os.environ | {"PYTHONPATH": roots} | (environment or {})
+            started.append(subprocess.Popen(command, env=whole, stderr=log))
+        return started[-1]
+
+    try:
+        yield start_one
+    finally:
+        for process in started:
+            process.kill()
+            process.wait()
 
 
 def is_running(pid: int) -> bool:

@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from threadpoolctl import threadpool_info
 
-from transfusion_core.errors import DataError, JobCancelled, ObjectMissing
+from transfusion_core.errors import DataError, JobCancelled, ObjectMissing, Unavailable
 from transfusion_core.specs.dataset import StoredObject
+from transfusion_core.specs.job import Bundle
 from transfusion_worker.context import CurvePoint, JobContext
 from transfusion_worker.jobs import ranks
 
@@ -35,6 +36,10 @@ def echo(context: JobContext) -> dict[str, Any]:
         "database_url": context.settings.database_url,
         "leads_its_group": os.getpgrp() == os.getpid(),
     }
+
+
+def quick(context: JobContext) -> dict[str, Any]:
+    return {"attempt": context.attempt}
 
 
 def wait(context: JobContext) -> dict[str, Any]:
@@ -76,6 +81,26 @@ def fail(context: JobContext) -> dict[str, Any]:
     }[context.spec["how"]]
 
 
+def recover(context: JobContext) -> dict[str, Any]:
+    """Finds its store away before its `after`th attempt."""
+    if context.attempt < context.spec["after"]:
+        raise Unavailable("the store is away")
+    return {"attempt": context.attempt}
+
+
+def steps(context: JobContext) -> dict[str, Any]:
+    """Five steps with a bundle after each; goes on where an earlier attempt was."""
+    before = context.handover.bundles[0].step if context.handover.bundles else 0
+    path = context.scratch / "state"
+    for step in range(before + 1, 6):
+        context.progress("train", step=step, steps=5)
+        path.write_text(f"{context.job_id} {step}")
+        context.hand_over(Bundle(step=step, object=context.put(path, f"state-{step}")))
+        time.sleep(0.02)
+    path.write_text(f"{context.job_id} final")
+    return {"steps": 5, "stored": context.put(path, "final").model_dump()}
+
+
 def gone(context: JobContext) -> dict[str, Any]:
     context.fetch(StoredObject(key="nowhere", size_bytes=1, sha256="0" * 64))
     raise AssertionError
@@ -106,12 +131,15 @@ def _tell_pid(context: JobContext) -> None:
 
 KINDS: dict[str, Callable[[JobContext], dict[str, Any]]] = {
     "echo": echo,
+    "quick": quick,
     "wait": wait,
     "deaf": deaf,
     "die": die,
     "leave": leave,
     "fail": fail,
     "gone": gone,
+    "steps": steps,
+    "recover": recover,
     "train": train,
     "lonely": lonely,
 }

@@ -11,12 +11,15 @@ from fastapi.sse import ServerSentEvent
 
 from transfusion_core.db.clock import rfc3339
 from transfusion_core.db.events import Event
+from transfusion_core.errors import Unavailable
 
 POLL_SECONDS = 0.5
 LOOK_SECONDS = 2.0
 """How often progress is looked at while no event comes: it costs more than to look for events."""
 CHECK_SECONDS = 15.0
 """How long a stream may outlive its key."""
+PATIENCE_SECONDS = 60.0
+"""A stream outlives a database that is away for so long; then it breaks off, and its reader resumes by the last id."""
 BATCH = 200
 ENDED = frozenset({"succeeded", "failed", "cancelled"})
 LastEventId = Annotated[int, Header(alias="Last-Event-ID", ge=0, lt=2**63, description="Resume after this event")]
@@ -41,9 +44,9 @@ async def follow(
     while True:
         is_due = time.monotonic() >= look_at
         # Looked at before events are read: none of them comes after `end`.
-        now = await run_sync(look) if is_due else shown
+        now = await _patiently(look) if is_due else shown
         came = False
-        while events := await run_sync(read, last_id):
+        while events := await _patiently(read, last_id):
             came = True
             for event in events:
                 last_id = event.id
@@ -57,11 +60,22 @@ async def follow(
             shown = now
         look_at = time.monotonic() + (0 if came else LOOK_SECONDS) if is_due or came else look_at
         if time.monotonic() - checked_at > CHECK_SECONDS:
-            if not await run_sync(may_read):
+            if not await _patiently(may_read):
                 return
             checked_at = time.monotonic()
         if not came:
             await anyio.sleep(POLL_SECONDS)
+
+
+async def _patiently(ask: Callable[..., Result], *arguments: Any) -> Result:
+    """The database's answer, in a thread, however often it has to be asked again."""
+    with anyio.move_on_after(PATIENCE_SECONDS):
+        while True:
+            try:
+                return await run_sync(ask, *arguments)
+            except Unavailable:
+                await anyio.sleep(POLL_SECONDS)
+    return await run_sync(ask, *arguments)
 
 
 def _data(event: Event) -> dict[str, Any]:

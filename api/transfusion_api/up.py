@@ -38,6 +38,9 @@ class EmbeddedWorker(Protocol):
     def stop(self) -> None:
         """Stop softly: running jobs go back to the queue."""
 
+    def kill(self) -> None:
+        """End running jobs at once; they go back to the queue all the same."""
+
 
 def embedded_settings(data: Path) -> Settings:
     """Everything under one folder; loopback only, no keys."""
@@ -103,7 +106,14 @@ def serve(settings: Settings, listener: socket.socket) -> None:
     try:
         server.run(sockets=[listener])
     finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda number, frame: _kill_jobs(worker))
         worker.stop()
+
+
+def _kill_jobs(worker: EmbeddedWorker) -> None:
+    """A second signal does not wait for the jobs."""
+    threading.Thread(target=worker.kill, daemon=True).start()  # locks are not for signal handlers
 
 
 def _worker(settings: Settings) -> EmbeddedWorker:

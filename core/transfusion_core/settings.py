@@ -111,6 +111,10 @@ class Settings(BaseSettings):
     """How long a child that was asked to stop may take before it is killed."""
     max_crashes: int = Field(default=3, ge=1)
     """A job whose child dies this often fails."""
+    max_outages: int = Field(default=20, ge=1)
+    """A job whose store is away, whose disk is full or whose worker is lost this often without progress fails."""
+    retry_seconds: float = Field(default=1.0, gt=0)
+    """The pause before a job is tried again; it doubles each time, up to a minute."""
     resume_seconds: float = Field(default=60.0, gt=0)
     """A training hands over where it stands this often, so that not more than this is lost with its process."""
     resume_steps: int | None = Field(default=None, ge=1)

@@ -47,7 +47,7 @@ def test_a_queue_that_nobody_works_on_is_not_ready(client: TestClient, experimen
 
 def make_old(client: TestClient) -> None:
     with client.app.state.service.engine.begin() as connection:
-        connection.execute(text("UPDATE jobs SET created_at = '2020-01-01T00:00:00.000Z'"))
+        connection.execute(text("UPDATE jobs SET not_before = '2020-01-01T00:00:00.000Z'"))
 
 
 def test_without_its_database_a_service_lives_but_is_not_ready(

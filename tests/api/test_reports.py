@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from transfusion_core.db import experiments, jobs
 from transfusion_core.db.engine import transact
+from transfusion_core.db.scope import Scope
 from transfusion_core.db.tables import Job
 from transfusion_core.db.transitions import release_ready
 from transfusion_core.db.wanted import renew_report
@@ -125,7 +126,7 @@ def test_a_report_stays_when_runs_are_tried_again_and_the_new_one_is_held_agains
     client: TestClient, reported: str, work: Callable[[], int]
 ) -> None:
     service, experiment_id = client.app.state.service, reported.rpartition("/")[2]
-    first = experiments.report_job(service.engine, experiment_id)
+    first = experiments.report_job(Scope(service.engine), experiment_id)
 
     def renew(session: Session) -> None:
         renew_report(session, session.get(Job, first.id))

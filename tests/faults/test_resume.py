@@ -12,13 +12,12 @@ from typing import Any
 
 import pytest
 
-from platforms import TINY, embedded, job_children, training_child, until
+from platforms import SOAK, TINY, embedded, job_children, training_child, until
 from transfusion_client import Client
 
 pytestmark = pytest.mark.faults
 
 KILLS = 6
-SOAK = bool(os.environ.get("TRANSFUSION_SOAK"))
 LONG: dict[str, Any] = {
     **TINY,
     "inits": ["random"],
@@ -63,8 +62,11 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 def test_killed_at_random_steps_it_ends_as_its_twin(tmp_path: Path, undisturbed: dict[str, Any]) -> None:
-    draw = random.Random(0)
-    with embedded(tmp_path, OFTEN) as platform, Client(platform.url) as client:
+    draw, places = random.Random(0), {"step", "checkpoint"}
+    fallen = tmp_path / "faults"
+    fallen.mkdir()
+    at_places = {"FAULT": ",".join(f"{place}:kill9" for place in places), "FAULT_ONCE": str(fallen)}
+    with embedded(tmp_path, OFTEN | at_places) as platform, Client(platform.url) as client:
         made = client.experiments.create(LONG)
         kills, known = 0, ""
         while kills < KILLS and not client.experiments.get(made.id).ended:
@@ -81,6 +83,7 @@ def test_killed_at_random_steps_it_ends_as_its_twin(tmp_path: Path, undisturbed:
                 kills += 1
         left, log = _left(client, made.id)
         assert left == undisturbed
+        assert {file.name for file in fallen.iterdir()} == places
         assert len([line for line in log if "continues after step" in line]) >= kills // 2 > 0
         assert not list((tmp_path / "store").rglob("*state-*")), "bundles stay behind"
 

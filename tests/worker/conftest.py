@@ -8,25 +8,12 @@ from transfusion_core.settings import Settings
 from transfusion_core.store import open_store
 from transfusion_worker.assignment import Assignment, open_settings
 from transfusion_worker.context import JobContext
-from worker_bench import Bench
+from worker_bench import Bench, bench_settings
 
 
 @pytest.fixture
 def bench(tmp_path: Path):
-    settings = Settings(
-        mode="embedded",
-        database_url=f"sqlite:///{tmp_path}/database.db",
-        broker_url="memory://localhost",
-        store_url=f"file://{tmp_path}/store",
-        cache_dir=tmp_path / "cache",
-        poll_seconds=0.05,
-        lease_seconds=6,
-        beat_seconds=0.3,
-        grace_seconds=5,
-        slots=2,
-        threads_per_job=1,
-        device="cpu",
-    )
+    settings = bench_settings(tmp_path, f"sqlite:///{tmp_path}/database.db")
     engine = connect(settings.database_url)
     migrate(engine)
     yield Bench(engine, settings, tmp_path)

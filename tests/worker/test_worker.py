@@ -2,7 +2,11 @@
 
 import os
 import signal
+import subprocess
+import sys
+import tempfile
 from contextlib import ExitStack
+from types import SimpleNamespace
 
 import pytest
 from sqlalchemy import text
@@ -10,7 +14,8 @@ from sqlalchemy import text
 from redis_server import redis_server
 from transfusion_core.db import jobs
 from transfusion_core.queue import celery_app, ring
-from transfusion_worker import supervisor
+from transfusion_worker import health, process, stall, supervisor
+from transfusion_worker import worker as worker_module
 from worker_bench import is_running, until
 
 
@@ -56,11 +61,80 @@ def test_what_a_job_raises_is_a_reason(bench, working, how, reason, error):
 
 @pytest.mark.parametrize("how", ["disk", "missing"])
 def test_trouble_with_disk_or_store_is_tried_again_before_it_fails(bench, how):
-    worker = bench.worker(max_crashes=2)
+    worker = bench.worker(max_crashes=2, max_outages=2)
     worker.start()
     failed = bench.ended(bench.add("fail", how=how))
     worker.stop()
     assert (failed.state, failed.reason, failed.attempt) == ("failed", "infrastructure", 2)
+    assert ("tried again in 1 s" in "".join(jobs.log(bench.engine, failed.id))) == (how == "disk")
+
+
+def test_what_is_away_for_longer_than_crashes_are_allowed_costs_no_crash(bench):
+    worker = bench.worker(max_crashes=1)
+    worker.start()
+    done = bench.ended(bench.add("recover", after=3))
+    worker.stop()
+    assert (done.state, done.attempt, done.crashes) == ("succeeded", 3, 0)
+
+
+def test_a_worker_whose_own_disk_is_full_puts_its_job_off_and_goes_on(bench, monkeypatch):
+    full = [OSError(28, "No space left on device")]
+
+    def mkdtemp(**more):
+        if full:
+            raise full.pop()
+        return tempfile.mkdtemp(**more)
+
+    monkeypatch.setattr(supervisor, "tempfile", SimpleNamespace(mkdtemp=mkdtemp))
+    worker = bench.worker(max_crashes=1)
+    worker.start()
+    done = bench.ended(bench.add("echo"))
+    worker.stop()
+    assert (done.state, done.attempt, done.crashes) == ("succeeded", 2, 0)
+    assert "No space left on device" in jobs.log(bench.engine, done.id)[0]
+
+
+def test_a_worker_that_cannot_start_a_process_yet_tries_again(bench, monkeypatch):
+    failures = [OSError(11, "Resource temporarily unavailable")]
+
+    def warm_up(kinds_module):
+        if failures:
+            raise failures.pop()
+        process.warm_up(kinds_module)
+
+    monkeypatch.setattr(worker_module, "warm_up", warm_up)
+    monkeypatch.setattr(worker_module, "WARM_UP_SECONDS", 0.1)
+    worker = bench.worker()
+    worker.start()
+    assert bench.ended(bench.add("echo")).state == "succeeded"
+    worker.stop()
+    assert failures == []
+
+
+def test_a_worker_is_well_while_it_gets_to_its_jobs(bench, monkeypatch):
+    for name in ("database_url", "cache_dir", "poll_seconds"):
+        monkeypatch.setenv(f"TRANSFUSION_{name.upper()}", str(getattr(bench.settings, name)))
+    assert "no worker" in health.verdict(bench.settings)
+    worker = bench.worker(slots=1)
+    worker.start()
+    until(lambda: health.verdict(bench.settings) is None)
+    assert subprocess.run([sys.executable, "-m", "transfusion_worker.health"], check=False).returncode == 0
+    job = bench.add_wait()  # it is well, too, while all its slots are taken
+    bench.pid()
+    before = health.silent_seconds(bench.settings.cache_dir)
+    until(lambda: health.silent_seconds(bench.settings.cache_dir) < before + 0.01)
+    bench.go()
+    bench.ended(job)
+    with bench.engine.begin() as connection:
+        connection.execute(text("ALTER TABLE jobs RENAME TO jobs_away"))
+    until(lambda: health.silent_seconds(bench.settings.cache_dir) > 0.6)  # a dozen polls
+    monkeypatch.setattr(health, "SLACK_SECONDS", 0.0)
+    assert "ago" in health.verdict(bench.settings)
+    with bench.engine.begin() as connection:
+        connection.execute(text("ALTER TABLE jobs_away RENAME TO jobs"))
+    until(lambda: health.silent_seconds(bench.settings.cache_dir) < 0.5)
+    worker.stop()
+    assert "no worker" in health.verdict(bench.settings)
 
 
 def test_a_job_of_a_kind_that_is_unknown_is_a_bug(bench, working):
@@ -145,7 +219,7 @@ def test_a_child_is_stopped_when_beats_fail_until_the_lease_would_end(bench):
 
 
 def test_a_child_that_says_nothing_for_long_is_a_crash_with_its_stacks_in_the_log(bench, monkeypatch):
-    monkeypatch.setitem(supervisor.HANG_SECONDS, "train", 1.0)
+    monkeypatch.setitem(stall.LEAST_SECONDS, "train", 3.0)  # longer than a child needs to start
     worker = bench.worker(max_crashes=1)
     worker.start()
     job = bench.add_wait("train")

@@ -19,7 +19,16 @@ from typing import Any
 import torch
 from threadpoolctl import threadpool_limits
 
-from transfusion_core.errors import JobError, OutOfMemory, StoreError, TransfusionError, Unavailable
+from transfusion_core.errors import (
+    JobError,
+    ObjectCorrupt,
+    ObjectMissing,
+    OutOfMemory,
+    StoreError,
+    TransfusionError,
+    Unavailable,
+)
+from transfusion_core.faultpoints import faultpoint
 from transfusion_core.settings import Settings
 from transfusion_core.specs.text import lines, one_line
 from transfusion_core.store import open_store
@@ -56,7 +65,10 @@ def _attempt(
     try:
         settings = Settings.model_validate(assignment.settings)
         context = JobContext(assignment, settings=settings, store=open_store(settings), tell=wire.send, stop=stop)
-        return {"result": find()(context)}
+        faultpoint("begin")
+        result = find()(context)
+        faultpoint("done")
+        return {"result": result}
     except Exception as error:
         return {"failure": failure(error)}
 
@@ -70,7 +82,8 @@ def failure(error: Exception) -> dict[str, Any]:
     if reason in ("bug", "infrastructure"):
         detail["traceback"] = lines("".join(traceback.format_exception(error)), most=TRACE_MAX)
     text = str(error) if isinstance(error, TransfusionError) else f"{type(error).__name__}: {error}"
-    return {"reason": reason, "error": lines(text, most=TOLD_MAX), "detail": detail}
+    told = lines(text, most=TOLD_MAX)
+    return {"reason": reason, "error": told, "detail": detail, "is_outage": _is_outage(error)}
 
 
 def reason_of(error: Exception) -> str:
@@ -82,6 +95,11 @@ def reason_of(error: Exception) -> str:
     if isinstance(error, (StoreError, Unavailable, OSError)):
         return "infrastructure"
     return "bug"
+
+
+def _is_outage(error: Exception) -> bool:
+    """Whether it may be over by the time of another attempt: not where a name leads to nothing, or to other bytes."""
+    return not isinstance(error, (ObjectMissing, ObjectCorrupt, FileNotFoundError, PermissionError))
 
 
 def _listen(wire: Wire, stop: threading.Event) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 from transfusion_core.errors import DataError
+from transfusion_core.faultpoints import faultpoint
 from transfusion_core.settings import Settings
 from transfusion_core.specs.dataset import StoredObject
 from transfusion_core.specs.job import Bundle
@@ -95,7 +96,10 @@ class JobContext:
 
     def put(self, path: Path, name: str) -> StoredObject:
         """Store a file under a key of this attempt and these bytes."""
-        return self.store.put_file(f"jobs/{self.job_id}/{self.attempt}/{digest_of(path)[:16]}-{name}", path)
+        faultpoint("upload")
+        stored = self.store.put_file(f"jobs/{self.job_id}/{self.attempt}/{digest_of(path)[:16]}-{name}", path)
+        faultpoint("uploaded")
+        return stored
 
 
 def _finite(value: float | None) -> float | None:

@@ -6,6 +6,7 @@ from typing import Any
 from sqlalchemy import Engine
 
 from transfusion_core.db import jobs
+from transfusion_core.faultpoints import faultpoint
 from transfusion_core.specs.job import Bundle, Handover
 
 
@@ -54,6 +55,8 @@ class Mailbox:
             handover, older = handover.with_bundle(bundle)
             dropped += older
         if self.bundles:
+            faultpoint("pointer")
             jobs.hand_over(engine, job_id, attempt, handover)
+            faultpoint("pointed")
             self.handover, self.bundles = handover, []
         return dropped

@@ -18,7 +18,8 @@ from transfusion_worker.wire import Wire
 
 KINDS_MODULE = "transfusion_worker.jobs"
 """Where the child finds `KINDS`: job kind to function. Named only: importing it means importing torch."""
-OUTPUT_LINES, LINE_MAX = 40, 2000
+OUTPUT_LINES, LINE_MAX = 200, 2000
+"""Enough for the stacks of a dozen threads."""
 _processes = threading.Lock()
 """multiprocessing looks after all children whenever it starts one, which two threads must not do at once."""
 
@@ -82,6 +83,11 @@ class Child:
         """Have the child print where each of its threads is."""
         with suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGUSR1)
+
+    def terminate(self) -> None:
+        """Send SIGTERM to the child and all it started."""
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGTERM)
 
     def kill(self) -> None:
         """Kill the child and all it started."""

@@ -2,6 +2,7 @@
 
 import os
 import threading
+import time
 from pathlib import Path
 
 from transfusion_core.errors import InvalidRequest
@@ -10,6 +11,8 @@ from transfusion_worker.supervisor import Resources
 
 _GPUS = Path("/proc/driver/nvidia/gpus")
 """NVIDIA's driver has one entry per GPU here: asking torch would touch CUDA."""
+NAP_SECONDS = 0.2
+"""Whoever waits in the main thread wakes this often: Python may handle a signal only when it does."""
 
 
 class Slots:
@@ -42,8 +45,11 @@ class Slots:
 
     def wait_until_all_free(self, seconds: float) -> bool:
         """Whether every place is free, after waiting for that if need be."""
+        deadline = time.monotonic() + seconds
         with self._changed:
-            return self._changed.wait_for(lambda: len(self._free) == self.count, seconds)
+            while len(self._free) < self.count and (left := deadline - time.monotonic()) > 0:
+                self._changed.wait(min(left, NAP_SECONDS))
+            return len(self._free) == self.count
 
     def is_any_free(self) -> bool:
         """Whether another job could start now."""

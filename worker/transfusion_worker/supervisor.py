@@ -9,48 +9,45 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
+from typing import NamedTuple
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from transfusion_core.db import jobs
-from transfusion_core.errors import Fenced, StoreError, Unavailable
+from transfusion_core.errors import Fenced, Unavailable
 from transfusion_core.settings import Settings
-from transfusion_core.specs.job import Bundle, TrainJob
-from transfusion_core.store import open_store
 from transfusion_worker.assignment import Assignment, Need, open_settings
+from transfusion_worker.ending import End, Ending
 from transfusion_worker.lease import Lease
 from transfusion_worker.liveness import scratch_folder
 from transfusion_worker.mailbox import Mailbox
 from transfusion_worker.process import KINDS_MODULE, Child
+from transfusion_worker.stall import StallWatch
 
 TICK_SECONDS = 0.25
 WRITE_SECONDS = 0.5
 """Points and log lines are written at most this often."""
 WATCHFUL_BEAT_SECONDS = 1.0
 """Embedded, where a beat costs nothing, a cancel is noticed this fast."""
-HANG_SECONDS = {"train": 600.0}
-"""A child of these kinds that says nothing for so long hangs; the others have long silent stretches."""
 DUMP_SECONDS = 1.0
-"""Given to a hanging child to print its stacks before it is killed."""
+"""Given to a hanging child to print its stacks before it is asked to end."""
+TERM_SECONDS = 5.0
+"""Given to it then, before it is killed."""
 DATABASE_AWAY = (Unavailable, SQLAlchemyError)
 
 _log = logging.getLogger(__name__)
 
 
-class End(Enum):
-    """Why a supervisor wants its child to end before the job is done."""
+class Due(NamedTuple):
+    """What is done to a child at some time of this machine's clock."""
 
-    CANCEL = "cancel"
-    RELEASE = "release"
-    FENCED = "fenced"
-    LEASE = "lease"
-    HANG = "hang"
+    at: float
+    act: Callable[[], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,9 +75,11 @@ class Supervisor:
         self._resources, self._kinds_module = resources, kinds_module
         self._lease = Lease(settings.lease_seconds, since=claimed_at)
         self._mail = Mailbox(claimed.handover)
+        self._ending = Ending(engine, claimed, settings=settings, mail=self._mail)
+        self._stall = StallWatch(claimed.kind)
         self._end: End | None = None
-        self._kill_at: float | None = None
-        self._beaten_at, self._written_at, self._heard_at = claimed_at, claimed_at, time.monotonic()
+        self._due: list[Due] = []
+        self._beaten_at, self._written_at = claimed_at, claimed_at
         self._child: Child | None = None
         self._stopping = threading.Event()
 
@@ -92,17 +91,27 @@ class Supervisor:
     def run(self) -> list[str]:
         """Do the job; the queues where others can start now. What went wrong with it stands in its row."""
         try:
-            with self._scratch() as scratch:
-                child = Child(self._assignment(scratch), kinds_module=self._kinds_module)
-                self._child = child
-                try:
-                    self._watch(child)
-                finally:
-                    child.close()
-                return self._write_down(child)
+            return self._run_or_put_off()
         except Fenced:
             _log.warning("job %s attempt %d is another worker's by now", self._claimed.id, self._claimed.attempt)
             return []
+
+    def _run_or_put_off(self) -> list[str]:
+        try:
+            return self._run()
+        except OSError as error:  # of this machine: no room for the scratch folder, no process or descriptor to be had
+            _log.exception("job %s: the supervisor failed", self._claimed.id)
+            return self._ending.put_off(f"the worker itself failed: {error}")
+
+    def _run(self) -> list[str]:
+        with self._scratch() as scratch:
+            child = Child(self._assignment(scratch), kinds_module=self._kinds_module)
+            self._child = child
+            try:
+                self._watch(child)
+            finally:
+                child.close()
+            return self._write_down(child)
 
     def stop(self) -> None:
         """Give the job back: the worker shuts down."""
@@ -123,7 +132,7 @@ class Supervisor:
         while True:
             ended = child.ended()  # before the last look into the pipe
             for message in child.messages(timeout_seconds=0 if ended else TICK_SECONDS):
-                self._heard_at = time.monotonic()
+                self._stall.heard(message)
                 self._mail.take(message)
             if ended:
                 return
@@ -139,25 +148,29 @@ class Supervisor:
         """Everything that is due by the clock."""
         now = time.monotonic()
         self._look_for_an_end(child, now)
-        if self._end and self._kill_at is not None and now >= self._kill_at:
-            child.kill()
+        while self._due and now >= self._due[0].at:
+            self._due.pop(0).act()
         if now - self._written_at >= WRITE_SECONDS:
             self._written_at = now
-            self._write_mail()
+            self._ending.mail()
         if now - self._beaten_at >= self._beat_seconds():
             self._beaten_at = now
             self._beat(child)
 
     def _look_for_an_end(self, child: Child, now: float) -> None:
-        if self._lease.is_over():
-            self._end, self._kill_at = End.LEASE, now
+        if self._end is not End.LEASE and self._lease.is_over():
+            self._end, self._due = End.LEASE, [Due(now, child.kill)]
         elif self._end is not None:
             return
         elif self._stopping.is_set():
             self._ask(child, End.RELEASE)
-        elif now - self._heard_at > HANG_SECONDS.get(self._claimed.kind, float("inf")):
-            child.dump_stacks()
-            self._end, self._kill_at = End.HANG, now + DUMP_SECONDS
+        elif self._stall.is_stalled():
+            self._end, term_at = End.HANG, now + DUMP_SECONDS
+            self._due = [
+                Due(now, child.dump_stacks),
+                Due(term_at, child.terminate),
+                Due(term_at + TERM_SECONDS, child.kill),
+            ]
 
     def _beat(self, child: Child) -> None:
         sent_at = time.monotonic()
@@ -173,7 +186,7 @@ class Supervisor:
             self._ask(child, End.CANCEL)
 
     def _ask(self, child: Child, end: End) -> None:
-        self._end, self._kill_at = end, time.monotonic() + self._settings.grace_seconds
+        self._end, self._due = end, [Due(time.monotonic() + self._settings.grace_seconds, child.kill)]
         child.ask_to_stop()
 
     def _beat_seconds(self) -> float:
@@ -193,72 +206,13 @@ class Supervisor:
         return []
 
     def _try_to_write_down(self, child: Child) -> list[str]:
-        engine, job_id, attempt = self._engine, self._claimed.id, self._claimed.attempt
-        mail = self._mail
-        self._write_mail()
-        if mail.result is None and mail.failure is None:
-            return self._write_down_death(child)
-        if mail.result is not None:
-            queues = jobs.succeed(engine, job_id, attempt, mail.result)
-            self._forget(mail.handover.bundles)
-            return queues
-        assert mail.failure is not None
-        reason, error = mail.failure["reason"], mail.failure["error"]
-        if reason == "cancelled":
-            return self._write_down_stop(error)
-        if reason == "out_of_memory" and self._take_smaller_parts():
-            return jobs.release(engine, job_id, attempt)
-        if reason == "infrastructure":
-            return jobs.crash(engine, job_id, attempt, max_crashes=self._settings.max_crashes, error=error)
-        return jobs.fail(engine, job_id, attempt, reason=reason, error=error, detail=mail.failure["detail"])
-
-    def _write_mail(self) -> None:
-        """Write what the child said, then remove the bundles that no row names any more."""
-        self._forget(self._mail.write(self._engine, self._claimed.id, self._claimed.attempt))
-
-    def _forget(self, bundles: Sequence[Bundle]) -> None:
-        for bundle in bundles:
-            try:
-                open_store(self._settings).delete(bundle.object.key)
-            except (StoreError, Unavailable, OSError) as error:
-                _log.warning("job %s: bundle %s stays in the store: %s", self._claimed.id, bundle.object.key, error)
-
-    def _take_smaller_parts(self) -> bool:
-        """Have the next attempt take its batches in smaller parts, in a fresh process; False where it cannot."""
-        if self._claimed.kind != "train":
-            return False
-        batch_size = TrainJob.read(self._claimed.spec).training.batch_size
-        halved = self._mail.handover.halved(batch_size)
-        if halved is None:
-            return False
-        jobs.hand_over(self._engine, self._claimed.id, self._claimed.attempt, halved)
-        line = (
-            f"out of memory: the next attempt takes {halved.micro_batch(batch_size)} images of {batch_size} at a time"
-        )
-        jobs.add_log(self._engine, self._claimed.id, self._claimed.attempt, [line])
-        return True
-
-    def _write_down_stop(self, error: str) -> list[str]:
-        """The child stopped because it was asked to, or says so."""
-        engine, job_id, attempt = self._engine, self._claimed.id, self._claimed.attempt
-        if self._end is End.CANCEL:
-            return jobs.cancelled(engine, job_id, attempt)
-        if self._end is End.RELEASE:
-            return jobs.release(engine, job_id, attempt)
-        return jobs.fail(engine, job_id, attempt, reason="bug", error=f"nobody asked it to stop: {error}", detail=None)
-
-    def _write_down_death(self, child: Child) -> list[str]:
-        """The child died without a word."""
-        engine, job_id, attempt = self._engine, self._claimed.id, self._claimed.attempt
+        if self._mail.result is not None or self._mail.failure is not None:
+            return self._ending.told(self._end)
         if self._end in (End.CANCEL, End.RELEASE) or self._stopping.is_set():
-            self._end = self._end or End.RELEASE
-            return self._write_down_stop(child.death())
-        self._mail.lines += child.output()
-        self._write_mail()
-        told = (
-            f"no sign of life for {HANG_SECONDS[self._claimed.kind]:.0f} s" if self._end is End.HANG else child.death()
-        )
-        return jobs.crash(engine, job_id, attempt, max_crashes=self._settings.max_crashes, error=told)
+            self._ending.mail()
+            return self._ending.stopped(self._end or End.RELEASE, child.death())
+        hang = f"no sign of life for {self._stall.limit_seconds:.0f} s" if self._end is End.HANG else None
+        return self._ending.died(hang or child.death(), child.output())
 
     def _assignment(self, scratch: Path) -> Assignment:
         claimed = self._claimed

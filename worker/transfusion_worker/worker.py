@@ -14,9 +14,11 @@ from sqlalchemy import Engine
 
 from transfusion_core.db import jobs
 from transfusion_core.db.engine import connect
+from transfusion_core.faultpoints import faultpoint
 from transfusion_core.queue import celery_app, ring
 from transfusion_core.settings import Settings
 from transfusion_worker.bell import Bell
+from transfusion_worker.health import Pulse
 from transfusion_worker.liveness import clear_scratch, is_alive, worker_name
 from transfusion_worker.process import KINDS_MODULE, warm_up
 from transfusion_worker.slots import Slots
@@ -26,6 +28,8 @@ SWEEPS_PER_LEASE = 4
 MAX_SWEEP_SECONDS = 15.0
 GUARD_SECONDS = 0.5
 """Between two looks at whether a supervisor's lease is over."""
+WARM_UP_SECONDS = 5.0
+"""Between two tries to start the fork server."""
 JITTER = 0.3
 """Polls of many workers spread by this share, so that they do not come in step."""
 KILL_SECONDS = 5.0
@@ -47,6 +51,7 @@ class Worker:
         self._supervisors: set[Supervisor] = set()
         self._listing = threading.Lock()
         self._wake, self._stopping, self._warm = threading.Event(), threading.Event(), threading.Event()
+        self._pulse, self._answered = Pulse(settings.cache_dir), threading.Event()
         self._threads = [
             threading.Thread(target=self._repeat, args=(act, seconds, woken), name=name, daemon=True)
             for name, act, seconds, woken in (
@@ -79,6 +84,7 @@ class Worker:
         self._bell.stop()
         for thread in self._threads:
             thread.join(KILL_SECONDS)
+        self._pulse.stop()
         self._engine.dispose()
 
     def ask_to_stop(self) -> None:
@@ -121,21 +127,34 @@ class Worker:
             except DATABASE_AWAY as error:
                 _log.warning("the database does not answer: %s", error)
                 return
+            except Exception:  # a border: the job comes back when its lease ends, and the worker goes on
+                _log.exception("a look at the jobs failed")
+                return
             finally:
                 self._slots.give_back(slot)
 
     def _warm_up(self) -> None:
-        warm_up(self._kinds_module)
-        self._warm.set()
-        self._wake.set()
+        while not self._stopping.is_set():
+            try:
+                warm_up(self._kinds_module)
+            except OSError:  # no process, descriptor or room to be had: later there may be
+                _log.exception("the fork server does not start, and is tried again")
+                self._stopping.wait(WARM_UP_SECONDS)
+            else:
+                self._warm.set()
+                self._wake.set()
+                return
 
     def _claim(self, slot: int) -> Supervisor | None:
+        faultpoint("before-claim")
         asked_at = time.monotonic()
         claimed = jobs.claim(
             self._engine, worker=self.name, queues=self.queues, lease_seconds=self.settings.lease_seconds
         )
+        self._answered.set()
         if claimed is None:
             return None
+        faultpoint("claimed")
         _log.info("job %s (%s), attempt %d", claimed.id, claimed.kind, claimed.attempt)
         return Supervisor(
             self._engine,
@@ -165,13 +184,18 @@ class Worker:
 
     def _poll(self) -> None:
         self._wake.clear()  # before the look: what wakes from now on is for the next one
-        if self._slots.is_any_free():
+        is_busy = not self._slots.is_any_free()
+        if not is_busy:
             threading.Thread(target=self.look, name="look", daemon=True).start()
+        if is_busy or self._answered.is_set():  # by the look of the poll before
+            self._answered.clear()
+            self._pulse.beat()
 
     def _sweep(self) -> None:
+        faultpoint("sweep")
         if self.settings.mode == "embedded":
-            self._tell(jobs.reclaim(self._engine, is_alive=is_alive, max_crashes=self.settings.max_crashes))
-        self._tell(jobs.sweep(self._engine, max_crashes=self.settings.max_crashes))
+            self._tell(jobs.reclaim(self._engine, is_alive=is_alive, max_outages=self.settings.max_outages))
+        self._tell(jobs.sweep(self._engine, max_outages=self.settings.max_outages))
 
     def _guard(self) -> None:
         for supervisor in self._at_work():

@@ -16,6 +16,7 @@ from transfusion_api.streams import BATCH, LastEventId, follow
 from transfusion_core.db import events, experiments, idempotency, runs
 from transfusion_core.db.scope import Scope
 from transfusion_core.errors import InvalidRequest
+from transfusion_core.faultpoints import faultpoint
 from transfusion_core.specs.combining import CombineSpec, named_in
 from transfusion_core.specs.expand import Expansion
 from transfusion_core.specs.expand import plan as plan_of
@@ -126,6 +127,7 @@ def _create(
         verified_missing=lost_keys(service, expansion),
         idempotency=token,
     )
+    faultpoint("created")
     service.ring(created.queues)
     return created.id
 

@@ -33,13 +33,9 @@ def get_readiness(service: Serving) -> Health:
     ping(service.engine)
     service.store.exists(PROBE_KEY)
     waited = jobs.oldest_queued_seconds(service.engine) or 0.0
-    if waited > STUCK_SECONDS and not _anything_runs(service):
+    if waited > STUCK_SECONDS and not jobs.is_any_alive(service.engine):
         raise Unavailable(f"queue: a job has waited for {waited:.0f} s and none runs; is a worker running?")
     return Health(mode=service.settings.mode)
-
-
-def _anything_runs(service: Service) -> bool:
-    return any(state == "running" for state, _ in jobs.counts_by_state_kind(service.engine))
 
 
 @router.get("/metrics", response_class=PlainTextResponse, responses=documented())

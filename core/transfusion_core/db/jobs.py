@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from transfusion_core.db.clock import clock
 from transfusion_core.db.engine import transact, unit_of_work
 from transfusion_core.db.records import Beat, ClaimedJob, JobRow, NeededJob, Point
-from transfusion_core.db.recovery import crash, reclaim, release, sweep
+from transfusion_core.db.recovery import crash, pause_before, put_off, reclaim, release, sweep
 from transfusion_core.db.series import add_log, add_points, log, plain_text, points
 from transfusion_core.db.tables import Dataset, Job, Need
 from transfusion_core.db.transitions import batches, move, settle
@@ -32,9 +32,12 @@ __all__ = [
     "fail",
     "get",
     "hand_over",
+    "is_any_alive",
     "log",
     "oldest_queued_seconds",
+    "pause_before",
     "points",
+    "put_off",
     "queue_depth",
     "reclaim",
     "release",
@@ -216,10 +219,17 @@ def counts_by_state_kind(engine: Engine) -> dict[tuple[str, str], int]:
         return {(state, kind): count for state, kind, count in session.execute(query)}
 
 
+def is_any_alive(engine: Engine) -> bool:
+    """Whether some job is at work under a lease that has not ended."""
+    query = select(Job.id).where(Job.state == "running", Job.lease_until > clock()).limit(1)
+    with unit_of_work(engine, write=False) as session:
+        return session.scalar(query) is not None
+
+
 def oldest_queued_seconds(engine: Engine) -> float | None:
-    """For how long the oldest claimable job has existed without being claimed; None where nothing waits."""
-    ready = or_(Job.not_before.is_(None), Job.not_before <= clock())
-    query = select(clock(), func.min(Job.created_at)).where(Job.state == "queued", ready)
+    """How long some job could have been claimed and was not, at most; None where none can be."""
+    since = func.coalesce(Job.not_before, Job.created_at)
+    query = select(clock(), func.min(since)).where(Job.state == "queued", since <= clock())
     with unit_of_work(engine, write=False) as session:
         now, oldest = session.execute(query).one()
         return None if oldest is None else float((now - oldest).total_seconds())

@@ -11,16 +11,24 @@ from transfusion_core.db.series import plain_text
 from transfusion_core.db.tables import Job
 from transfusion_core.db.transitions import batches, move, settle
 from transfusion_core.errors import Fenced
+from transfusion_core.specs.job import Handover
 
-_LONGEST_BACKOFF_SECONDS = 60.0
+_LONGEST_PAUSE_SECONDS = 60.0
 
 
-def crash(engine: Engine, job_id: str, attempt: int, *, max_crashes: int, error: str) -> list[str]:
+def pause_before(retry_seconds: float, tries: int) -> float:
+    """How long a job that was tried so often in vain waits: twice as long each time, up to a minute."""
+    return min(retry_seconds * 2.0**tries, _LONGEST_PAUSE_SECONDS)
+
+
+def crash(
+    engine: Engine, job_id: str, attempt: int, *, max_crashes: int, error: str, retry_seconds: float = 1.0
+) -> list[str]:
     """The job's process died: queue it again after a pause, or fail it (`infrastructure`) at the last crash allowed."""
 
     def work(session: Session) -> list[str]:
         job = _owned(session, job_id, attempt)
-        pause_seconds = min(2.0**job.crashes, _LONGEST_BACKOFF_SECONDS)
+        pause_seconds = pause_before(retry_seconds, job.crashes)
         return sorted(_after_crash(session, job, max_crashes=max_crashes, error=error, pause_seconds=pause_seconds))
 
     return transact(engine, work)
@@ -36,14 +44,25 @@ def release(engine: Engine, job_id: str, attempt: int) -> list[str]:
     return transact(engine, work)
 
 
-def sweep(engine: Engine, *, max_crashes: int) -> list[str]:
+def put_off(engine: Engine, job_id: str, attempt: int, *, handover: Handover, pause_seconds: float) -> list[str]:
+    """Something that the job needs is away: it goes back to its queue for a while, and no crash is counted."""
+
+    def work(session: Session) -> list[str]:
+        job = _owned(session, job_id, attempt)
+        _keep(session, job, handover)
+        return sorted(_give_back(session, job, pause_seconds=pause_seconds))
+
+    return transact(engine, work)
+
+
+def sweep(engine: Engine, *, max_outages: int) -> list[str]:
     """Queue again (or fail) running jobs whose lease has ended. Any worker may do it at any time."""
     expired = or_(Job.lease_until.is_(None), Job.lease_until <= clock())
     query = select(Job).where(Job.state == "running", expired)
-    return _recover(engine, query, max_crashes=max_crashes, error="The lease ended: the worker gave no sign of life.")
+    return _recover(engine, query, max_outages=max_outages, error="The lease ended: the worker gave no sign of life.")
 
 
-def reclaim(engine: Engine, *, is_alive: Callable[[str], bool], max_crashes: int = 3) -> list[str]:
+def reclaim(engine: Engine, *, is_alive: Callable[[str], bool], max_outages: int) -> list[str]:
     """Queue again (or fail) running jobs whose worker is known to be dead, before their lease ends."""
     with unit_of_work(engine, write=False) as session:
         workers = session.scalars(select(Job.worker).where(Job.state == "running").distinct()).all()
@@ -51,19 +70,33 @@ def reclaim(engine: Engine, *, is_alive: Callable[[str], bool], max_crashes: int
     queues: set[str] = set()
     for batch in batches(dead):
         query = select(Job).where(Job.state == "running", Job.worker.in_(batch))
-        queues.update(_recover(engine, query, max_crashes=max_crashes, error="The worker process is gone."))
+        queues.update(_recover(engine, query, max_outages=max_outages, error="The worker process is gone."))
     return sorted(queues)
 
 
-def _recover(engine: Engine, query: Select[Job], *, max_crashes: int, error: str) -> list[str]:
+def _recover(engine: Engine, query: Select[Job], *, max_outages: int, error: str) -> list[str]:
     def work(session: Session) -> list[str]:
         jobs = session.scalars(query.order_by(Job.id).with_for_update(skip_locked=True)).all()
-        rung: list[Iterable[str]] = [
-            _after_crash(session, job, max_crashes=max_crashes, error=error, pause_seconds=0.0) for job in jobs
-        ]
+        rung: list[Iterable[str]] = [_after_loss(session, job, max_outages=max_outages, error=error) for job in jobs]
         return sorted(set().union(*rung))
 
     return transact(engine, work)
+
+
+def _after_loss(session: Session, job: Job, *, max_outages: int, error: str) -> set[str]:
+    """A worker that was lost is mostly not the job's doing: it is no crash, and given up only after many in a row."""
+    handover = Handover.model_validate(job.handover or {}).after_outage()
+    if handover.outages < max_outages or job.cancel_requested:
+        _keep(session, job, handover)
+        return _give_back(session, job)
+    why = {"reason": "infrastructure", "error": f"Its worker was lost {handover.outages} times. The last time: {error}"}
+    move(session, Job.id == job.id, from_state="running", to_state="failed", **why)
+    return settle(session, [job.id], "failed")
+
+
+def _keep(session: Session, job: Job, handover: Handover) -> None:
+    job.handover = handover.model_dump(mode="json")
+    session.flush()
 
 
 def _owned(session: Session, job_id: str, attempt: int) -> Job:
@@ -87,8 +120,7 @@ def _give_back(session: Session, job: Job, *, crashes: int | None = None, pause_
     if job.cancel_requested:
         move(session, Job.id == job.id, from_state="running", to_state="cancelled")
         return settle(session, [job.id], "cancelled")
-    not_before = clock(pause_seconds) if pause_seconds else None
     counted = job.crashes if crashes is None else crashes
-    here = Job.id == job.id
-    move(session, here, from_state="running", to_state="queued", crashes=counted, not_before=not_before)
+    later = clock(pause_seconds)
+    move(session, Job.id == job.id, from_state="running", to_state="queued", crashes=counted, not_before=later)
     return {job.queue}

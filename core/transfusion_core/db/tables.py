@@ -68,6 +68,7 @@ class Job(Table):
     worker: Mapped[str | None] = mapped_column(String(255))
     lease_until: Mapped[datetime | None]
     not_before: Mapped[datetime | None]
+    """Since when a queued job can be claimed, or from when on."""
     cancel_requested: Mapped[bool] = mapped_column(default=False)
     progress: Mapped[dict[str, Any] | None]
     result: Mapped[dict[str, Any] | None]

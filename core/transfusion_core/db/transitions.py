@@ -45,7 +45,7 @@ def move(
     statement = (
         update(Job)
         .where(Job.state == from_state, where)
-        .values(state=to_state, **_stamps(to_state), **values)
+        .values(state=to_state, **_stamps(to_state) | values)
         .returning(Job.id, Job.kind, Job.queue, Job.attempt)
         .execution_options(synchronize_session=False)
     )
@@ -58,7 +58,8 @@ def move(
 def _stamps(to_state: State) -> dict[str, Any]:
     if to_state == "running":
         return {"started_at": clock(), "reason": None, "error": None, "detail": None}
-    return {"finished_at": clock() if to_state in ENDED else None, "lease_until": None}
+    since = {"not_before": clock()} if to_state == "queued" else {}
+    return {"finished_at": clock() if to_state in ENDED else None, "lease_until": None, **since}
 
 
 def _event(job: Moved, from_state: State, to_state: State, reason: dict[str, Any]) -> dict[str, Any]:

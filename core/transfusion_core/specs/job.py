@@ -75,11 +75,17 @@ class Handover(Record):
     """To continue from; the newest first, and one more for when that is damaged."""
     halvings: int = 0
     """How often memory ran out, so that the next attempt takes a batch in parts of half the size."""
+    outages: int = 0
+    """How often in a row, without a bundle in between, what the job needs was away or its worker was lost."""
 
     def with_bundle(self, bundle: Bundle) -> "tuple[Handover, list[Bundle]]":
         """The handover with a newer bundle, and those that it no longer names."""
         kept = [bundle, *self.bundles]
-        return self.model_copy(update={"bundles": kept[:BUNDLES_KEPT]}), kept[BUNDLES_KEPT:]
+        return self.model_copy(update={"bundles": kept[:BUNDLES_KEPT], "outages": 0}), kept[BUNDLES_KEPT:]
+
+    def after_outage(self) -> "Handover":
+        """The handover of an attempt that ended because something was away, or its worker lost."""
+        return self.model_copy(update={"outages": self.outages + 1})
 
     def micro_batch(self, batch_size: int) -> int:
         """How many images of a batch are taken at a time."""

@@ -13,6 +13,8 @@ from transfusion_core.errors import Conflict, Fenced, NotFound
 from transfusion_core.specs.dataset import StoredObject
 from transfusion_core.specs.job import Bundle, Handover
 
+OBJECT = StoredObject(key="k", size_bytes=1, sha256="0" * 64)
+
 
 def claim(engine: Engine, *queues: str, worker: str = "w") -> ClaimedJob | None:
     return jobs.claim(engine, worker=worker, queues=queues or ("gpu", "cpu"), lease_seconds=60)
@@ -77,14 +79,14 @@ def test_a_beat_extends_the_lease_and_keeps_progress(engine, world):
     assert jobs.beat(engine, job.id, 1, lease_seconds=60, progress={"step": 3}).cancel_requested is False
     jobs.beat(engine, job.id, 1, lease_seconds=60)
     assert jobs.get(engine, job.id).progress == {"step": 3}
-    assert jobs.sweep(engine, max_crashes=3) == []
+    assert jobs.sweep(engine, max_outages=3) == []
 
 
 def test_an_older_attempt_can_write_nothing(engine, world):
     world.place(world.draft("a"))
     job = take(engine)
     expire(engine, job.id)
-    assert jobs.sweep(engine, max_crashes=3) == ["gpu"]
+    assert jobs.sweep(engine, max_outages=3) == ["gpu"]
     assert take(engine).attempt == 2
     before = jobs.get(engine, job.id)
     writes = [
@@ -199,18 +201,56 @@ def test_a_sweep_takes_expired_and_missing_leases_and_fails_after_too_many(engin
     expire(engine, first.id)
     with unit_of_work(engine) as session:
         session.execute(update(Job).where(Job.id == second.id).values(lease_until=None))
-    assert jobs.sweep(engine, max_crashes=2) == ["gpu"]
+    assert jobs.sweep(engine, max_outages=2) == ["gpu"]
     assert {jobs.get(engine, job.id).state for job in (first, second)} == {"queued"}
     again = take(engine)
     expire(engine, again.id)
-    assert jobs.sweep(engine, max_crashes=2) == []
-    assert jobs.get(engine, again.id).reason == "infrastructure"
+    assert jobs.sweep(engine, max_outages=2) == []
+    failed = jobs.get(engine, again.id)
+    assert (failed.reason, failed.crashes) == ("infrastructure", 0)
+    assert failed.error.startswith("Its worker was lost 2 times.")
+
+
+def test_a_job_that_gets_on_may_lose_any_number_of_workers(engine, world):
+    world.place(world.draft("a"))
+    for attempt in range(1, 5):
+        job = take(engine)
+        jobs.hand_over(engine, job.id, attempt, job.handover.with_bundle(Bundle(step=attempt, object=OBJECT))[0])
+        expire(engine, job.id)
+        assert jobs.sweep(engine, max_outages=2) == ["gpu"]
+
+
+def test_what_is_put_off_waits_uncounted_and_remembers_how_often(engine, world):
+    world.place(world.draft("a"))
+    for outages in (1, 2):
+        job = take(engine)
+        after = job.handover.after_outage()
+        assert jobs.put_off(engine, job.id, job.attempt, handover=after, pause_seconds=30) == ["gpu"]
+        assert claim(engine) is None
+        elapse(engine)
+        assert after.outages == outages
+    job = take(engine)
+    assert (job.crashes, job.handover.outages) == (0, 2)
+    assert [jobs.pause_before(1.0, tries) for tries in (0, 1, 5, 6, 99)] == [1, 2, 32, 60, 60]
+
+
+def test_a_queue_moves_as_long_as_its_oldest_job_has_not_been_claimable_for_long(engine, world):
+    first = world.draft("a")
+    world.place(first, world.draft("b", first))
+    with unit_of_work(engine) as session:
+        session.execute(update(Job).values(created_at=clock(-3600)))
+    job = take(engine)
+    assert jobs.is_any_alive(engine)
+    expire(engine, job.id)
+    assert not jobs.is_any_alive(engine), "of a job whose worker is gone it is not known"
+    jobs.succeed(engine, job.id, 1, {})
+    assert jobs.oldest_queued_seconds(engine) < 60, "what was only now released has not waited"
 
 
 def test_jobs_of_dead_workers_are_taken_back_at_once(engine, world):
     world.place(world.draft("a"), world.draft("b"))
     dead, alive = claim(engine, worker="dead:1:2"), claim(engine, worker="alive:1:2")
-    assert jobs.reclaim(engine, is_alive=lambda worker: worker.startswith("alive")) == ["gpu"]
+    assert jobs.reclaim(engine, is_alive=lambda worker: worker.startswith("alive"), max_outages=2) == ["gpu"]
     assert jobs.get(engine, dead.id).state == "queued"
     assert jobs.get(engine, alive.id).state == "running"
 

@@ -72,7 +72,7 @@ class Workers(RuleBasedStateMachine):
     def leases_end(self) -> None:
         with unit_of_work(self.engine) as session:
             session.execute(update(Job).values(lease_until=clock(-1.0), not_before=None))
-        jobs.sweep(self.engine, max_crashes=3)
+        jobs.sweep(self.engine, max_outages=3)
 
     @rule(place=st.integers(0, 4))
     def retry(self, place: int) -> None:

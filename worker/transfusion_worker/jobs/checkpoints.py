@@ -8,6 +8,7 @@ from typing import Any, Self
 from torch import Tensor, nn
 
 from transfusion_core.errors import DataError
+from transfusion_core.faultpoints import faultpoint
 from transfusion_core.science.models.build import build_random
 from transfusion_core.science.training.checkpoint import load_checkpoint, save_checkpoint
 from transfusion_core.specs.dataset import StoredObject
@@ -75,6 +76,7 @@ def keep(context: JobContext, weights: Mapping[str, Tensor], about: About, name:
     """Store a checkpoint."""
     path = context.scratch / f"{name}.safetensors"
     save_checkpoint(path, weights, about.metadata())
+    faultpoint("checkpoint")
     stored = context.put(path, path.name)
     path.unlink()
     return Checkpoint(step=about.step, name=name, bytes=stored.size_bytes, sha256=stored.sha256, key=stored.key)

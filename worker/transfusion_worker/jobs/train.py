@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from transfusion_core.errors import Diverged
+from transfusion_core.faultpoints import faultpoint
 from transfusion_core.science.data import sampling
 from transfusion_core.science.data.pack import mean_std
 from transfusion_core.science.inits.initialise import initialise
@@ -172,6 +173,7 @@ class _Keeper(Hooks):
         self._context.log(f"checkpoint {name} after step {step}")
 
     def on_progress(self, step: int, steps: int, images_per_second: float) -> None:
+        faultpoint("step")
         self._context.progress("train", step=step, steps=steps, images_per_second=round(images_per_second, 1))
 
     def on_retry(self, lr: float, error: str) -> None:

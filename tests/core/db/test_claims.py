@@ -1,0 +1,107 @@
+"""Many hands on the same rows: each job is claimed once, and nobody is told that the database is locked."""
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+
+from sqlalchemy import Engine, text, update
+
+from platforms import SOAK
+from transfusion_core.db import events, jobs
+from transfusion_core.db.engine import unit_of_work
+from transfusion_core.db.records import ClaimedJob, Point
+from transfusion_core.db.tables import Job
+
+QUEUES = ("gpu", "cpu")
+DOORBELLS = 1000 if SOAK else 100
+
+
+def _claim(engine: Engine, worker: str = "w") -> ClaimedJob | None:
+    return jobs.claim(engine, worker=worker, queues=QUEUES, lease_seconds=60)
+
+
+def test_a_thousand_claims_over_a_hundred_jobs_take_each_once(engine, world):
+    world.place(*(world.draft(f"j{n}") for n in range(100)))
+    with ThreadPoolExecutor(10) as pool:
+        claimed = [job.id for job in pool.map(lambda n: _claim(engine, f"w{n}"), range(1000)) if job]
+    assert len(claimed) == len(set(claimed)) == 100
+    assert len([event for event in events.after(engine, limit=5000) if event.data["to"] == "running"]) == 100
+
+
+def test_two_workers_that_hear_one_doorbell_again_and_again_claim_once_each_time(engine, world):
+    world.place(world.draft("a"))
+    barrier = Barrier(2)
+
+    def hear(worker: str) -> list[int]:
+        """The attempts that this worker got."""
+        got: list[int] = []
+        for _ in range(DOORBELLS):
+            barrier.wait(60)
+            job = _claim(engine, worker)
+            barrier.wait(60)
+            if job:
+                got.append(job.attempt)
+                with unit_of_work(engine) as session:  # as a release does, and faster
+                    session.execute(update(Job).values(state="queued", not_before=None))
+        return got
+
+    with ThreadPoolExecutor(2) as pool:
+        one, two = pool.map(hear, ["one", "two"])
+    assert sorted(one + two) == list(range(1, DOORBELLS + 1))
+
+
+def _holding(engine: Engine, seconds: float, held: threading.Event) -> None:
+    with unit_of_work(engine) as session:
+        session.execute(text("UPDATE jobs SET error = error"))
+        held.set()
+        time.sleep(seconds)
+
+
+def test_who_writes_waits_for_a_writer_that_takes_its_time(engine, world):
+    world.place(world.draft("a"), world.draft("b"))
+    held = threading.Event()
+    with ThreadPoolExecutor(2) as pool:
+        holding = pool.submit(_holding, engine, 1.0, held)
+        held.wait(10)
+        started = time.monotonic()
+        assert jobs.queue_depth(engine) == {"gpu": 2}, "readers do not wait"
+        assert time.monotonic() - started < 0.5
+        if engine.dialect.name == "sqlite":
+            assert _claim(engine) is not None
+            assert time.monotonic() - started > 0.5
+        holding.result()
+
+
+def test_eight_writers_at_once_are_never_told_that_the_database_is_locked(engine, world):
+    world.place(*(world.draft(f"j{n}") for n in range(16)))
+
+    def work(worker: str) -> int:
+        """What an embedded worker writes for two jobs."""
+        done = 0
+        while (job := _claim(engine, worker)) and done < 2:
+            for step in range(10):
+                jobs.add_points(engine, job.id, job.attempt, [Point(step, "loss", "train", 1.0)])
+                jobs.add_log(engine, job.id, job.attempt, [f"step {step}"])
+                jobs.beat(engine, job.id, job.attempt, lease_seconds=60, progress={"step": step})
+                events.after(engine, job_id=job.id)
+            jobs.succeed(engine, job.id, job.attempt, {"worker": worker})
+            done += 1
+        return done
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(work, map(str, range(8)))) >= 8
+    assert jobs.counts_by_state_kind(engine)["succeeded", "train"] >= 8
+
+
+def test_a_column_that_an_old_worker_does_not_know_does_not_disturb_it(engine, world):
+    world.place(world.draft("a"))
+    with engine.begin() as connection:
+        connection.execute(text("ALTER TABLE jobs ADD COLUMN of_a_later_version INTEGER DEFAULT 0"))
+    try:
+        job = _claim(engine)
+        assert job is not None
+        jobs.succeed(engine, job.id, job.attempt, {})
+    finally:
+        with engine.begin() as connection:
+            connection.execute(text("ALTER TABLE jobs DROP COLUMN of_a_later_version"))

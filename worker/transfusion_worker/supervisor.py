@@ -9,7 +9,7 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
@@ -19,11 +19,11 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from transfusion_core.db import jobs
-from transfusion_core.errors import Fenced, StoreError, Unavailable
+from transfusion_core.errors import Fenced, Unavailable
 from transfusion_core.settings import Settings
-from transfusion_core.specs.job import Bundle, TrainJob
-from transfusion_core.store import open_store
+from transfusion_core.specs.job import TrainJob
 from transfusion_worker.assignment import Assignment, Need, open_settings
+from transfusion_worker.forgetting import Forgetting
 from transfusion_worker.lease import Lease
 from transfusion_worker.liveness import scratch_folder
 from transfusion_worker.mailbox import Mailbox
@@ -83,6 +83,7 @@ class Supervisor:
         self._beaten_at, self._written_at, self._heard_at = claimed_at, claimed_at, time.monotonic()
         self._child: Child | None = None
         self._stopping = threading.Event()
+        self._forgetting = Forgetting(settings)
 
     @property
     def job_id(self) -> str:
@@ -103,6 +104,8 @@ class Supervisor:
         except Fenced:
             _log.warning("job %s attempt %d is another worker's by now", self._claimed.id, self._claimed.attempt)
             return []
+        finally:
+            self._forgetting.close()
 
     def stop(self) -> None:
         """Give the job back: the worker shuts down."""
@@ -200,7 +203,7 @@ class Supervisor:
             return self._write_down_death(child)
         if mail.result is not None:
             queues = jobs.succeed(engine, job_id, attempt, mail.result)
-            self._forget(mail.handover.bundles)
+            self._forgetting.forget(mail.handover.bundles)
             return queues
         assert mail.failure is not None
         reason, error = mail.failure["reason"], mail.failure["error"]
@@ -214,14 +217,7 @@ class Supervisor:
 
     def _write_mail(self) -> None:
         """Write what the child said, then remove the bundles that no row names any more."""
-        self._forget(self._mail.write(self._engine, self._claimed.id, self._claimed.attempt))
-
-    def _forget(self, bundles: Sequence[Bundle]) -> None:
-        for bundle in bundles:
-            try:
-                open_store(self._settings).delete(bundle.object.key)
-            except (StoreError, Unavailable, OSError) as error:
-                _log.warning("job %s: bundle %s stays in the store: %s", self._claimed.id, bundle.object.key, error)
+        self._forgetting.forget(self._mail.write(self._engine, self._claimed.id, self._claimed.attempt))
 
     def _take_smaller_parts(self) -> bool:
         """Have the next attempt take its batches in smaller parts, in a fresh process; False where it cannot."""

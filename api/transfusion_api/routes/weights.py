@@ -69,7 +69,7 @@ def _file_of(service: Service, location: str) -> Iterator[tuple[Path, str]]:
         raise _unusable(location, "expected upload:ID, or file:///... in embedded mode")
     stored = uploaded(service, location)
     with tempfile.NamedTemporaryFile(prefix="weights-") as file:
-        for piece in service.store.open_stream(stored.key):
+        for piece in service.store.open_stream(stored):
             file.write(piece)
         file.flush()
         yield Path(file.name), uploads.get(service.engine, location.removeprefix("upload:")).filename

@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import Engine, delete, insert, select, update
 from sqlalchemy.orm import Session
 
-from transfusion_core.db import events, standing
+from transfusion_core.db import events, removals, standing
 from transfusion_core.db.clock import clock
 from transfusion_core.db.datasets import add_demo
 from transfusion_core.db.engine import transact, unit_of_work
@@ -16,9 +16,9 @@ from transfusion_core.db.paging import Page, cursor_after, page_rows
 from transfusion_core.db.placing import place
 from transfusion_core.db.records import Created, JobRow
 from transfusion_core.db.tables import Experiment as Row
-from transfusion_core.db.tables import ExperimentJob, Job, Need
+from transfusion_core.db.tables import ExperimentJob, Job
 from transfusion_core.db.transitions import batches, lock, move, revive
-from transfusion_core.db.wanted import deletable, renew_report, unwanted
+from transfusion_core.db.wanted import deletable, delete_jobs, renew_report, unwanted
 from transfusion_core.errors import Conflict, NotFound
 from transfusion_core.specs.expand import Expansion
 from transfusion_core.specs.experiment import Experiment
@@ -216,10 +216,13 @@ def _again(engine: Engine, experiment_id: str, expected: str, kind: str) -> list
     return transact(engine, work)
 
 
-def remove(engine: Engine, experiment_id: str) -> None:
-    """Forget an ended experiment, and the jobs that nobody else uses. Raises Conflict while it is not ended."""
+def remove(engine: Engine, experiment_id: str) -> str:
+    """Forget an ended experiment, and the jobs that nobody else uses; the removal of their objects.
 
-    def work(session: Session) -> None:
+    Raises Conflict while it is not ended.
+    """
+
+    def work(session: Session) -> str:
         row = _held(session, experiment_id)
         state = standing.state(session, row)
         if state in ("queued", "running"):
@@ -228,10 +231,8 @@ def remove(engine: Engine, experiment_id: str) -> None:
         lock(session, job_ids)
         session.execute(delete(ExperimentJob).where(ExperimentJob.experiment_id == experiment_id))
         freed = deletable(session, job_ids)
-        for batch in batches(freed):
-            session.execute(delete(Need).where(Need.job_id.in_(batch)))
-        for batch in batches(freed):
-            session.execute(delete(Job).where(Job.id.in_(batch)))
+        delete_jobs(session, freed)
         session.execute(delete(Row).where(Row.id == experiment_id))
+        return removals.mark(session, "experiment", experiment_id, removals.places_of_jobs(freed))
 
-    transact(engine, work)
+    return transact(engine, work)

@@ -6,6 +6,7 @@ from datetime import datetime
 from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
+from transfusion_core.db import removals
 from transfusion_core.db.engine import transact, unit_of_work
 from transfusion_core.db.paging import Page, cursor_after, page_rows
 from transfusion_core.db.tables import Weights as Row
@@ -31,6 +32,8 @@ def register(engine: Engine, name: str, stored: StoredObject) -> Weights:
             row = Row(name=name, object=stored.model_dump(mode="json"))
             session.add(row)
             session.flush()
+        if removals.is_under_way(session, stored.key):
+            raise Conflict(f"weights {name!r}: this file is being removed from the store just now; name it once more")
         if row.object["sha256"] != stored.sha256:
             raise Conflict(f"weights {name!r} are there already, with sha256 {row.object['sha256']}")
         return _weights(row)

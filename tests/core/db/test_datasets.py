@@ -3,8 +3,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from sqlalchemy import Engine
 
-from transfusion_core.db import datasets
-from transfusion_core.errors import NotFound
+from transfusion_core.db import comparisons, datasets, experiments, jobs, removals
+from transfusion_core.errors import Conflict, NotFound
 from transfusion_core.specs.dataset import DatasetSpec
 from transfusion_core.specs.facts import ingest_draft
 
@@ -84,3 +84,60 @@ def test_pages_are_filtered(engine, drain):
     assert [dataset.name for dataset in datasets.page(engine, limit=1, cursor=page.next).items] == ["mine@1"]
     assert [dataset.name for dataset in datasets.page(engine, limit=9, state="queued", name="mine").items] == ["mine@2"]
     assert datasets.page(engine, limit=9, name="other").items == []
+
+
+def test_a_deleted_version_leaves_a_mark_and_is_never_given_again(engine, drain):
+    dataset, _, _ = register(engine, "a")
+    with pytest.raises(Conflict, match=r"is being read \(ingest, profile\)"):
+        datasets.remove(engine, "mine@1")
+    drain()
+    profile, _ = datasets.profile_job(engine, "mine")
+    removal = datasets.remove(engine, "mine@1")
+    (mark,) = removals.unfinished(engine)
+    assert (mark.id, mark.places) == (removal, [f"jobs/{job}/" for job in sorted([dataset.job, profile.id])])
+    for act in (datasets.get, datasets.remove):
+        with pytest.raises(NotFound):
+            act(engine, "mine@1")
+    with pytest.raises(NotFound):
+        jobs.get(engine, dataset.job)
+    assert register(engine, "a")[0].name == "mine@2"
+    with pytest.raises(NotFound, match="by its whole name"):
+        datasets.remove(engine, "mine")
+
+
+def test_a_dataset_that_something_is_made_of_stays(engine, world, drain):
+    made = experiments.create(engine, world.expansion(), name="small")
+    drain()
+    with pytest.raises(Conflict, match=f"in use by experiments {made.id}"):
+        datasets.remove(engine, "demo-retina@1")
+    with pytest.raises(Conflict, match="in use by experiments"):
+        datasets.remove(engine, "demo-natural@1")
+    experiments.remove(engine, made.id)
+    ingest = world.draft("x", kind="ingest")
+    world.place(ingest)
+    datasets.remove(engine, "demo-natural@1")
+    datasets.remove(engine, "demo-retina@1")
+    assert datasets.page(engine, limit=9).items == []
+
+
+def test_a_dataset_that_a_comparison_needs_stays(engine, world, drain):
+    dataset, _, _ = register(engine, "a")
+    spec = DatasetSpec(name="mine", kind="folder", location="file:///a")
+    comparison = world.draft("c", ingest_draft(spec), kind="compare")
+    comparisons.create(engine, comparison, "a@final", "b@final")
+    drain()
+    with pytest.raises(Conflict, match="comparisons are made of it"):
+        datasets.remove(engine, "mine@1")
+    assert datasets.get(engine, "mine@1").id == dataset.id
+
+
+def test_of_two_names_for_one_ingest_the_first_to_go_leaves_its_bytes(engine, drain):
+    register(engine, "a")
+    drain()
+    twin = DatasetSpec(name="other", kind="folder", location="file:///a")
+    datasets.register(engine, twin, ingest_draft(twin))
+    datasets.remove(engine, "mine@1")
+    assert [mark.places for mark in removals.unfinished(engine)] == [[]]
+    assert datasets.get(engine, "other@1").state == "succeeded"
+    datasets.remove(engine, "other@1")
+    assert len(removals.unfinished(engine)[-1].places) == 2

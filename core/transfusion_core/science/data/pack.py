@@ -9,6 +9,7 @@ import os
 import uuid
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -18,12 +19,12 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from transfusion_core.errors import DataError
 from transfusion_core.science.data.images import RULES, UnreadableImage, decode, square
 from transfusion_core.science.data.samples import SPLITS
+from transfusion_core.science.tensor_files import write_tensors
 from transfusion_core.specs.dataset import Split, Task
 
 VERSION = 1
@@ -99,7 +100,7 @@ class Pack:
         }
         temporary = _beside(path)
         try:
-            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary, metadata=about)
+            write_tensors(temporary, {name: tensor.contiguous() for name, tensor in tensors.items()}, about)
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
@@ -168,6 +169,8 @@ def resized(pack: Pack, *, digest: str, size: int, cache_dir: Path) -> Tensor:
     path = cache_dir / f"{digest}-{size}-rules{RULES}.npy"
     kept = _mapped(path, (len(pack), 3, size, size))
     if kept is not None:
+        with suppress(FileNotFoundError):
+            os.utime(path)  # its last use: where room is made, what was not used for longest goes
         return kept
     cache_dir.mkdir(parents=True, exist_ok=True)
     _build(pack, size, path)
@@ -181,6 +184,9 @@ def _build(pack: Pack, size: int, path: Path) -> None:
     temporary = _beside(path)
     try:
         pixels = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=(len(pack), 3, size, size))
+        with temporary.open("r+b") as file:
+            # All of it now: a page of a mapped file for which there is no room is a SIGBUS, not an error.
+            os.posix_fallocate(file.fileno(), 0, temporary.stat().st_size)
         pack._fill(pixels)
         pixels.flush()
         del pixels

@@ -36,6 +36,8 @@ class Settings(BaseSettings):
     """A worker's local cache of packs and checkpoints."""
     cache_bytes: int = Field(default=50_000_000_000, ge=0)
     """What the cache may hold; beyond that goes what was not used for longest, and never what is in use."""
+    cache_seconds: float = Field(default=1_209_600.0, ge=0)
+    """What was not used for so long goes too: copies of what was deleted do not stay for ever."""
     min_free_bytes: int = Field(default=200_000_000, ge=0)
     """With less than this free on the cache's disk a worker makes room, and claims nothing until there is some."""
     weights_dir: Path | None = None

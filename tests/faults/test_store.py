@@ -182,7 +182,7 @@ def _janitor_at_work(world: World) -> Iterator[None]:
     stopping, failed = threading.Event(), []
 
     def work() -> None:
-        while not stopping.wait(0.2):
+        while not stopping.wait(1.0):
             try:
                 world.janitor(keep_seconds=30).sweep()
             except Exception as error:  # told at the end: a thread's error fails no test
@@ -206,32 +206,24 @@ def _step(world: World, experiment: str) -> int:
     return int((world.run(experiment).progress or {}).get("step") or 0)
 
 
-def test_failing_and_breaking_off_now_and_then_changes_nothing(world: World) -> None:
-    world.faults.errors, world.faults.truncated, world.faults.delay_seconds = 0.1, 0.05, 0.01
-    before = len(world.faults.requests)
+def test_failing_breaking_off_losing_and_cutting_now_and_then_changes_nothing(world: World) -> None:
+    faults = world.faults
+    faults.errors, faults.truncated, faults.delay_seconds = 0.1, 0.05, 0.01
+    faults.lost_answers, faults.cut_uploads, faults.flipped_uploads = 2, 2, 1
     made = world.begin()
     assert world.left(made) == world.twin
-    assert len(world.faults.requests) > before
+    assert {"lost_answers", "cut_uploads", "flipped_uploads"} <= set(+faults.done)
     world.check(made)
 
 
-@pytest.mark.parametrize("trouble", ["errors", "away"])
-def test_a_store_that_is_gone_for_a_while_changes_nothing(world: World, trouble: str) -> None:
+def test_a_store_that_is_away_for_a_while_changes_nothing(world: World) -> None:
     made = world.begin()
     until(lambda: world.run(made).state == "running", "the run")
-    setattr(world.faults, trouble, {"errors": 1.0, "away": True}[trouble])
+    world.faults.away = True
     timer = threading.Timer(1.0, world.faults.heal)
     timer.start()
     assert world.left(made) == world.twin
     timer.join()
-    world.check(made)
-
-
-def test_answers_that_are_lost_and_bodies_that_are_cut_change_nothing(world: World) -> None:
-    world.faults.lost_answers, world.faults.cut_uploads, world.faults.flipped_uploads = 2, 2, 1
-    made = world.begin()
-    assert world.left(made) == world.twin
-    assert {"lost_answers", "cut_uploads", "flipped_uploads"} <= set(+world.faults.done)
     world.check(made)
 
 
@@ -256,7 +248,7 @@ def test_a_store_that_stays_away_or_refuses_fails_the_run_with_the_reason_and_a_
     world.check(made)
 
 
-@pytest.mark.parametrize("harm", ["newest missing", "all flipped"])
+@pytest.mark.parametrize("harm", ["newest missing", "all flipped"] if SOAK else ["newest missing"])
 def test_bundles_that_are_damaged_while_a_worker_is_down_change_nothing(world: World, harm: str) -> None:
     world.faults.delay_seconds = 0.05  # so that there is time to catch it in the middle
     made = world.begin()

@@ -84,11 +84,13 @@ def test_files_without_locks_stay_while_they_may_be_opened_and_a_mapped_one_keep
     pixels = resized(pack, digest="d", size=8, cache_dir=tmp_path / "pixels")
     expected = pixels.clone()
     assert make_room(tmp_path, most_bytes=0) == 0
-    (file,) = (tmp_path / "pixels").iterdir()
-    os.utime(file, (1000, 1000))
+    files = list((tmp_path / "pixels").iterdir())
+    for file in files:
+        os.utime(file, (1000, 1000))
     resized(pack, digest="d", size=8, cache_dir=tmp_path / "pixels")
     assert make_room(tmp_path, most_bytes=0) == 0, "it was used just now"
-    os.utime(file, (1000, 1000))
+    for file in files:
+        os.utime(file, (1000, 1000))
     assert make_room(tmp_path, most_bytes=0) > 0
     assert torch.equal(pixels, expected)
 
@@ -118,6 +120,13 @@ def test_a_worker_without_room_begins_nothing_until_there_is_some(bench, monkeyp
     free[0] = 1000
     assert bench.ended(job).state == "succeeded"
     worker.stop()
+
+
+def test_what_was_not_used_for_long_goes_though_there_is_room(make):
+    cached = _filled(make(), 2)
+    make().fetch(cached[1][0])
+    assert make_room(cached[0][1].parents[2], unused_seconds=3600) == 1000
+    assert [path.exists() for _, path in cached] == [False, True]
 
 
 def test_room_is_told_and_made(bench, make):

@@ -28,7 +28,7 @@ class Room:
 
     def __init__(self, settings: Settings) -> None:
         self._cache_dir, self._free_bytes = settings.cache_dir, settings.min_free_bytes
-        self._most_bytes = settings.cache_bytes
+        self._most_bytes, self._unused_seconds = settings.cache_bytes, settings.cache_seconds
         self._told_at = -TELL_SECONDS
 
     def is_enough(self) -> bool:
@@ -46,7 +46,12 @@ class Room:
 
     def tidy(self) -> int:
         """Bring the cache down to its size; bytes that were freed."""
-        return make_room(self._cache_dir, most_bytes=self._most_bytes, free_bytes=self._free_bytes)
+        return make_room(
+            self._cache_dir,
+            most_bytes=self._most_bytes,
+            free_bytes=self._free_bytes,
+            unused_seconds=self._unused_seconds,
+        )
 
 
 class _File(NamedTuple):
@@ -55,15 +60,21 @@ class _File(NamedTuple):
     size_bytes: int
 
 
-def make_room(cache_dir: Path, *, most_bytes: int | None = None, free_bytes: int = 0) -> int:
-    """Remove files of a cache until it has so many bytes at most and its disk so many free; bytes that were freed."""
+def make_room(
+    cache_dir: Path, *, most_bytes: int | None = None, free_bytes: int = 0, unused_seconds: float = float("inf")
+) -> int:
+    """Remove files of a cache until it has so many bytes at most and its disk so many free; bytes that were freed.
+
+    What was not used for `unused_seconds` goes in any case.
+    """
     files = sorted(_files(cache_dir))
     total = sum(file.size_bytes for file in files)
     too_many = 0 if most_bytes is None else total - most_bytes
     wanted = max(too_many, free_bytes - _free(cache_dir))
     freed = 0
     for file in files:
-        if freed >= wanted and not _is_dead_draft(file):
+        is_stale = _is_dead_draft(file) or time.time() - file.used_at > unused_seconds
+        if freed >= wanted and not is_stale:
             continue
         if _remove(file):
             freed += file.size_bytes

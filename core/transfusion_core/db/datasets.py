@@ -108,9 +108,21 @@ def remove(engine: Engine, name: str) -> str:
         if not twins and ingest.id not in freed:
             raise Conflict(f"dataset {name} is in use: comparisons are made of it")
         delete_jobs(session, freed)
-        return removals.mark(session, "dataset", name, removals.places_of_jobs(freed))
+        places = [*removals.places_of_jobs(freed), *_take_upload(session, ingest.spec.get("location") or "")]
+        return removals.mark(session, "dataset", name, places)
 
     return transact(engine, work)
+
+
+def _take_upload(session: Session, location: str) -> list[str]:
+    """The place of the upload behind a location, where no other dataset is made from it: its row goes."""
+    upload_id = location.removeprefix("upload:")
+    row = session.get(Upload, upload_id, with_for_update=True) if upload_id != location else None
+    others = select(Job.id).where(Job.kind == "ingest", Job.spec["location"].as_string() == location).limit(1)
+    if row is None or session.scalars(others).first() is not None:
+        return []
+    session.delete(row)
+    return [row.key]
 
 
 def _profiles(ingest: Job) -> Select[Job]:

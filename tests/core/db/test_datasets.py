@@ -3,7 +3,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from sqlalchemy import Engine
 
-from transfusion_core.db import comparisons, datasets, experiments, jobs, removals
+from transfusion_core.db import comparisons, datasets, experiments, jobs, removals, uploads
 from transfusion_core.errors import Conflict, NotFound
 from transfusion_core.specs.dataset import DatasetSpec
 from transfusion_core.specs.facts import ingest_draft
@@ -141,3 +141,17 @@ def test_of_two_names_for_one_ingest_the_first_to_go_leaves_its_bytes(engine, dr
     assert datasets.get(engine, "other@1").state == "succeeded"
     datasets.remove(engine, "other@1")
     assert len(removals.unfinished(engine)[-1].places) == 2
+
+
+def test_the_upload_goes_with_the_last_dataset_that_is_made_from_it(engine, drain):
+    upload = uploads.create(engine, filename="a.zip", size_bytes=1)
+    for kind in ("folder", "npz"):
+        spec = DatasetSpec(name=kind, kind=kind, location=f"upload:{upload.id}")
+        datasets.register(engine, spec, ingest_draft(spec))
+    drain()
+    datasets.remove(engine, "folder@1")
+    assert uploads.get(engine, upload.id).id == upload.id
+    datasets.remove(engine, "npz@1")
+    assert upload.key in removals.unfinished(engine)[-1].places
+    with pytest.raises(NotFound):
+        uploads.get(engine, upload.id)

@@ -4,6 +4,7 @@ Files keep their own bytes; images that came as arrays stay arrays. Patients are
 intervals can be over patients; their names are dropped. File names are kept, for the dataset's profile.
 """
 
+import hashlib
 import json
 import os
 import uuid
@@ -163,14 +164,15 @@ def _pack(tensors: dict[str, Tensor], about: dict[str, str]) -> Pack:
 def resized(pack: Pack, *, digest: str, size: int, cache_dir: Path) -> Tensor:
     """`pack.images_at(size)` from a file in the cache, mapped into memory, uint8 (n, 3, size, size).
 
-    Writing to the tensor does not change the file. `digest` is the dataset's. The file appears whole or not at
-    all; processes that build it at once write the same bytes.
+    `digest` is the dataset's. The file appears whole or not at all; each use checks it, and one that was damaged is
+    built again. Writing to the tensor does not change the file. Processes that build it at once write the same bytes.
     """
     path = cache_dir / f"{digest}-{size}-rules{RULES}.npy"
     kept = _mapped(path, (len(pack), 3, size, size))
     if kept is not None:
-        with suppress(FileNotFoundError):
-            os.utime(path)  # its last use: where room is made, what was not used for longest goes
+        with suppress(FileNotFoundError):  # where room is made, what was not used for longest goes
+            os.utime(path)
+            os.utime(_digest_file(path))
         return kept
     cache_dir.mkdir(parents=True, exist_ok=True)
     _build(pack, size, path)
@@ -190,18 +192,32 @@ def _build(pack: Pack, size: int, path: Path) -> None:
         pack._fill(pixels)
         pixels.flush()
         del pixels
+        sha256 = _sha256(temporary)
         os.replace(temporary, path)
+        temporary.write_text(sha256)
+        os.replace(temporary, _digest_file(path))
     finally:
         temporary.unlink(missing_ok=True)
 
 
 def _mapped(path: Path, shape: tuple[int, ...]) -> Tensor | None:
-    """The cached pixels, or None where there are none of this shape (nothing, or half a file after a power loss)."""
+    """The cached pixels; None where there are none of this shape, or not all of them are what was written."""
     try:
+        if _sha256(path) != _digest_file(path).read_text():
+            return None
         pixels: Any = np.load(path, mmap_mode="c", allow_pickle=False)
     except (OSError, ValueError, EOFError):
         return None
     return torch.from_numpy(pixels) if pixels.shape == shape and pixels.dtype == np.uint8 else None
+
+
+def _digest_file(path: Path) -> Path:
+    return path.with_name(f"{path.name}.sha256")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _beside(path: Path) -> Path:

@@ -276,9 +276,7 @@ def _damage(store: Store, bundle: StoredObject, *, missing: bool) -> None:
 if SOAK:
     WHOLE: dict[str, Any] = {
         **BODY,
-        "models": ["cbr-tiny", "cbr-small"],
-        "seeds": 2,
-        "sections": ["performance", "similarity", "movement", "reuse", "convergence"],
+        "sections": ["performance", "movement", "reuse", "convergence"],
         "similarity": {"measures": ["cka"], "images": 20},
     }
 
@@ -289,7 +287,7 @@ if SOAK:
         world.faults.errors, world.faults.truncated, world.faults.delay_seconds = 0.1, 0.05, 2.0
         world.faults.requests.clear()
         world.faults.done.clear()
-        for _ in range(int(os.environ.get("TRANSFUSION_SOAK_ROUNDS", "2"))):
+        for _ in range(int(os.environ.get("TRANSFUSION_SOAK_ROUNDS", "3"))):
             made = world.begin(WHOLE)
             assert world.end(made, seconds=3000) == "succeeded"
             assert world.left(made) == expected

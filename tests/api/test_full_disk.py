@@ -1,5 +1,6 @@
 """Disk full under the database or the store: the reason is told, and all goes on when there is space again."""
 
+import tempfile
 from collections.abc import Callable
 from typing import Any
 
@@ -61,3 +62,25 @@ def test_a_store_whose_disk_is_full_answers_503_and_goes_on_when_there_is_space(
         assert "is full" in answer.json()["detail"]
         filler.unlink()
         assert client.put(upload["url"], content=b"x" * 200_000).json()["state"] == "finished"
+
+
+def test_a_service_whose_own_disk_is_full_answers_503_and_goes_on_when_there_is_space(
+    client: TestClient, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload = client.post("/v1/uploads", json={"filename": "a.zip", "size_bytes": 200_000}).json()
+    with small_disk(tmp_path / "disk", size_bytes=1 << 20) as disk:
+        monkeypatch.setattr(tempfile, "tempdir", str(disk.folder))
+        filler = disk.fill()
+        answer = client.put(upload["url"], content=b"x" * 200_000)
+        assert (answer.status_code, answer.json()["detail"]) == (503, "the disk of this service is full")
+        filler.unlink()
+        assert client.put(upload["url"], content=b"x" * 200_000).json()["state"] == "finished"
+
+
+def test_other_errors_of_the_system_are_ours(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **more: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(tempfile, "NamedTemporaryFile", broken)
+    upload = client.post("/v1/uploads", json={"filename": "a.zip", "size_bytes": 1}).json()
+    assert client.put(upload["url"], content=b"x").json()["code"] == "internal"

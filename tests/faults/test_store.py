@@ -157,6 +157,7 @@ def _environment(folder: Path, endpoint: str) -> dict[str, str]:
         "TRANSFUSION_SLOTS": "1",
         "TRANSFUSION_THREADS_PER_JOB": "1",
         "TRANSFUSION_MAX_CRASHES": "2",
+        "TRANSFUSION_MAX_OUTAGES": "2",
         "TRANSFUSION_RESUME_STEPS": "4",
         "TRANSFUSION_DEVICE": "cpu",
         "AWS_ACCESS_KEY_ID": KEY,

@@ -109,7 +109,7 @@ def test_drafts_of_dead_writers_go_and_those_of_living_ones_stay(tmp_path):
 
 def test_a_worker_without_room_begins_nothing_until_there_is_some(bench, monkeypatch, caplog):
     free = [0]
-    monkeypatch.setattr(room, "_free", lambda cache_dir: free[0])
+    monkeypatch.setattr(room, "free_on", lambda cache_dir: free[0])
     worker = bench.worker(min_free_bytes=1000)
     worker.start()
     job = bench.add("echo")

@@ -2,6 +2,7 @@
 
 import fcntl
 import logging
+import math
 import os
 import shutil
 import time
@@ -18,7 +19,8 @@ RECENT_SECONDS = 600.0
 """A file without a lock that was used so lately may be about to be opened. Once mapped it may go: its user keeps it."""
 DRAFT_SECONDS = 86_400.0
 """Files that begin with a dot are being written; after this nobody writes any more."""
-TELL_SECONDS = 60.0
+TRY_SECONDS = 10.0
+"""A worker without room tries to make some this often, and says so; it looks for some at every poll."""
 
 _log = logging.getLogger(__name__)
 
@@ -29,19 +31,19 @@ class Room:
     def __init__(self, settings: Settings) -> None:
         self._cache_dir, self._free_bytes = settings.cache_dir, settings.min_free_bytes
         self._most_bytes, self._unused_seconds = settings.cache_bytes, settings.cache_seconds
-        self._told_at = -TELL_SECONDS
+        self._tried_at = -math.inf
 
     def is_enough(self) -> bool:
         """Whether so much is free as the settings want; says why not, now and then."""
-        if free_bytes(self._cache_dir) >= self._free_bytes:
+        if free_on(self._cache_dir) >= self._free_bytes:
             return True
-        make_room(self._cache_dir, free_bytes=self._free_bytes)
-        if free_bytes(self._cache_dir) >= self._free_bytes:
-            return True
-        if time.monotonic() - self._told_at >= TELL_SECONDS:
-            self._told_at = time.monotonic()
+        if time.monotonic() - self._tried_at >= TRY_SECONDS:  # to look through a cache takes a while
+            self._tried_at = time.monotonic()
+            make_room(self._cache_dir, free_bytes=self._free_bytes)
+            if free_on(self._cache_dir) >= self._free_bytes:
+                return True
             told = "no job is begun: %d bytes are free in %s, fewer than TRANSFUSION_MIN_FREE_BYTES"
-            _log.warning(told, free_bytes(self._cache_dir), self._cache_dir)
+            _log.warning(told, free_on(self._cache_dir), self._cache_dir)
         return False
 
     def tidy(self) -> int:
@@ -70,7 +72,7 @@ def make_room(
     files = sorted(_files(cache_dir))
     total = sum(file.size_bytes for file in files)
     too_many = 0 if most_bytes is None else total - most_bytes
-    wanted = max(too_many, free_bytes - _free(cache_dir))
+    wanted = max(too_many, free_bytes - free_on(cache_dir))
     freed = 0
     for file in files:
         is_stale = _is_dead_draft(file) or time.time() - file.used_at > unused_seconds
@@ -81,12 +83,8 @@ def make_room(
     return freed
 
 
-def free_bytes(cache_dir: Path) -> int:
-    """Free on the disk of a cache."""
-    return _free(cache_dir)
-
-
-def _free(cache_dir: Path) -> int:
+def free_on(cache_dir: Path) -> int:
+    """Bytes that are free on the disk of a cache."""
     cache_dir.mkdir(parents=True, exist_ok=True)
     return shutil.disk_usage(cache_dir).free
 

@@ -90,8 +90,10 @@ class _Proxy(BaseHTTPRequestHandler):
     is_told: Faults
 
     def do_GET(self) -> None:
-        with suppress(OSError):  # a client that went away is no failure of the proxy
+        try:
             self._pass_on()
+        except (OSError, http.client.HTTPException):  # the client or the server went away: so does the proxy
+            self._hang_up()
 
     do_HEAD = do_PUT = do_POST = do_DELETE = do_GET  # noqa: N815 - the names that http.server looks for
 

@@ -161,8 +161,7 @@ def conv_samples(maps: Tensor) -> Tensor:
 
 def conv_pair(a: Tensor, b: Tensor, gemm: str = "float64") -> Moments:
     moments = Moments(a.shape[1], b.shape[1], gemm=gemm)  # type: ignore[arg-type]
-    for first in range(0, len(a), 16):
-        moments.update(conv_samples(a[first : first + 16]), conv_samples(b[first : first + 16]))
+    moments.update_maps(a, b)
     return moments
 
 

@@ -8,7 +8,6 @@ from torch import Tensor
 from transfusion_core.science.similarity.guard import require_more_samples_than_neurons
 from transfusion_core.science.similarity.moments import Moments
 from transfusion_core.science.similarity.pair import Pair
-from transfusion_core.science.similarity.threads import one_torch_thread
 
 
 class Kept(NamedTuple):
@@ -38,7 +37,6 @@ class CanonicalCorrelations:
         return float(self.values.square().mean()) if len(self.values) else None
 
 
-@one_torch_thread()
 def cca(moments: Moments | Pair) -> CanonicalCorrelations:
     """Correlate two layers: singular values of Sxx^(-1/2) Sxy Syy^(-1/2); the mean is over min(p, q) of them.
 

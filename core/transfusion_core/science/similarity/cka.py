@@ -7,13 +7,11 @@ import torch
 
 from transfusion_core.science.similarity.moments import Moments
 from transfusion_core.science.similarity.pair import Pair
-from transfusion_core.science.similarity.threads import one_torch_thread
 
 # Below this share of its own terms an unbiased HSIC is their rounding: a few hundred float64 operations deep.
 _ROUNDING = 256 * torch.finfo(torch.float64).eps
 
 
-@one_torch_thread()
 def linear_cka(moments: Moments | Pair, debiased: bool = False) -> float | None:
     """Align two layers: norm_F(Sxy)^2 / (norm_F(Sxx) norm_F(Syy)), in [0, 1].
 

@@ -6,7 +6,7 @@ variance 1) cannot be told from rounding, since forming moments squares the cond
 are cut and not reported as kept.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Self, TypeAlias
 
 import numpy as np
@@ -70,16 +70,27 @@ class Moments:
         """
         x, y = _as_tensor(x), _as_tensor(y)
         self._check(x, y)
-        if len(x) <= self._block_rows:
-            self._sums.add({"x": x, "y": y})
-        else:
-            # Summed apart first, so that a fault in a later block leaves nothing behind.
-            shares = list(zip(*(torch.tensor_split(layer, self._shares) for layer in (x, y)), strict=True))
-            parts = each(self._beside, shares, numbers=x.numel())
-            with one_torch_thread():
-                for part in parts:
-                    self._sums.merge(part)
-        self._pair = None
+        blocks = max(1, -(-len(x) // self._block_rows))
+        if blocks > 1:
+            blocks = -(-blocks // self._shares) * self._shares  # as many in every share
+        self._add(list(zip(*(torch.tensor_split(layer, blocks) for layer in (x, y)), strict=True)))
+
+    def update_maps(self, x: Tensor, y: Tensor) -> None:
+        """Add feature maps x (n, p, h, w) and y (n, q, h, w), every position of every image a sample.
+
+        As `update` with the positions as rows, but whatever order of memory the maps have, they are not copied as a
+        whole. Raises as `update` does.
+        """
+        if x.ndim != 4 or y.ndim != 4 or x.shape[2:] != y.shape[2:]:
+            raise ValueError(
+                f"expected x (n, {self.p}, h, w) and y (n, {self.q}, h, w), got {tuple(x.shape)} and {tuple(y.shape)}"
+            )
+        images = max(1, self._block_rows // max(x.shape[2] * x.shape[3], 1))
+        maps = zip(*(torch.split(layer.detach(), images) for layer in (x, y)), strict=True)
+        blocks = [(_positions(of_x), _positions(of_y)) for of_x, of_y in maps]
+        for of_x, of_y in blocks:
+            self._check(of_x, of_y)
+        self._add(blocks)
 
     def merge(self, other: "Moments") -> Self:
         """Add the samples of `other`, left as it was, and return self; ValueError on other p or q."""
@@ -167,12 +178,28 @@ class Moments:
         """Coarsest machine epsilon of the second layer's samples."""
         return self._sums.resolution["y"]
 
-    def _beside(self, share: tuple[Tensor, Tensor]) -> Sums:
-        """Sum samples about the origins of these sums, which stay as they are."""
-        sums = self._sums.beside()
-        for x, y in zip(*(torch.split(layer, self._block_rows) for layer in share), strict=True):
-            sums.add({"x": x, "y": y})
-        return sums
+    def _add(self, blocks: Sequence[tuple[Tensor, Tensor]]) -> None:
+        """Add blocks of samples; what they add is summed apart first, so that a fault in one leaves nothing behind."""
+        if len(blocks) == 1:
+            x, y = blocks[0]
+            self._sums.add({"x": x, "y": y})
+        elif blocks:
+            apart = self._sums.beside()
+            if not self.n:  # all shares about the same origins, so that nothing has to be moved
+                apart.place(apart.origins_of(dict(zip("xy", blocks[0], strict=True))))
+
+            def summed(share: Sequence[tuple[Tensor, Tensor]]) -> Sums:
+                sums = apart.beside()
+                for x, y in share:
+                    sums.add({"x": x, "y": y})
+                return sums
+
+            shares = [blocks[first :: self._shares] for first in range(self._shares)]
+            parts = each(summed, shares, numbers=sum(x.numel() for x, _ in blocks))
+            with one_torch_thread():
+                for part in parts:
+                    self._sums.merge(part)
+        self._pair = None
 
     @property
     def _block_rows(self) -> int:
@@ -196,6 +223,15 @@ def side_of(centred: Sums, name: str) -> Side:
     layer = centred.reordered.get(name, name)
     own = centred.products[layer, layer]
     return Side(centred.n, own.xy, centred.origin[layer], centred.resolution[layer], own.kl, centred.rounding)
+
+
+def _positions(maps: Tensor) -> Tensor:
+    """Return feature maps (n, c, h, w) as samples (n h w, c); those of one image are not copied."""
+    if len(maps) == 1:
+        return maps[0].flatten(1).T
+    if maps.is_contiguous():
+        return maps.transpose(0, 1).flatten(1).T
+    return maps.permute(0, 2, 3, 1).flatten(0, 2)
 
 
 def _as_tensor(samples: Samples) -> Tensor:

@@ -46,10 +46,16 @@ class Network:
         return device if device.type == "cuda" else torch.device("cpu")
 
     def run(self, images: Tensor, *, autocast: torch.dtype | None) -> None:
-        """Run the model where its weights are and in their dtype, whatever autocast surrounds the call."""
+        """Run the model where its weights are and in their dtype, whatever autocast surrounds the call.
+
+        On a CPU feature maps have their channels innermost in memory, which is how convolutions are fastest there and
+        samples are taken; the numbers are the same up to rounding.
+        """
         weight = next(self.model.parameters(), torch.empty(0))
+        inner = images.ndim == 4 and weight.device.type == "cpu"
+        images = images.to(weight, memory_format=torch.channels_last if inner else torch.preserve_format)
         with torch.inference_mode(), torch.autocast(weight.device.type, enabled=autocast is not None, dtype=autocast):
-            self.model(images.to(weight))
+            self.model(images)
 
 
 def module_of(layer: str) -> str:

@@ -1,12 +1,10 @@
 """Orthogonal Procrustes distance between two layers (Schoenemann 1966; Ding, Denain, Steinhardt 2021)."""
 
-from transfusion_core.science.similarity.decompositions import singular_values
+from transfusion_core.science.similarity.decompositions import nuclear_norm
 from transfusion_core.science.similarity.moments import Moments
 from transfusion_core.science.similarity.pair import Pair
-from transfusion_core.science.similarity.threads import one_torch_thread
 
 
-@one_torch_thread()
 def procrustes(moments: Moments | Pair) -> float | None:
     """Measure what is left of ||X - Y R||_F^2 after the best rotation R, both layers at unit Frobenius norm.
 
@@ -19,4 +17,4 @@ def procrustes(moments: Moments | Pair) -> float | None:
     pair = moments.pair
     if pair.constant_reason is not None:
         return None
-    return 2 - 2 * min(1.0, float(singular_values(pair.cross).sum()))
+    return 2 - 2 * min(1.0, nuclear_norm(pair.cross))

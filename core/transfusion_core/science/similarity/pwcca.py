@@ -6,10 +6,8 @@ from transfusion_core.science.similarity.cca import CanonicalCorrelations, Kept,
 from transfusion_core.science.similarity.guard import require_more_samples_than_neurons
 from transfusion_core.science.similarity.moments import Moments
 from transfusion_core.science.similarity.pair import Pair
-from transfusion_core.science.similarity.threads import one_torch_thread
 
 
-@one_torch_thread()
 def pwcca(moments: Moments | Pair) -> CanonicalCorrelations:
     """Correlate two layers, each canonical correlation weighted by how much of the reference layer it
     accounts for.

@@ -8,7 +8,6 @@ from transfusion_core.science.similarity.cca import Kept
 from transfusion_core.science.similarity.directions import Side
 from transfusion_core.science.similarity.moments import Moments
 from transfusion_core.science.similarity.pair import Pair
-from transfusion_core.science.similarity.threads import one_torch_thread
 
 
 @dataclass(frozen=True)
@@ -25,7 +24,6 @@ class Regression:
     reason: str | None = None
 
 
-@one_torch_thread()
 def linear_regression(moments: Moments | Pair) -> Regression:
     """Regress each layer on the other by least squares with an intercept, and return both R^2.
 

@@ -112,20 +112,35 @@ def take(activations: Tensor, grid: Grid, drawn: Tensor | None) -> Tensor:
     """
     if activations.ndim == 2:
         return activations[:, None, :]
-    axis = 2 if activations.ndim == 4 else 1  # of the positions
     if activations.ndim == 4 and len(grid) == 2 and tuple(activations.shape[2:]) != grid:
         activations = adaptive_avg_pool2d(activations, grid)
-    flat = activations.flatten(2) if axis == 2 else activations
+    if activations.ndim == 3:
+        return _take_rows(activations, grid, drawn)
+    if activations.is_contiguous():
+        return _take_columns(activations.flatten(2), grid, drawn)
+    return _take_rows(activations.permute(0, 2, 3, 1).flatten(1, 2), grid, drawn)
+
+
+def _take_rows(activations: Tensor, grid: Grid, drawn: Tensor | None) -> Tensor:
+    """Make samples of (n, positions, c), channels innermost."""
     if not grid:
-        flat = flat.mean(axis, keepdim=True)
+        return activations.mean(1, keepdim=True)
+    if drawn is None:
+        return activations.clone()
+    n, positions, channels = activations.shape
+    rows = drawn + torch.arange(0, n * positions, positions)[:, None]
+    taken = activations.reshape(-1, channels)[rows.flatten().to(activations.device)]
+    return taken.view(n, -1, channels)
+
+
+def _take_columns(activations: Tensor, grid: Grid, drawn: Tensor | None) -> Tensor:
+    """Make samples of (n, c, positions), channels outermost in memory then."""
+    if not grid:
+        activations = activations.mean(2, keepdim=True)
     elif drawn is not None:
-        place = drawn.to(flat.device).unsqueeze(3 - axis)  # (n, 1, k) or (n, k, 1)
-        flat = flat.gather(
-            axis, place.expand(-1, flat.shape[1], -1) if axis == 2 else place.expand(-1, -1, flat.shape[2])
-        )
-    if axis == 1:
-        return flat.clone()
-    return flat.transpose(0, 1).contiguous().permute(1, 2, 0)  # channels outermost in memory
+        place = drawn.to(activations.device).unsqueeze(1)  # (n, 1, k)
+        activations = activations.gather(2, place.expand(-1, activations.shape[1], -1))
+    return activations.transpose(0, 1).contiguous().permute(1, 2, 0)
 
 
 def draw_positions(images: range, *, of: int, budget: int, seed: int) -> Tensor:

@@ -16,8 +16,10 @@ from torch import Tensor, distributed
 from transfusion_core.science.similarity.guard import NonFiniteActivations
 from transfusion_core.science.similarity.products import (
     Gemm,
+    add_product,
     add_to,
     gemm_rounding,
+    mirror,
     product,
     shifted,
     squared_lengths,
@@ -92,7 +94,22 @@ class Sums:
         self.origin = {name: torch.zeros(p, dtype=torch.float64, device=device) for name, p in self.widths.items()}
         self.total = {name: torch.zeros_like(origin) for name, origin in self.origin.items()}
         self.resolution = dict.fromkeys(self.widths, _EPSILON)
-        self.products = {(a, b): Product.zeros(self.widths[a], self.widths[b], device) for a, b in couples}
+        self._products = {(a, b): Product.zeros(self.widths[a], self.widths[b], device) for a, b in couples}
+        self._half = False  # whether of layers with themselves only the lower triangle is up to date
+
+    @property
+    def products(self) -> dict[Couple, Product]:
+        """The sums of each couple."""
+        if self._half:
+            for (a, b), sums in self._products.items():
+                if a == b:
+                    mirror(sums.xy)
+            self._half = False
+        return self._products
+
+    @products.setter
+    def products(self, products: dict[Couple, Product]) -> None:
+        self._products, self._half = products, False
 
     def add(self, samples: Mapping[str, Tensor]) -> None:
         """Add a block: (m, p) of any float dtype for every layer, row i of all from the same sample.
@@ -108,30 +125,29 @@ class Sums:
         blocks, lengths = (dict(zip(names, found, strict=True)) for found in zip(*prepared, strict=True))
         # One row of ones and one of squared lengths for every layer: sum(x) and all sum(k x) in a single product.
         weights = torch.stack([torch.ones_like(lengths[names[0]]), *lengths.values()], dim=1)
-        table = product(weights, weights, "float64")
+        table = product(weights, weights)
         row = {name: index + 1 for index, name in enumerate(names)}
-        weighed = each(
-            lambda name: product(weights.to(blocks[name].dtype), blocks[name], "float64"), names, numbers=numbers
-        )
+        weighed = each(lambda name: product(weights.to(blocks[name].dtype), blocks[name]), names, numbers=numbers)
         along = dict(zip(names, weighed, strict=True))
         for name in names:
             add_to(self.total[name], along[name][0])
             self.resolution[name] = max(self.resolution[name], resolution_of(samples[name]))
 
         def multiply(couple: Couple) -> None:
-            (a, b), sums = couple, self.products[couple]
-            add_to(sums.xy, product(blocks[a], blocks[b], self.gemm))
+            (a, b), sums = couple, self._products[couple]
+            add_product(sums.xy, blocks[a], blocks[b], self.gemm)
             add_to(sums.ky, along[b][row[a]])
             add_to(sums.lx, along[a][row[b]])
             add_to(sums.kl, table[row[a], row[b]])
 
-        each(multiply, list(self.products), numbers=numbers)
+        each(multiply, list(self._products), numbers=numbers)
+        self._half = True
         self.n += rows
 
     def merge(self, other: "Sums") -> Self:
         """Add the samples of `other`, left as it was, and return self."""
-        if self.n == 0:
-            self.origin = {name: there.to(self.device, copy=True) for name, there in other.origin.items()}
+        if self.n == 0 and other.n:
+            self.place(other.origin)
         theirs = other.about(self.origin)
         for name in self.widths:
             self.total[name] = self.total[name] + theirs.total[name]
@@ -150,9 +166,17 @@ class Sums:
             device=self.device,
             gemm=self.gemm,
         )
-        if self.n:
-            more.origin, more._placed = {name: here.clone() for name, here in self.origin.items()}, True
+        if self.n or self._placed:
+            more.place(self.origin)
         return more
+
+    def place(self, origin: Mapping[str, Tensor]) -> None:
+        """Take these origins for the samples to come; there may be none yet."""
+        self.origin, self._placed = {name: there.to(self.device, copy=True) for name, there in origin.items()}, True
+
+    def origins_of(self, samples: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the origins that a first block gives each layer."""
+        return {name: self._first_origin(block) for name, block in samples.items()}
 
     def only(self, couples: Iterable[Couple]) -> "Sums":
         """Return the sums of some couples and their layers; the tensors are the same ones."""
@@ -266,7 +290,7 @@ class Sums:
     def _settle(self, samples: Mapping[str, Tensor]) -> None:
         """Keep every origin within a standard deviation of the running mean, so that a large mean costs no digits."""
         if self.n == 0 and not self._placed:
-            self.origin = {name: self._first_origin(block) for name, block in samples.items()}
+            self.place(self.origins_of(samples))
         elif self.n and any(self._far(name) for name in self.widths):
             self._move_to(self.means)
 
@@ -275,9 +299,9 @@ class Sums:
         return bool((2 * (self.total[name] / self.n).square() > self._own(name).diagonal() / self.n).any())
 
     def _own(self, name: str) -> Tensor:
-        """Return the scatter of a layer about its origin, (p, p)."""
+        """Return the scatter of a layer about its origin, (p, p): its diagonal and what lies below."""
         layer = self.reordered.get(name, name)
-        return self.products[layer, layer].xy
+        return self._products[layer, layer].xy
 
     def _first_origin(self, block: Tensor) -> Tensor:
         """Mean of the first block; the value itself of a neuron that does not vary, so that its scatter is exactly 0.

@@ -4,10 +4,8 @@ from transfusion_core.science.similarity.cca import CanonicalCorrelations, Kept,
 from transfusion_core.science.similarity.guard import require_free_samples
 from transfusion_core.science.similarity.moments import Moments
 from transfusion_core.science.similarity.pair import Pair
-from transfusion_core.science.similarity.threads import one_torch_thread
 
 
-@one_torch_thread()
 def svcca(moments: Moments | Pair, variance: float = 0.99) -> CanonicalCorrelations:
     """Correlate the leading principal directions that hold the share `variance` of each layer's variance.
 

@@ -165,3 +165,29 @@ def test_a_measure_sees_samples_that_came_after_the_last_measure(layers, moments
     cca(moments)
     moments.update(x[150:], y[150:])
     np.testing.assert_allclose(cca(moments).values, cca(moments_of(x, y)).values, atol=1e-10)
+
+
+@pytest.mark.parametrize("memory", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("side", [1, 5, 40])
+def test_every_position_of_feature_maps_is_a_sample_in_whatever_order_memory_has_them(memory, side):
+    generator = torch.Generator().manual_seed(side)
+    x, y = (torch.randn(7, width, side, side, generator=generator).to(memory_format=memory) for width in (6, 9))
+    by_maps, by_rows = Moments(6, 9), Moments(6, 9)
+    by_maps.update_maps(x, y)
+    by_rows.update(*(maps.permute(0, 2, 3, 1).reshape(-1, maps.shape[1]) for maps in (x, y)))
+    assert by_maps.n == by_rows.n == 7 * side * side
+    for name in ("mean_x", "mean_y", "sxx", "sxy", "syy"):
+        torch.testing.assert_close(getattr(by_maps, name), getattr(by_rows, name), rtol=0, atol=1e-9)
+
+
+def test_maps_of_other_sizes_or_widths_are_refused_and_leave_nothing_behind():
+    moments, maps = Moments(6, 9), torch.randn(3, 6, 4, 4)
+    with pytest.raises(ValueError, match=r"expected x \(n, 6, h, w\) and y \(n, 9, h, w\)"):
+        moments.update_maps(maps, torch.randn(3, 9, 4, 5))
+    with pytest.raises(ValueError, match=r"expected x \(n, 6\) and y \(n, 9\)"):
+        moments.update_maps(maps, maps)
+    broken = torch.randn(40, 9, 8, 8)
+    broken[-1] = torch.nan
+    with pytest.raises(NonFiniteActivations):
+        moments.update_maps(torch.randn(40, 6, 8, 8), broken)
+    assert moments.n == 0

@@ -1,0 +1,39 @@
+"""Products that are added in place, for samples in either order of memory."""
+
+import numpy as np
+import pytest
+
+from transfusion_core.science.similarity import blas
+
+ORDERS = ["C", "F"]
+
+
+@pytest.mark.parametrize("order_x", ORDERS)
+@pytest.mark.parametrize("order_y", ORDERS)
+@pytest.mark.parametrize("n", [1, 2, 300])
+def test_a_product_is_added_to_what_is_there(order_x, order_y, n):
+    generator = np.random.default_rng(n)
+    x, y = (np.asarray(generator.standard_normal((n, p)), order=order) for p, order in ((5, order_x), (3, order_y)))
+    total = np.ones((5, 3))
+    blas.add_product(total, x, y)
+    np.testing.assert_allclose(total, 1 + x.T @ y, atol=1e-12)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("n", [1, 2, 300])
+def test_a_square_is_added_to_the_lower_triangle_alone(order, n):
+    x = np.asarray(np.random.default_rng(n).standard_normal((n, 4)), order=order)
+    total = np.ones((4, 4))
+    blas.add_square(total, x)
+    np.testing.assert_allclose(np.tril(total), np.tril(1 + x.T @ x), atol=1e-12)
+    assert (np.triu(total, 1) == np.triu(np.ones((4, 4)), 1)).all()
+
+
+def test_samples_that_lie_apart_in_memory_are_taken_together_first():
+    wide = np.random.default_rng(0).standard_normal((50, 12))
+    x, y = wide[:, 1:5], wide[::1, 6:9]
+    total, square = np.zeros((4, 3)), np.zeros((4, 4))
+    blas.add_product(total, x, y)
+    blas.add_square(square, x)
+    np.testing.assert_allclose(total, x.T @ y, atol=1e-12)
+    np.testing.assert_allclose(np.tril(square), np.tril(x.T @ x), atol=1e-12)

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from transfusion_core.logs import configure
 from transfusion_core.settings import Settings
 
 
@@ -17,6 +18,7 @@ def api(
     from transfusion_api.app import create_app
 
     settings = Settings()
+    configure(settings.log_level)
     uvicorn.run(
         create_app(settings),
         host=host,

@@ -4,11 +4,11 @@ import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 from transfusion_api.service import Service
 from transfusion_core.db import uploads
 from transfusion_core.errors import InvalidRequest, NotFound
+from transfusion_core.locations import LocationRefused, in_bucket, local
 from transfusion_core.settings import Settings
 from transfusion_core.specs.dataset import StoredObject
 from transfusion_core.specs.fault import Fault
@@ -50,20 +50,20 @@ def uploaded(service: Service, location: str) -> StoredObject:
 
 
 def local_path(settings: Settings, location: str) -> Path:
-    """The file or folder of this machine behind `file:///...`."""
-    if settings.mode != "embedded":
-        raise _unusable(location, "files of the service's machine can be registered in embedded mode only")
-    path = Path(unquote(urlsplit(location).path))
-    if not path.exists():
-        raise _unusable(location, "there is no such file or folder")
-    return path
+    """The file or folder of this machine behind `file:///...`, all links followed."""
+    try:
+        return local(settings, location)
+    except LocationRefused as error:
+        raise _unusable(location, str(error)) from error
 
 
 def _check_allowed(settings: Settings, location: str) -> None:
-    prefixes = [prefix.rstrip("/") for prefix in settings.allowed_locations]
-    if not any(location == prefix or location.startswith(prefix + "/") for prefix in prefixes):
-        fault = Fault(pointer="/location", message="is not under an allowed location", value=location, allowed=prefixes)
-        raise InvalidRequest(faults=[fault])
+    try:
+        in_bucket(settings, location)
+    except LocationRefused as error:
+        prefixes = [allowed.prefix.rstrip("/") for allowed in settings.allowed_locations]
+        fault = Fault(pointer="/location", message=str(error), value=location, allowed=prefixes)
+        raise InvalidRequest(faults=[fault]) from error
 
 
 def _fingerprint_of_files(path: Path) -> str:

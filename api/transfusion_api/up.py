@@ -22,6 +22,7 @@ import uvicorn
 
 from transfusion_api.app import create_app
 from transfusion_core.db.engine import connect, migrate
+from transfusion_core.logs import configure
 from transfusion_core.settings import Settings
 from transfusion_core.specs.job import QUEUES
 
@@ -91,6 +92,7 @@ def _listening(port: int) -> Iterator[socket.socket]:
 
 def serve(settings: Settings, listener: socket.socket) -> None:
     """Run service and worker until SIGTERM or Ctrl-C, then stop the worker softly."""
+    configure("WARNING")
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     worker = _worker(settings)
     server = uvicorn.Server(uvicorn.Config(create_app(settings), log_level="warning", timeout_graceful_shutdown=5))

@@ -176,10 +176,19 @@ class Experiment:
         inits: Sequence[Any] = (),
         train_sizes: Sequence[int | str] = (),
     ) -> "Experiment":
-        """A new experiment with so many seeds in all, and with more models, inits or train sizes."""
+        """A new experiment with so many seeds in all, and with more models, inits or train sizes.
+
+        Where it is made of grids, as one of several experiments is, each of them grows.
+        """
         more = {"models": models, "inits": inits, "train_sizes": train_sizes}
-        patch: dict[str, Any] = {name: [*self.spec[name], *added] for name, added in more.items() if added}
-        return self.fork(patch | ({} if seeds is None else {"seeds": seeds}))
+
+        def grown(grid: Mapping[str, Any]) -> dict[str, Any]:
+            lists = {name: [*grid[name], *added] for name, added in more.items() if added}
+            return lists | ({} if seeds is None else {"seeds": seeds})
+
+        grids = self.spec.get("grids")
+        parts = {"grids": [{**grid, **grown(grid)} for grid in grids]} if grids else {}
+        return self.fork(grown(self.spec) | parts)
 
     def cancel(self) -> Self:
         """Ask its jobs to stop; those that others share go on."""

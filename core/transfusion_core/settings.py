@@ -1,29 +1,65 @@
 """Every environment variable once, typed, with its unit. Prefix TRANSFUSION_; S3 credentials are those of AWS."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, StringConstraints, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+def _without_credentials(url: str) -> str:
+    if "@" in url.partition("//")[2].partition("/")[0]:
+        raise ValueError("credentials do not belong into an endpoint, which errors and logs name")
+    return url
+
+
+Endpoint = Annotated[str, AfterValidator(_without_credentials)]
+
+
+class AllowedLocation(BaseModel):
+    """A part of a bucket from which datasets may be registered, and how it is read."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    prefix: Annotated[str, StringConstraints(pattern=r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.*)?$")]
+    endpoint_url: Endpoint | None = None
+    """The S3 server; the one of the service's own store unless given."""
+    region: str | None = None
+    profile: str | None = None
+    """Name of credentials in the ordinary AWS files (`AWS_SHARED_CREDENTIALS_FILE`); the service's own unless given."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_prefix(cls, written: object) -> object:
+        return {"prefix": written} if isinstance(written, str) else written
+
+    def holds(self, location: str) -> bool:
+        """Whether a location is this one or lies below it."""
+        below = self.prefix.rstrip("/")
+        return location == below or location.startswith(f"{below}/")
 
 
 class Settings(BaseSettings):
     """How this process runs. Passed on explicitly; nothing reads the environment behind its back."""
 
     model_config = SettingsConfigDict(
-        env_prefix="TRANSFUSION_", use_attribute_docstrings=True, frozen=True, env_ignore_empty=True
+        env_prefix="TRANSFUSION_",
+        use_attribute_docstrings=True,
+        frozen=True,
+        env_ignore_empty=True,
+        hide_input_in_errors=True,  # what is wrong may be a URL with a password
     )
 
     mode: Literal["embedded", "service"] = "service"
     """`embedded` is `transfusion up`: loopback only, no keys, files of this machine can be registered."""
-    database_url: str = "sqlite:///transfusion.db"
+    database_url: str = Field("sqlite:///transfusion.db", repr=False)
     """SQLAlchemy URL: `postgresql+psycopg://...` or `sqlite:///FILE`."""
-    broker_url: str = "memory://"
+    broker_url: str = Field("memory://", repr=False)
     """Celery broker: `redis://...` or `memory://`."""
     store_url: str = "file:///tmp/transfusion-store"
     """`file:///dir` or `s3://bucket/prefix`."""
-    s3_endpoint_url: str | None = None
-    s3_public_endpoint_url: str | None = None
+    s3_endpoint_url: Endpoint | None = None
+    s3_public_endpoint_url: Endpoint | None = None
     """Where presigned links point. Without it, bytes of a store with an endpoint of its own go through the API."""
     s3_region: str = "us-east-1"
     store_seconds: float = Field(default=120.0, ge=0)
@@ -42,8 +78,11 @@ class Settings(BaseSettings):
     """With less than this free on the cache's disk a worker makes room, and claims nothing until there is some."""
     weights_dir: Path | None = None
     """Mirror of published weights for workers without a network: `<timm tag>.safetensors`, `.pth` or `.pt`."""
-    allowed_locations: list[str] = []
-    """Prefixes `s3://bucket/...` from which datasets and weights may be registered."""
+    allowed_locations: list[AllowedLocation] = []
+    """From where in S3 datasets may be registered: prefixes `s3://bucket/...`, or objects of `prefix`, `endpoint_url`,
+    `region` and `profile`, as JSON."""
+    file_roots: list[Path] = []
+    """Folders whose files may be registered in embedded mode, links followed; any folder, unless given."""
     max_body_bytes: int = Field(default=1_000_000, ge=1_000)
     max_upload_bytes: int = Field(default=20_000_000_000, ge=1)
     sweep_seconds: float = Field(default=3600.0, gt=0)

@@ -180,9 +180,9 @@ def _profile(store: Any, job: Any) -> dict[str, Any]:
 def _report(store: Any, job: Any) -> dict[str, Any]:
     row = Row(model="cbr-tiny", init="random", metric="auroc", value=0.8, n=2)
     section = ReportSection(complete=True, missing=[], text="One <b>row</b>.", charts={"quality": CHART}, table=[row])
-    report = Report(digest="r" * 64, created_at="2026-01-01T00:00:00Z", sections={"performance": section})
+    report = Report(digest="e" * 64, created_at="2026-01-01T00:00:00Z", sections={"performance": section})
     data = report.model_dump_json().encode()
-    return {"report": store.put_bytes(f"reports/{_sha(data)}", data).model_dump(), "complete": True}
+    return {"report": store.put_bytes(f"reports/{_sha(data)}", data).model_dump(), "complete": True, "digest": "e" * 64}
 
 
 def _sha(data: bytes) -> str:

@@ -91,8 +91,8 @@ def test_a_folder_of_this_machine_is_another_version_once_it_changes(client: Tes
     [
         ("file:///no/such/place", "no such file"),
         ("upload:none", "no upload"),
-        ("s3://elsewhere/images", "allowed location"),
-        ("s3://open-images-private/x", "allowed location"),
+        ("s3://elsewhere/images", "below an allowed one"),
+        ("s3://open-images-private/x", "below an allowed one"),
     ],
 )
 def test_a_location_that_cannot_be_used_is_pointed_at(

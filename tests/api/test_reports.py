@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import io
+import json
 import re
 from collections.abc import Callable
 from typing import Any
@@ -10,6 +11,13 @@ from typing import Any
 import pytest
 from arro3.io import read_parquet
 from fastapi.testclient import TestClient
+from sqlalchemy.orm import Session
+
+from transfusion_core.db import experiments, jobs
+from transfusion_core.db.engine import transact
+from transfusion_core.db.tables import Job
+from transfusion_core.db.transitions import release_ready
+from transfusion_core.db.wanted import renew_report
 
 KINDS = (
     *("report", "report.html", "report.csv", "report.parquet", "report.tex", "report/performance"),
@@ -106,8 +114,49 @@ def test_two_reports_are_told_apart(
     work()
     diff = client.get(f"{reported}/report/diff", params={"against": other}).json()
     assert (diff["same"], diff["sections"]) == (True, {})
+    page = client.get(f"{reported}/report/diff.html", params={"against": other})
+    assert "They say the same." in page.text
+    assert "script-src" not in page.headers["content-security-policy"], "none may run"
     assert client.get(f"{reported}/report/diff", params={"against": "none"}).status_code == 404
     assert client.get(f"{reported}/report/diff").status_code == 422
+
+
+def test_a_report_stays_when_runs_are_tried_again_and_the_new_one_is_held_against_it(
+    client: TestClient, reported: str, work: Callable[[], int]
+) -> None:
+    service, experiment_id = client.app.state.service, reported.rpartition("/")[2]
+    first = experiments.report_job(service.engine, experiment_id)
+
+    def renew(session: Session) -> None:
+        renew_report(session, session.get(Job, first.id))
+        release_ready(session, [experiments._report(session, experiment_id).id])
+
+    transact(service.engine, renew)
+    (version,) = client.get(f"{reported}/reports").json()["items"]
+    assert version["is_complete"]
+    assert client.get(f"{reported}/report").status_code == 409
+    old = client.get(f"{reported}/reports/{version['digest']}").json()
+    job = jobs.claim(service.engine, worker="test:1:1", queues=["cpu"], lease_seconds=60)
+    row = {**old["sections"]["performance"]["table"][0], "value": 0.9}
+    new = {**old, "digest": "a" * 64, "sections": {"performance": {**old["sections"]["performance"], "table": [row]}}}
+    stored = service.store.put_bytes("reports/new", json.dumps(new).encode()).model_dump()
+    jobs.succeed(service.engine, job.id, job.attempt, {"report": stored, "digest": "a" * 64, "complete": True})
+    assert [item["digest"][0] for item in client.get(f"{reported}/reports").json()["items"]] == [
+        "a",
+        version["digest"][0],
+    ]
+    diff = client.get(f"{reported}/report/diff", params={"against": version["digest"]}).json()
+    ((changed,),) = [section["changed"] for section in diff["sections"].values()]
+    assert (changed["before"]["value"], changed["after"]["value"]) == (0.8, 0.9)
+    assert "0.8 → 0.9" in client.get(f"{reported}/report/diff.html", params={"against": version["digest"]}).text
+    unknown = client.get(f"{reported}/report/diff", params={"against": "0" * 64})
+    assert (unknown.status_code, unknown.json()["code"]) == (404, "not_found")
+
+
+def test_an_experiment_made_of_another_is_listed_with_what_changed(client: TestClient, reported: str) -> None:
+    parent = reported.rpartition("/")[2]
+    fork = client.post(f"{reported}/fork", json={"name": "fork"}).json()["id"]
+    assert f"/v1/experiments/{fork}/report/diff.html?against={parent}" in client.get("/").text
 
 
 def test_the_schema_of_reports_names_what_they_say_of_themselves(client: TestClient) -> None:

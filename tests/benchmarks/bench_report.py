@@ -1,6 +1,6 @@
 """How long a report of many runs and layers takes, and how much memory: 200 runs of networks with 60 layers.
 
-Run `PYTHONPATH=core:tests python tests/benchmarks/bench_report.py [runs] [layers]`. Results are made up, but as many
+Run `PYTHONPATH=tests python tests/benchmarks/bench_report.py [runs] [layers]`. Results are made up, but as many
 and as large as real ones, test scores of 2,000 images included; making them is not timed, holding them is counted. The
 limits are 60 s and 2 GiB. Prints seconds per section, the peak of memory, and the size of the report.
 """

@@ -363,3 +363,12 @@ def test_events_that_are_cut_off_for_ever_end_in_an_error(client: Client, servic
     service.upset(httpx2.UnsupportedProtocol, path="/v1/experiments/e1/events")
     with pytest.raises(Unavailable, match="the line is cut"):
         list(client.experiments.events("e1"))
+
+
+def test_an_experiment_made_of_grids_grows_in_each_of_them(client: Client, service: Any, spec: dict[str, Any]) -> None:
+    grids = [{"models": ["cbr-tiny"], "inits": ["random"], "train_sizes": ["all"], "seeds": seeds} for seeds in (2, 3)]
+    made = client.experiments.create({**spec, "grids": grids, "train_sizes": ["all"]})
+    made.extend(seeds=4, train_sizes=[100])
+    (call,) = service.calls("POST", f"/v1/experiments/{made.id}/fork")
+    grown = {"train_sizes": ["all", 100], "seeds": 4}
+    assert call.json == {**grown, "grids": [{**grid, **grown} for grid in grids]}

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import boto3
 import pytest
@@ -17,7 +18,7 @@ from transfusion_core.specs.init import Slim, SourceRef
 from transfusion_core.specs.job import CheckpointRef, CompareJob
 from transfusion_worker.assignment import Need
 from transfusion_worker.context import CurvePoint
-from transfusion_worker.jobs import compare
+from transfusion_worker.jobs import compare, location
 from transfusion_worker.jobs.checkpoints import About, LoadedCheckpoint, keep, load
 from transfusion_worker.jobs.location import resolve
 from transfusion_worker.jobs.report import _job as job_for_report
@@ -55,9 +56,9 @@ def test_an_upload_that_was_changed_after_it_was_registered_is_refused(make):
 
 
 def test_a_bucket_is_read_only_below_an_allowed_location(make):
-    for location in ("s3://data/a.npz", "s3://database/a.npz", "s3://data/public-not/a.npz"):
+    for place in ("s3://data/a.npz", "s3://database/a.npz", "s3://data/public-not/a.npz"):
         with pytest.raises(DataError, match="below an allowed one"):
-            resolve(location, make(allowed_locations=["s3://data/public"]))
+            resolve(place, make(allowed_locations=["s3://data/public"]))
 
 
 @pytest.fixture
@@ -85,6 +86,36 @@ def test_objects_and_folders_come_from_an_allowed_bucket(make, credentials, tmp_
         assert sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*.png")) == ["a/1.png", "b/2.png"]
         with pytest.raises(DataError, match="no such object"):
             resolve("s3://data/nothing.npz", context)
+
+
+class Bucket:
+    """A bucket of one object, as boto3 shows it."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def get_paginator(self, _: str) -> "Bucket":
+        return self
+
+    def paginate(self, **_: str) -> list[dict[str, list[dict[str, str]]]]:
+        return [{"Contents": [{"Key": "set/"}, {"Key": self.name}]}]
+
+    def download_file(self, bucket: str, key: str, path: str) -> None:
+        Path(path).write_bytes(key.encode())
+
+
+@pytest.mark.parametrize("name", ["../../x", "a/../../x", "/etc/x", "a" * 256, "a\nb", "x" * 2000])
+def test_names_of_objects_that_no_file_can_have_are_refused(make, tmp_path, monkeypatch, name):
+    monkeypatch.setattr(location, "s3_client", lambda *_, **__: Bucket(f"set/{name}"))
+    with pytest.raises(DataError, match="has a name that no file can have here"):
+        resolve("s3://data/set/", make(allowed_locations=["s3://data"]))
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_credentials_that_a_worker_has_not_are_named(make):
+    context = make(allowed_locations=[{"prefix": "s3://data", "profile": "hospital"}])
+    with pytest.raises(DataError, match="no credentials of the name 'hospital'"):
+        resolve("s3://data/set/", context)
 
 
 ABOUT = About(model="cbr-tiny", classes=2, image_size=32, step=0, dataset="d", mean=[0.5] * 3, std=[0.2] * 3)
@@ -277,3 +308,6 @@ def test_a_report_is_told_of_jobs_that_did_not_succeed(make):
         "result": None,
     }
     assert job_for_report(make(), planned, None)["state"] == "cancelled"
+    for reason, told in (("data", "data: no such file: a.png"), ("needs_failed", "needs_failed")):
+        lost = replace(failed, reason=reason, error="no such file: a.png\nand more")
+        assert job_for_report(make(), planned, lost)["reason"] == told

@@ -21,6 +21,8 @@ class Need:
     spec: dict[str, Any]
     result: dict[str, Any] | None
     reason: str | None = None
+    error: str | None = None
+    """Why it failed, in a sentence."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,11 +21,15 @@ from threadpoolctl import threadpool_limits
 
 from transfusion_core.errors import JobError, OutOfMemory, StoreError, TransfusionError, Unavailable
 from transfusion_core.settings import Settings
+from transfusion_core.specs.text import lines, one_line
 from transfusion_core.store import open_store
 from transfusion_worker.assignment import Assignment
 from transfusion_worker.context import JobContext
 from transfusion_worker.entry import OUTPUT
 from transfusion_worker.wire import Wire
+
+TOLD_MAX, TRACE_MAX = 8000, 50_000
+"""Characters: an error may hold words of the file that it is about."""
 
 JobFunction = Callable[[JobContext], dict[str, Any]]
 
@@ -61,12 +65,12 @@ def failure(error: Exception) -> dict[str, Any]:
     """Reason, error and detail of what a job raised."""
     detail: dict[str, Any] = {"type": type(error).__name__}
     if isinstance(error, TransfusionError) and error.faults:
-        detail["faults"] = [str(fault) for fault in error.faults]
+        detail["faults"] = [one_line(str(fault), most=TOLD_MAX) for fault in error.faults]
     reason = reason_of(error)
     if reason in ("bug", "infrastructure"):
-        detail["traceback"] = "".join(traceback.format_exception(error))
+        detail["traceback"] = lines("".join(traceback.format_exception(error)), most=TRACE_MAX)
     text = str(error) if isinstance(error, TransfusionError) else f"{type(error).__name__}: {error}"
-    return {"reason": reason, "error": text, "detail": detail}
+    return {"reason": reason, "error": lines(text, most=TOLD_MAX), "detail": detail}
 
 
 def reason_of(error: Exception) -> str:

@@ -1,6 +1,5 @@
 """`transfusion worker` and `transfusion sweep`: found by the client's command line as entry points."""
 
-import logging
 from typing import Annotated
 
 import typer
@@ -8,6 +7,7 @@ import typer
 from transfusion_core.db.engine import connect
 from transfusion_core.errors import InvalidRequest
 from transfusion_core.janitor import Findings, Janitor
+from transfusion_core.logs import configure
 from transfusion_core.settings import Settings
 from transfusion_core.specs.job import QUEUES
 from transfusion_core.store import open_store
@@ -22,7 +22,7 @@ def worker(queues: str = "gpu,cpu") -> None:
     if not names or not set(names) <= set(known):
         raise InvalidRequest(f"expected queues among {', '.join(known)}, got {queues!r}")
     settings = Settings()
-    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    configure(settings.log_level)
     Worker(settings, names).run_forever()
 
 

@@ -12,6 +12,7 @@ from transfusion_core.errors import DataError
 from transfusion_core.settings import Settings
 from transfusion_core.specs.dataset import StoredObject
 from transfusion_core.specs.job import Bundle
+from transfusion_core.specs.text import one_line
 from transfusion_core.store import Store
 from transfusion_core.store.files import digest_of
 from transfusion_worker import cache
@@ -19,6 +20,8 @@ from transfusion_worker.assignment import Assignment, Need
 
 PROGRESS_SECONDS = 0.2
 """Progress is told at most this often: a job may report every step."""
+
+LOG_LINE_MAX = 2000
 
 Tell = Callable[[dict[str, Any]], None]
 
@@ -74,8 +77,8 @@ class JobContext:
         self._tell({"bundle": bundle.model_dump(mode="json")})
 
     def log(self, line: str) -> None:
-        """Add a line to the job's log."""
-        self._tell({"log": line})
+        """Add a line to the job's log; it is made one, whatever words of strangers are in it."""
+        self._tell({"log": one_line(line, most=LOG_LINE_MAX)})
 
     def give_up(self, failure: dict[str, Any]) -> NoReturn:
         """End this process here and now, from any thread, and say why the job fails."""

@@ -11,13 +11,14 @@ from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
 
+from transfusion_core.specs.text import one_line
 from transfusion_worker import entry
 from transfusion_worker.assignment import SECRETS, Assignment
 from transfusion_worker.wire import Wire
 
 KINDS_MODULE = "transfusion_worker.jobs"
 """Where the child finds `KINDS`: job kind to function. Named only: importing it means importing torch."""
-OUTPUT_LINES = 40
+OUTPUT_LINES, LINE_MAX = 40, 2000
 _processes = threading.Lock()
 """multiprocessing looks after all children whenever it starts one, which two threads must not do at once."""
 
@@ -113,7 +114,8 @@ class Child:
         """The last lines that the child and its libraries printed."""
         if not self._output.is_file():
             return []
-        return self._output.read_text(errors="replace").splitlines()[-OUTPUT_LINES:]
+        told = self._output.read_text(errors="replace").splitlines()[-OUTPUT_LINES:]
+        return [one_line(line, most=LINE_MAX) for line in told]
 
     def _process_ended(self, timeout_seconds: float) -> None:
         """The pipe closed: the process ends any moment, and till then nothing is to be heard."""

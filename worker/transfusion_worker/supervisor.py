@@ -291,5 +291,6 @@ def _need(need: jobs.NeededJob) -> Need:
         state=need.state,
         spec=need.spec,
         result=need.result,
-        reason=getattr(need, "reason", None),
+        reason=need.reason,
+        error=need.error,
     )

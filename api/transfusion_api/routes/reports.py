@@ -5,13 +5,13 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query
 from fastapi.responses import HTMLResponse, PlainTextResponse, Response
 
-from transfusion_api.answers import Id
+from transfusion_api.answers import Id, Page
 from transfusion_api.auth import needs
 from transfusion_api.problems import documented
-from transfusion_api.reports import chart_of, report_of, section_of
+from transfusion_api.reports import chart_of, other_of, report_of, section_of, version_of, versions_of
 from transfusion_api.service import Serving
 from transfusion_core.reporting.diff import compare
-from transfusion_core.specs.report import Report, ReportDiff, ReportSection
+from transfusion_core.specs.report import Report, ReportDiff, ReportSection, ReportVersion
 
 router = APIRouter(prefix="/v1/experiments/{experiment_id}", tags=["reports"], dependencies=[needs("read")])
 ChartName = Annotated[str, Path(max_length=128)]
@@ -59,8 +59,29 @@ def get_report_tex(service: Serving, experiment_id: Id) -> PlainTextResponse:
 
 @router.get("/report/diff", responses=documented(404, 409))
 def get_report_diff(service: Serving, experiment_id: Id, against: Other) -> ReportDiff:
-    """What the report says that the one of the experiment `against`, the earlier one, does not."""
-    return compare(report_of(service, experiment_id), report_of(service, against))
+    """What the report says that an earlier one does not: `against` is an experiment, or a digest among `/reports`."""
+    return compare(report_of(service, experiment_id), other_of(service, experiment_id, against))
+
+
+@router.get("/report/diff.html", responses=documented(404, 409), response_class=HTMLResponse)
+def get_report_diff_html(service: Serving, experiment_id: Id, against: Other) -> HTMLResponse:
+    """The same as a page."""
+    from transfusion_core.reporting import diff_page
+
+    found = compare(report_of(service, experiment_id), other_of(service, experiment_id, against))
+    return HTMLResponse(diff_page.render_diff(found), headers={"Content-Security-Policy": diff_page.POLICY})
+
+
+@router.get("/reports", responses=documented(404))
+def list_reports(service: Serving, experiment_id: Id) -> Page[ReportVersion]:
+    """What the experiment has answered so far, the newest first: runs tried again give a new report."""
+    return Page[ReportVersion](items=versions_of(service, experiment_id), next=None)
+
+
+@router.get("/reports/{digest}", responses=documented(404))
+def get_report_version(service: Serving, experiment_id: Id, digest: Id) -> Report:
+    """One of these reports, by its digest."""
+    return version_of(service, experiment_id, digest)
 
 
 @router.get("/report/{section}", responses=documented(404, 409))

@@ -16,8 +16,8 @@ from transfusion_core.db.paging import Page, cursor_after, page_rows
 from transfusion_core.db.placing import place
 from transfusion_core.db.records import Created, JobRow
 from transfusion_core.db.tables import Experiment as Row
-from transfusion_core.db.tables import ExperimentJob, Job
-from transfusion_core.db.transitions import batches, lock, move, revive
+from transfusion_core.db.tables import ExperimentJob, Job, Need
+from transfusion_core.db.transitions import batches, lock, move, release_ready, revive
 from transfusion_core.db.wanted import deletable, delete_jobs, renew_report, unwanted
 from transfusion_core.errors import Conflict, NotFound
 from transfusion_core.specs.expand import Expansion
@@ -143,6 +143,19 @@ def report_job(engine: Engine, experiment_id: str) -> JobRow:
         return JobRow.of(_report(session, experiment_id))
 
 
+def earlier_reports(engine: Engine, experiment_id: str) -> list[JobRow]:
+    """The jobs that wrote its reports before runs were tried again, the newest first."""
+    with unit_of_work(engine, write=False) as session:
+        _find(session, experiment_id)
+        return [JobRow.of(job) for job in _earlier(session, experiment_id)]
+
+
+def _earlier(session: Session, experiment_id: str) -> list[Job]:
+    needed = select(Need.need_id).where(Need.job_id == _report(session, experiment_id).id)
+    query = select(Job).where(Job.id.in_(needed), Job.kind == "report").order_by(Job.finished_at.desc(), Job.id.desc())
+    return list(session.scalars(query))
+
+
 def _report(session: Session, experiment_id: str) -> Job:
     links = select(ExperimentJob.job_id).where(ExperimentJob.experiment_id == experiment_id)
     return session.scalars(select(Job).where(Job.id.in_(links), Job.kind == "report")).one()
@@ -161,7 +174,10 @@ def existing(engine: Engine, keys: Iterable[str]) -> frozenset[str]:
 
 
 def cancel(engine: Engine, experiment_id: str) -> list[str]:
-    """Stop what nobody else wants: what has not begun ends now, what runs is asked to. Raises Conflict if ended."""
+    """Stop what nobody else wants: what has not begun ends now, what runs is asked to; the queues to ring.
+
+    Where a run has succeeded the report is still made, of what there is. Raises Conflict if ended.
+    """
 
     def work(session: Session) -> list[str]:
         row = _held(session, experiment_id)
@@ -170,15 +186,23 @@ def cancel(engine: Engine, experiment_id: str) -> list[str]:
             raise Conflict(f"experiment {experiment_id} is {'stopping' if row.cancelled_at else state} already")
         session.execute(update(Row).where(Row.id == experiment_id).values(cancelled_at=clock()))
         lock(session, _job_ids(session, experiment_id))
-        for batch in batches(unwanted(session, experiment_id)):
+        kept = {_report(session, experiment_id).id} if _has_run(session, experiment_id) else set()
+        for batch in batches(set(unwanted(session, experiment_id)) - kept):
             for from_state in ("waiting", "queued"):
                 move(session, Job.id.in_(batch), from_state=from_state, to_state="cancelled")
             running = update(Job).where(Job.id.in_(batch), Job.state == "running")
             session.execute(running.values(cancel_requested=True))
         _tell(session, experiment_id, "cancelled")
-        return []
+        return sorted(release_ready(session, kept))
 
     return transact(engine, work)
+
+
+def _has_run(session: Session, experiment_id: str) -> bool:
+    """Whether one of its runs has succeeded."""
+    runs = select(ExperimentJob.job_id).join(Job, Job.id == ExperimentJob.job_id)
+    mine = runs.where(ExperimentJob.experiment_id == experiment_id, Job.kind == "train", Job.state == "succeeded")
+    return session.scalar(select(mine.exists())) is True
 
 
 def _held(session: Session, experiment_id: str) -> Row:
@@ -227,7 +251,7 @@ def remove(engine: Engine, experiment_id: str) -> str:
         state = standing.state(session, row)
         if state in ("queued", "running"):
             raise Conflict(f"experiment {experiment_id} is {state}; cancel it first")
-        job_ids = _job_ids(session, experiment_id)
+        job_ids = [*_job_ids(session, experiment_id), *(job.id for job in _earlier(session, experiment_id))]
         lock(session, job_ids)
         session.execute(delete(ExperimentJob).where(ExperimentJob.experiment_id == experiment_id))
         freed = deletable(session, job_ids)

@@ -97,6 +97,7 @@ def _claimed(session: Session, job_id: str) -> ClaimedJob:
                 kind=need.kind,
                 state=need.state,
                 reason=need.reason,
+                error=need.error,
                 spec=need.spec,
                 result=need.result,
             )

@@ -50,6 +50,7 @@ class NeededJob:
     kind: str
     state: str
     reason: str | None
+    error: str | None
     spec: dict[str, Any]
     result: dict[str, Any] | None
 

@@ -64,7 +64,10 @@ def _needed_by_others(session: Session, job_ids: set[str]) -> set[str]:
 
 
 def renew_report(session: Session, report: Job) -> None:
-    """A new report job in place of one that was written, or is about to be, without all of its runs."""
+    """A new report job in place of one that was written, or is about to be, without all of its runs.
+
+    What was written stays: the new one needs it, with those before it, so that both can be read side by side.
+    """
     lock(session, [report.id])
     session.refresh(report)
     if report.state not in ("queued", "running", "succeeded"):
@@ -79,4 +82,7 @@ def renew_report(session: Session, report: Job) -> None:
     data = {"from": None, "to": "waiting", "attempt": 0, "kind": report.kind}
     events.add(session, [{"job_id": report_id, "kind": "state", "data": data}])
     session.execute(update(ExperimentJob).where(ExperimentJob.job_id == report.id).values(job_id=report_id))
-    session.execute(delete(Job).where(Job.id == report.id))
+    if report.state == "succeeded":
+        session.execute(insert(Need), [{"job_id": report_id, "need_id": report.id}])
+    else:
+        session.execute(delete(Job).where(Job.id == report.id))

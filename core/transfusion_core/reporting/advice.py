@@ -34,7 +34,7 @@ def advice(study: Study) -> Iterator[Row]:
         yield Row(question="advice", value=None, reason="no run has ended well", text="No run has ended well.")
         return
     yield _to_take(found)
-    yield from _bought(found)
+    yield from _bought(study, found)
     yield from _labels(study, sizes)
 
 
@@ -70,29 +70,45 @@ def _to_take(found: Sequence[Candidate]) -> Row:
     return _row(taken.arm, "auroc", taken.quality, text)
 
 
-def _bought(found: Sequence[Candidate]) -> Iterator[Row]:
+def _bought(study: Study, found: Sequence[Candidate]) -> Iterator[Row]:
     """Best transfer against best random: AUROC, steps, parameters."""
     randoms = [each for each in found if each.arm.init == "random"]
     others = [each for each in found if each.arm.init != "random"]
     if not randoms or not others:
         return
     random, other = (max(group, key=lambda each: each.quality.mean) for group in (randoms, others))
-    gain = other.quality.mean - random.quality.mean
-    text = f"The best init other than random ({other.name}) changes the best mean AUROC by {gain:+.3f}."
-    yield Row(**other.arm.words, question="advice", metric="auroc", pair="best-random", value=gain, text=text)
+    yield _gained(study, random, other)
     same = next((each for each in randoms if each.arm == other.arm.random), None)
     if same and same.steps and other.steps:
         factor = same.steps / other.steps
         text = (
             f"On {other.arm.model} it reaches the threshold in {other.steps:,.0f} steps, random in {same.steps:,.0f}."
         )
-        yield Row(**other.arm.words, question="advice", metric="speed_up", value=factor, text=text)
+        yield Row(**other.arm.words, question="advice", metric="speed_up", value=factor, n=other.quality.n, text=text)
     enough = [each for each in others if each.quality.mean >= random.quality.mean]
     if enough:
         small = min(enough, key=lambda each: each.parameters)
         share = small.parameters / random.parameters
-        text = f"{small.name} does as well as {random.name} with {share:.0%} of its parameters."
+        text = f"{small.name} has as high a mean AUROC as {random.name} with {share:.0%} of its parameters."
         yield Row(**small.arm.words, question="advice", metric="parameters", value=share, text=text)
+
+
+def _gained(study: Study, random: Candidate, other: Candidate) -> Row:
+    """What the best init other than random changes, over the seeds that it shares with the best random arm."""
+    theirs = {cell.seed: cell.auroc for cell in study.seeds_of(random.arm)}
+    deltas = [
+        cell.auroc - base
+        for cell in study.seeds_of(other.arm)
+        if cell.auroc is not None and (base := theirs.get(cell.seed)) is not None
+    ]
+    paired = summarise(deltas)
+    gain = paired.mean if paired else other.quality.mean - random.quality.mean
+    words = {**other.arm.words, "question": "advice", "metric": "auroc", "pair": "best-random", "value": gain}
+    interval = paired.interval if paired else None
+    spread = f" ({interval[0]:+.3f} to {interval[1]:+.3f})" if interval else ""
+    unsure = "" if interval and interval[0] * interval[1] > 0 else " These seeds do not show that it changes anything."
+    text = f"The best init other than random ({other.name}) changes the best mean AUROC by {gain:+.3f}{spread}.{unsure}"
+    return Row(**words, sd=paired.sd if paired else None, n=len(deltas), interval=interval, text=text)
 
 
 def _labels(study: Study, sizes: Sequence[int | str]) -> Iterator[Row]:
@@ -104,7 +120,9 @@ def _labels(study: Study, sizes: Sequence[int | str]) -> Iterator[Row]:
         enough = [each for each in smaller if goal is not None and (_mean(study, each) or 0) >= goal]
         if enough:
             size = enough[0].train_size
-            text = f"{arm.model} from {arm.init} does with {size} images as well as random with {sizes[-1]}."
+            text = (
+                f"{arm.model} from {arm.init} has with {size} images as high a mean AUROC as random with {sizes[-1]}."
+            )
             value = None if size == "all" else float(size)
             reason = "all images" if size == "all" else None
             yield Row(**enough[0].words, question="advice", metric="images", value=value, reason=reason, text=text)

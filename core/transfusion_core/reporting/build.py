@@ -1,6 +1,6 @@
 """The report of an experiment from its jobs' results."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,6 +18,7 @@ from transfusion_core.reporting.transfusion import transfusion
 from transfusion_core.reporting.verdict import verdict
 from transfusion_core.specs.keys import digest
 from transfusion_core.specs.report import Report, ReportSection
+from transfusion_core.specs.sections import lacking
 
 SECTIONS: dict[str, Callable[[Study], ReportSection]] = {
     "dataset": dataset,
@@ -40,7 +41,10 @@ def build(experiment: dict[str, Any], jobs: Sequence[dict[str, Any]], *, now: da
     the whole TrainResult or IngestResult as JSON, a ComparisonResult, or None; a run may bring its `predictions`.
     """
     study = read_study(experiment, jobs)
-    sections = {name: SECTIONS[name](study) for name in study.spec.sections}
+    lost = [*_lost(jobs)]
+    sections = {
+        name: _whole(SECTIONS[name](study), lacking(study.spec).get(name), lost) for name in study.spec.sections
+    }
     numbers = {name: section.model_dump(mode="json", exclude={"charts"}) for name, section in sections.items()}
     made = {
         "methods": methods(study, jobs),
@@ -50,3 +54,21 @@ def build(experiment: dict[str, Any], jobs: Sequence[dict[str, Any]], *, now: da
     created = (now or datetime.now(UTC)).isoformat(timespec="seconds").replace("+00:00", "Z")
     whole = digest({"sections": numbers, **made})
     return Report.model_validate({"digest": whole, "created_at": created, "sections": sections, **made})
+
+
+def _lost(jobs: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """What the runs themselves needed and did not get, in words."""
+    for job in jobs:
+        words = job["labels"]
+        named = {
+            "ingest": f"dataset {words.get('dataset')}",
+            "source": f"source run of {words.get('model')} on {words.get('dataset')}, seed {words.get('seed')}",
+        }.get(words.get("role", job["kind"]))
+        if named and not job["result"]:
+            yield f"{named} ({': '.join(filter(None, (job['state'], job['reason'])))})"
+
+
+def _whole(section: ReportSection, lacking: str | None, lost: Sequence[str]) -> ReportSection:
+    """The section with why it is not whole, the causes first."""
+    missing = [*([lacking] if lacking else []), *(lost if section.missing else ()), *section.missing]
+    return section.model_copy(update={"complete": not missing, "missing": missing})

@@ -29,7 +29,8 @@ def convergence(study: Study) -> ReportSection:
         "(Kaplan-Meier), up to the last step of the longest run. speed_up is random's steps over the arm's, the "
         "geometric mean over the same seeds; its p value is of the log-rank test over all runs of both, corrected by "
         "Holm within this table (p_adjusted). Where a seed of either never got there it has no number, but a bound as "
-        "its reason. area_under_curve is the mean test AUROC on the way; with a pair, the difference at the same seeds "
+        "its reason. Its interval counts that steps are seen on the grid of evaluations only. "
+        "area_under_curve is the mean test AUROC on the way; with a pair, the difference at the same seeds "
         "and its paired t test. Intervals are 95%, over seeds. Rows of metric auroc are the curves, mean over seeds.",
         charts={"figure-5": figure_5(table)},
         table=corrected(table),

@@ -16,7 +16,7 @@ from typing import Any
 
 import vl_convert
 import yaml
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template, select_autoescape
 from markupsafe import Markup
 
 from transfusion_core.reporting import pictures
@@ -45,16 +45,11 @@ class Figure:
 def render(report: Report) -> str:
     """The report as a page. All that users named is escaped."""
     charts = [chart for section in report.sections.values() for chart in section.charts.values()]
-    template = Environment(
-        loader=PackageLoader("transfusion_core.reporting"),
-        autoescape=select_autoescape(),
-        trim_blocks=True,
-        undefined=StrictUndefined,
-    ).get_template("report.html")
+    page = template("report.html")
     words = {
         "report": report,
         "policy": policy(),
-        "style": Markup(_template("report.css")),
+        "style": Markup(template_text("report.css")),
         "scripts": [Markup(script) for script in _scripts()],
         "charts": _packed(json.dumps(charts)),
         "figures": _figures(report),
@@ -63,8 +58,19 @@ def render(report: Report) -> str:
         "rows_shown": ROWS_SHOWN,
         "spec": yaml.safe_dump(report.spec, sort_keys=False) if report.spec else "",
     }
-    whole = template.render(words, csv=_packed(to_csv(report)))
-    return whole if len(whole.encode()) <= PAGE_BYTES else template.render(words, csv="")
+    whole = page.render(words, csv=_packed(to_csv(report)))
+    return whole if len(whole.encode()) <= PAGE_BYTES else page.render(words, csv="")
+
+
+def template(name: str) -> Template:
+    """A page's template, which escapes what it is given."""
+    environment = Environment(
+        loader=PackageLoader("transfusion_core.reporting"),
+        autoescape=select_autoescape(),
+        trim_blocks=True,
+        undefined=StrictUndefined,
+    )
+    return environment.get_template(name)
 
 
 @cache
@@ -81,10 +87,11 @@ def policy() -> str:
 @cache
 def _scripts() -> tuple[str, str]:
     """The bundle of Vega, Vega-Lite and Vega-Embed, and our own script."""
-    return vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"), _template("report.js")
+    return vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"), template_text("report.js")
 
 
-def _template(name: str) -> str:
+def template_text(name: str) -> str:
+    """A file among the templates, as it is."""
     return files("transfusion_core.reporting").joinpath("templates", name).read_text(encoding="utf-8")
 
 
@@ -130,10 +137,11 @@ def _columns(section: ReportSection) -> list[str]:
 
 
 def _shown(row: Row, columns: list[str]) -> Iterator[str]:
-    return (_cell(getattr(row, column), column) for column in columns)
+    return (cell(getattr(row, column), column) for column in columns)
 
 
-def _cell(value: Any, column: str) -> str:
+def cell(value: Any, column: str) -> str:
+    """What a table shows of a value; an empty one of column `value` is said to be none."""
     if value is None:
         return "–" if column == "value" else ""
     if isinstance(value, bool):

@@ -1,10 +1,21 @@
 """A published claim beside what was measured: agrees, disagrees, or cannot tell."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
-from transfusion_core.reporting.statistics import EQUIVALENCE_MARGIN, Permutation, seeds_needed, summarise, tost
+from transfusion_core.reporting.correction import corrected
+from transfusion_core.reporting.statistics import (
+    EQUIVALENCE_MARGIN,
+    Permutation,
+    holm,
+    paired_t,
+    seeds_needed,
+    summarise,
+    tost,
+)
 from transfusion_core.specs.report import Row
 
 AGREES, DISAGREES, CANNOT_TELL = "agrees", "disagrees", "cannot tell"
@@ -61,7 +72,20 @@ SCALING = Claim(
 )
 
 
-def judged(
+@dataclass(frozen=True, kw_only=True)
+class Weighed:
+    """A claim beside the numbers of one arm, before it is known how many others are tested in the same table."""
+
+    claim: Claim
+    row: Row
+    """Without an answer, unless there is nothing to judge by."""
+    values: Sequence[float] = ()
+    test: Permutation | None = None
+    against: float | None = None
+    """p value of what contradicts the claim, where `row` has that of the claim alone."""
+
+
+def weighed(
     claim: Claim,
     values: Sequence[float],
     words: Mapping[str, Any],
@@ -69,53 +93,69 @@ def judged(
     missing: str,
     shown: Callable[[float], float] = float,
     test: Permutation | None = None,
-) -> Row:
+) -> Weighed:
     """A claim beside the mean of `values`, one per seed: that it is above 0, or within the claim's margin of it.
 
     `missing`: why there are no values. `shown`: what readers see of a value, `exp` for logarithms of ratios. `test`:
-    decides instead of the interval, where values are not independent of each other.
+    decides instead of the t test, where values are not independent of each other.
     """
     found = summarise(values)
     if found is None:
         text = f"That {claim.said}: {CANNOT_TELL}, as {missing}."
-        return Row(**words, question=claim.question, n=0, answer=CANNOT_TELL, reason=missing, text=text)
-    equivalence = tost(values, claim.margin) if claim.margin else None
-    p_value = test.p_value if test else equivalence
-    answer = _by_test(test) if test else _answer(claim, found.mean, found.interval, equivalence)
-    needed = seeds_needed(values, margin=claim.margin) if answer == CANNOT_TELL else None
-    ends = [shown(end) for end in found.interval] if found.interval else None
+        none = Row(**words, question=claim.question, n=0, answer=CANNOT_TELL, reason=missing, text=text)
+        return Weighed(claim=claim, row=none)
+    name, p_value, against = _tested(claim, values, test)
     row = Row(
         **words,
         question=claim.question,
         value=shown(found.mean),
         sd=found.sd if shown is float else None,
         n=found.n,
-        interval=ends,
+        interval=[shown(end) for end in found.interval] if found.interval else None,
         p_value=p_value,
-        test=None if p_value is None else "permutation" if test else "tost",
-        seeds_needed=needed,
-        answer=answer,
+        test=None if p_value is None else name,
     )
-    return row.model_copy(update={"text": _sentence(claim, row, test)})
+    return Weighed(claim=claim, row=row, values=values, test=test, against=against)
 
 
-def _by_test(test: Permutation) -> str:
-    if test.p_value is None or test.difference is None:
+def _tested(claim: Claim, values: Sequence[float], test: Permutation | None) -> tuple[str, float | None, float | None]:
+    """The test's name, its p value, and that of what contradicts the claim; a t test speaks for either side."""
+    if test:
+        return "permutation", test.p_value, None if test.p_value is None else 1 - test.p_value
+    if claim.margin:
+        return "tost", tost(values, claim.margin), paired_t(values)
+    return "paired t", paired_t(values), None
+
+
+def decided(every: Sequence[Weighed]) -> list[Row]:
+    """A table's rows with their answers, each after Holm's correction for the other tests of its name."""
+    rows = corrected([each.row for each in every])
+    against = holm([each.against for each in every])
+    tests = Counter(row.test for row in rows)
+    return [
+        _decided(each, row, contradicted, tests[row.test])
+        for each, row, contradicted in zip(every, rows, against, strict=True)
+    ]
+
+
+def _decided(each: Weighed, row: Row, against: float | None, tests: int) -> Row:
+    if row.answer:
+        return row
+    answer = _answer(each.claim, fmean(each.values), row.p_adjusted, against, by_networks=each.test is not None)
+    needed = seeds_needed(each.values, margin=each.claim.margin, level=LEVEL / tests)
+    more = max(needed, len(each.values) + 1) if needed and answer == CANNOT_TELL else None
+    told = row.model_copy(update={"answer": answer, "seeds_needed": more})
+    return told.model_copy(update={"text": _sentence(each.claim, told, each.test)})
+
+
+def _answer(claim: Claim, mean: float, p_value: float | None, against: float | None, *, by_networks: bool) -> str:
+    is_shown = p_value is not None and p_value < LEVEL
+    if by_networks or claim.margin is not None:
+        contradicted = against is not None and against < LEVEL and (by_networks or abs(mean) >= (claim.margin or 0))
+        return AGREES if is_shown else DISAGREES if contradicted else CANNOT_TELL
+    if not is_shown or abs(mean) <= ROUNDING:
         return CANNOT_TELL
-    if test.p_value < LEVEL:
-        return AGREES
-    return DISAGREES if test.p_value > 1 - LEVEL else CANNOT_TELL
-
-
-def _answer(claim: Claim, mean: float, interval: list[float] | None, equivalence: float | None) -> str:
-    if interval is None:
-        return CANNOT_TELL
-    low, high = interval[0] - ROUNDING, interval[1] + ROUNDING
-    if claim.margin is None:
-        return AGREES if low > 0 else DISAGREES if high < 0 else CANNOT_TELL
-    if equivalence is not None and equivalence < LEVEL:
-        return AGREES
-    return DISAGREES if (low > 0 or high < 0) and abs(mean) >= claim.margin else CANNOT_TELL
+    return AGREES if mean > 0 else DISAGREES
 
 
 def _sentence(claim: Claim, row: Row, test: Permutation | None) -> str:

@@ -122,6 +122,7 @@ def _points(start: Pair, end: Pair) -> Iterator[Row]:
                 measure=found.measure,
                 start=found.value,
                 value=value,
+                null_iid=found.null_iid,
             )
 
 

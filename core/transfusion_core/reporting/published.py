@@ -3,7 +3,9 @@
 Marks: p the paper, t a third party's statement, d derived by arithmetic or read off a figure, u unconfirmed.
 """
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from statistics import fmean
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,8 @@ _TABLE_2 = {
 }
 """Chest x-ray AUROC in percent, in the order of `_CHEST_LABELS`."""
 
+PUBLISHED_SIZE = 5000
+"""Images that the paper's Table 3 is of."""
 _TABLE_3 = {"resnet50": (92.2, 94.6), "cbr-large-t": (93.6, 93.9), "cbr-large-w": (93.6, 93.7)}
 """Retina AUROC in percent with 5,000 train images, random and transfer."""
 
@@ -90,6 +94,20 @@ def table_3(model: str, init: str) -> Published | None:
         return None
     random, transfer = _TABLE_3[model]
     return Published((transfer if init == "pretrained" else random) / 100, "t")
+
+
+def gain(task: str, model: str, train_size: int | str, labels: Iterable[str]) -> Published | None:
+    """Transfer's AUROC minus random's: of retinas by Tables 1 and 3, of chests the mean over Table 2's labels."""
+    if task == "ordinal":
+        tables: dict[int | str, Callable[[str, str], Published | None]] = {PUBLISHED_SIZE: table_3, "all": table_1}
+        table = tables.get(train_size)
+        random, transfer = (table(model, init) if table else None for init in ("random", "pretrained"))
+        return Published(transfer.value - random.value, transfer.mark) if random and transfer else None
+    if task != "multilabel" or train_size != "all":
+        return None
+    known = [(table_2(model, "random", name), table_2(model, "pretrained", name)) for name in dict.fromkeys(labels)]
+    gains = [(transfer.value - random.value, transfer.mark) for random, transfer in known if random and transfer]
+    return Published(fmean(value for value, _ in gains), gains[0][1]) if gains else None
 
 
 def speed_up(model: str, init: str) -> Published | None:

@@ -99,6 +99,7 @@ def _map_rows(pair: Pair) -> Iterator[Row]:
             stage=stages[found.layer_a],
             measure=found.measure,
             value=found.value,
+            null_iid=found.null_iid,
             reason=found.reason,
         )
 

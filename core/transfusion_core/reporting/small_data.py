@@ -4,14 +4,10 @@ from collections.abc import Iterator
 
 from transfusion_core.reporting.charts.small_data import gain_by_capacity, gain_by_size
 from transfusion_core.reporting.correction import corrected
-from transfusion_core.reporting.published import table_3
+from transfusion_core.reporting.published import PUBLISHED_SIZE, table_3
 from transfusion_core.reporting.quality import delta_rows, headline, parameters_row, quality_row
 from transfusion_core.reporting.study import Arm, Study
 from transfusion_core.specs.report import ReportSection, Row
-
-PUBLISHED_SIZE = 5000
-"""Images that the paper's Table 3 is of."""
-_ONE_SIZE = "a second size among train_sizes: gain against size takes two"
 
 
 def small_data(study: Study) -> ReportSection:
@@ -24,7 +20,7 @@ def small_data(study: Study) -> ReportSection:
         Row(train_size=size, metric="train_images", value=images, reason=None if images else "the dataset is missing")
         for size, images in sizes.items()
     ]
-    missing = [*study.missing_cells(), *([_ONE_SIZE] if len(sizes) < 2 else [])]
+    missing = study.missing_cells()
     return ReportSection(
         complete=not missing,
         missing=missing,

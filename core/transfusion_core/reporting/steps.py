@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 from transfusion_core.reporting.published import speed_up as published_speed_up
-from transfusion_core.reporting.statistics import log_rank, restricted_mean, speed_up, summarise
+from transfusion_core.reporting.statistics import log_rank, restricted_mean, rounding_sd, speed_up, summarise
 from transfusion_core.reporting.statistics.speed import Between, SpeedUp
 from transfusion_core.reporting.statistics.survival import Waited
 from transfusion_core.reporting.study import Arm, Cell, Study
@@ -102,7 +102,8 @@ def speed_rows(study: Study, arm: Arm) -> Iterator[Row]:
     if level is None or not paired:
         return
     known = published_speed_up(arm.model, arm.init) if study.task == "ordinal" else None
-    found = speed_up([(_between(cell, level), _between(random, level)) for cell, random in paired])
+    steps = [(_between(cell, level), _between(random, level)) for cell, random in paired]
+    found = speed_up(steps, least_sd=rounding(paired, level))
     p_value = log_rank(_waited(study.seeds_of(arm), level), _waited(study.seeds_of(arm.random), level))
     yield Row(
         **arm.words,
@@ -126,6 +127,19 @@ def _between(cell: Cell, level: float) -> Between:
         return Between(_last(cell), math.inf)
     later = [later for later in curve.steps if later > 0] if curve else []
     return Between(step, step) if step > 0 else Between(0, later[0] if later else math.inf)
+
+
+def rounding(paired: Sequence[tuple[Cell, Cell]], level: float) -> float:
+    """The sd that the evaluation grid gives to the logarithm of a speed-up; each pair is of one seed."""
+    return rounding_sd([(_since(cell, level), _since(random, level)) for cell, random in paired])
+
+
+def _since(cell: Cell, level: float) -> Between:
+    """The evaluation before the run reached the level, and the one at which it had."""
+    curve, step = cell.curve("auroc", "test"), steps_to(cell, level)
+    if curve is None or step is None:
+        return Between(_last(cell), math.inf)
+    return Between(max((earlier for earlier in curve.steps if earlier < step), default=0), step)
 
 
 def _bound(found: SpeedUp) -> str:

@@ -10,10 +10,10 @@ from transfusion_core.reporting.study import Arm, Study
 from transfusion_core.specs.init import InitSpec
 from transfusion_core.specs.model import catalogue
 from transfusion_core.specs.report import ReportSection, Row
+from transfusion_core.specs.sections import PARTIAL
 
-PARTIAL = ("transfuse", "slim", "gabor")
-"""The kinds that this section is about; random and pretrained are the ends of the ladder."""
 DRAWN = ("random", "pretrained", *PARTIAL)
+"""Random and pretrained are the ends of the ladder."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,6 @@ def transfusion(study: Study) -> ReportSection:
     rungs = [rung for arm in study.arms if (rung := _rung(study, arm)) and rung.kind in DRAWN]
     table = [row for rung in rungs for row in _rows(study, rung)]
     missing = study.missing_cells()
-    if not any(rung.kind in PARTIAL for rung in rungs):
-        missing = [f"no init among {', '.join(PARTIAL)} is in this experiment", *missing]
     charts = {"transfusion": quality_by_stages(table), "transfusion-steps": steps_by_stages(table)}
     return ReportSection(complete=not missing, missing=missing, text=_TEXT, charts=charts, table=table)
 

@@ -16,26 +16,30 @@ from transfusion_core.reporting.judging import (
     SIMILARITY,
     SMALL_DATA,
     SPEED,
-    judged,
+    Weighed,
+    decided,
+    weighed,
 )
 from transfusion_core.reporting.networks import likeness, network_test, top_likeness
-from transfusion_core.reporting.published import speed_up, table_1, top_layers
-from transfusion_core.reporting.statistics import EQUIVALENCE_MARGIN
-from transfusion_core.reporting.steps import steps_to, threshold
+from transfusion_core.reporting.published import PUBLISHED_SIZE, gain, speed_up, table_1, top_layers
+from transfusion_core.reporting.quality import labels_of
+from transfusion_core.reporting.statistics import EQUIVALENCE_MARGIN, spread_at_least
+from transfusion_core.reporting.steps import rounding, steps_to, threshold
 from transfusion_core.reporting.study import Arm, Study
-from transfusion_core.specs.report import ReportSection, Row
+from transfusion_core.specs.report import ReportSection
 
 
 def verdict(study: Study) -> ReportSection:
     """A row per question, model and train size, then the advice that follows."""
     asked = (_quality, _small_data, _capacity, _similarity, _movement, _reuse, _speed)
-    table = [row for ask in asked for row in ask(study)]
+    table = decided([row for ask in asked for row in ask(study)])
     missing = study.missing_cells()
     return ReportSection(
         complete=not missing,
         missing=missing,
         text=f"Each published claim beside this dataset's own number. 'agrees' and 'disagrees' are said at the "
-        f"{LEVEL:.0%} level, 'cannot tell' where these seeds do not decide; a claim that two things are comparable is "
+        f"{LEVEL:.0%} level after Holm's correction for the tests of one name in this table (p_adjusted), 'cannot "
+        "tell' where these seeds do not decide; a claim that two things are comparable is "
         f"an equivalence test (TOST) at a margin of {EQUIVALENCE_MARGIN} AUROC. Spreads are over seeds: other images "
         "of the same kind would add to them. The last rows are advice.",
         charts={},
@@ -57,16 +61,17 @@ def _finals(study: Study) -> Callable[[Arm], dict[int, float]]:
     return lambda arm: {cell.seed: value for cell in study.seeds_of(arm) if (value := cell.auroc) is not None}
 
 
-def _quality(study: Study) -> Iterator[Row]:
+def _quality(study: Study) -> Iterator[Weighed]:
     for arm in _transfers(study):
         deltas = _paired(study, arm, _finals(study))
-        random, ours = (table_1(arm.model, init) for init in ("random", "pretrained"))
-        told = {"published": ours.value - random.value, "mark": ours.mark} if ours and random else {}
+        labels = [row.label for cell in study.seeds_of(arm) for row in labels_of(cell)]
+        known = gain(study.task, arm.model, arm.train_size, labels)
+        told = {"published": known.value, "mark": known.mark} if known else {}
         missing = "no seed has a value from both transfer and random"
-        yield judged(QUALITY, deltas, {**arm.words, **told}, missing=missing)
+        yield weighed(QUALITY, deltas, {**arm.words, **told}, missing=missing)
 
 
-def _small_data(study: Study) -> Iterator[Row]:
+def _small_data(study: Study) -> Iterator[Weighed]:
     sizes = sorted({cell.arm.train_size for cell in study.cells}, key=_images)
     if len(sizes) < 2:
         return
@@ -74,8 +79,10 @@ def _small_data(study: Study) -> Iterator[Row]:
     for arm in [arm for arm in _transfers(study) if arm.train_size == sizes[0]]:
         few, many = (gains.get((arm.model, arm.source, size), {}) for size in (sizes[0], sizes[-1]))
         more = [few[seed] - many[seed] for seed in sorted(set(few) & set(many))]
+        known = [gain(study.task, arm.model, size, ()) for size in (PUBLISHED_SIZE, "all")]
+        told = {"published": known[0].value - known[1].value, "mark": known[0].mark} if known[0] and known[1] else {}
         missing = "no seed has a gain at both sizes"
-        yield judged(SMALL_DATA, more, arm.words, missing=missing)
+        yield weighed(SMALL_DATA, more, {**arm.words, **told}, missing=missing)
 
 
 def _images(size: int | str) -> float:
@@ -97,27 +104,28 @@ def _extremes(study: Study) -> Iterator[tuple[Arm, Arm]]:
             yield ranked[0], ranked[-1]
 
 
-def _capacity(study: Study) -> Iterator[Row]:
+def _capacity(study: Study) -> Iterator[Weighed]:
     for small, large in _extremes(study):
         ours, theirs = _finals(study)(small), _finals(study)(large)
         deltas = [ours[seed] - theirs[seed] for seed in sorted(set(ours) & set(theirs))]
         words: dict[str, Any] = {"model": small.model, "train_size": small.train_size}
         words["pair"] = f"{small.model}-{large.model}"
         known = [table_1(arm.model, "random") for arm in (small, large)]
-        if known[0] and known[1]:
+        if known[0] and known[1] and (study.task, small.train_size) == ("ordinal", "all"):
             words |= {"published": known[0].value - known[1].value, "mark": max(known[0].mark, known[1].mark)}
-        yield judged(CAPACITY, deltas, words, missing="no seed has a value from both")
+        yield weighed(CAPACITY, deltas, words, missing="no seed has a value from both")
 
 
-def _similarity(study: Study) -> Iterator[Row]:
+def _similarity(study: Study) -> Iterator[Weighed]:
     measure = study.spec.similarity.measures[0]
     for arm in _transfers(study) if "similarity" in study.spec.sections else ():
-        known = [top_layers(arm.model, pair) for pair in ("random-random", "pretrained-random")]
+        pairs = ("random-random", "pretrained-random")
+        known = [top_layers(arm.model, pair) if measure == "cca" else None for pair in pairs]
         told = {"published": known[0].value - known[1].value, "mark": "d"} if known[0] and known[1] else {}
         words = {**arm.words, "pair": "random-random minus pretrained-random", "measure": measure}
         missing = "it takes two random networks and a pretrained one, compared with each other"
         test, gaps = network_test(study, arm, measure), _gaps(study, arm, measure)
-        yield judged(SIMILARITY, gaps, {**words, **told}, missing=missing, test=test)
+        yield weighed(SIMILARITY, gaps, {**words, **told}, missing=missing, test=test)
 
 
 def _gaps(study: Study, arm: Arm, measure: str) -> list[float]:
@@ -141,7 +149,7 @@ def _kept(study: Study, arm: Arm, place: int) -> dict[int, float]:
     return {seed: value for seed, value in found.items() if value is not None}
 
 
-def _movement(study: Study) -> Iterator[Row]:
+def _movement(study: Study) -> Iterator[Weighed]:
     if "movement" not in study.spec.sections and "reuse" not in study.spec.sections:
         return
     for small, large in _extremes(study):
@@ -149,10 +157,10 @@ def _movement(study: Study) -> Iterator[Row]:
         more = [ours[seed] - theirs[seed] for seed in sorted(set(ours) & set(theirs))]
         words = {"model": large.model, "train_size": large.train_size, "pair": f"{large.model}-{small.model}"}
         measure = study.spec.similarity.measures[0]
-        yield judged(MOVEMENT, more, {**words, "measure": measure}, missing="no seed has both")
+        yield weighed(MOVEMENT, more, {**words, "measure": measure}, missing="no seed has both")
 
 
-def _reuse(study: Study) -> Iterator[Row]:
+def _reuse(study: Study) -> Iterator[Weighed]:
     if "movement" not in study.spec.sections and "reuse" not in study.spec.sections:
         return
     for arm in _transfers(study):
@@ -163,19 +171,22 @@ def _reuse(study: Study) -> Iterator[Row]:
         # The smaller of two differences is above 0 only where both are.
         more = [min(low[seed], low[seed] - high[seed]) for seed in sorted(set(low) & set(high))]
         measure = study.spec.similarity.measures[0]
-        yield judged(REUSE, more, {**arm.words, "measure": measure}, missing="no seed has both")
+        yield weighed(REUSE, more, {**arm.words, "measure": measure}, missing="no seed has both")
 
 
-def _speed(study: Study) -> Iterator[Row]:
+def _speed(study: Study) -> Iterator[Weighed]:
     for arm in study.arms:
         claim = SPEED if arm.init == "pretrained" else SCALING if arm.init.startswith("mean_var") else None
         if claim is None:
             continue
         ratios, missing = _ratios(study, arm)
-        known = speed_up(arm.model, arm.init)
+        known = speed_up(arm.model, arm.init) if study.task == "ordinal" else None
         told = {"published": known.value, "mark": known.mark} if known else {}
         words = {**arm.words, "metric": "speed_up", **told}
-        yield judged(claim, [log(ratio) for ratio in ratios], words, missing=missing, shown=exp)
+        level = threshold(study, arm)
+        least = rounding(study.paired_with_random(arm), level) if level is not None else 0.0
+        values = spread_at_least([log(ratio) for ratio in ratios], least)
+        yield weighed(claim, values, words, missing=missing, shown=exp)
 
 
 def _ratios(study: Study, arm: Arm) -> tuple[list[float], str]:

@@ -8,6 +8,7 @@ from transfusion_core.specs.comparison import ComparisonSpec, SimilaritySpec
 from transfusion_core.specs.experiment import ExperimentSpec
 from transfusion_core.specs.facts import RunFacts
 from transfusion_core.specs.job import CheckpointRef, CompareJob, JobDraft
+from transfusion_core.specs.sections import PARTIAL
 
 Cells = tuple[JobDraft, JobDraft]
 LAYERS = {"measures": ["cka"], "nulls": False}
@@ -67,7 +68,7 @@ def _firsts(cells: Sequence[JobDraft]) -> Iterator[Cells]:
 
 
 def _is_partial(cell: JobDraft) -> bool:
-    return str(cell.labels["init"]).partition("(")[0] in ("transfuse", "slim", "gabor")
+    return str(cell.labels["init"]).partition("(")[0] in PARTIAL
 
 
 def _same_arm(a: JobDraft, b: JobDraft) -> bool:

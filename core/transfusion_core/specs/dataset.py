@@ -3,10 +3,11 @@
 from operator import not_
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
 from transfusion_core.specs.base import Name, Record, Spec
+from transfusion_core.specs.text import one_line
 
 Task = Literal["multiclass", "ordinal", "multilabel"]
 RecipeName = Literal["demo-retina", "demo-chest", "demo-natural"]
@@ -59,6 +60,9 @@ class DatasetSpec(Spec):
     """Leave out files that cannot be read, and list them, instead of failing."""
     allow_shared_patients: bool = Field(False, exclude_if=not_)
     """Take given splits that share patients, which is a fault otherwise; every report says so."""
+    burned_in: bool = Field(False, exclude_if=not_)
+    """Take DICOM files that say that text is burned into their pixels: it may name the patient, and is part of what
+    networks see."""
     split_seed: int = Field(default=0, ge=0, lt=2**31)
     """Draws the splits that the data do not bring: by patient where patients are known."""
     val_share: float = Field(default=0.15, gt=0, lt=0.5)
@@ -101,13 +105,17 @@ def demo_dataset(name: str) -> DatasetSpec | None:
     return DatasetSpec.model_validate({"name": name, "kind": "recipe", "recipe": {"name": name}}).resolved()
 
 
+Shown = Annotated[str, BeforeValidator(lambda text: one_line(str(text), most=500))]
+"""Words of a stranger's file, fit to be shown and stored."""
+
+
 class FileFault(Record):
     """A file or row that could not be used."""
 
-    file: str
+    file: Shown
     row: int | None = None
     """Row of the manifest, counted from 1 without the header."""
-    message: str
+    message: Shown
 
 
 class StoredObject(Record):

@@ -1,8 +1,8 @@
 """From an experiment's spec to its jobs: pure, in a stable order, the same spec always giving the same keys."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from transfusion_core.specs.check import (
@@ -16,6 +16,7 @@ from transfusion_core.specs.check import (
 from transfusion_core.specs.comparing import comparisons
 from transfusion_core.specs.comparison import Measure
 from transfusion_core.specs.dataset import DatasetSpec
+from transfusion_core.specs.estimating import job_seconds
 from transfusion_core.specs.experiment import ExperimentSpec, Plan, PlannedRun, SourceSpec, largest
 from transfusion_core.specs.facts import DatasetFacts, Facts
 from transfusion_core.specs.grid import Cell
@@ -27,11 +28,7 @@ from transfusion_core.specs.model import catalogue
 from transfusion_core.specs.planning_dataset import dataset_jobs
 from transfusion_core.specs.planning_robustness import robustness_jobs
 from transfusion_core.specs.rates import RateGrid
-
-MACS_PER_SECOND = 30e9
-"""Assumed speed of training and inference on a small CPU, for estimates only."""
-TRAIN_COST = 3
-"""A training step costs about three forward passes."""
+from transfusion_core.specs.sections import lacking
 
 TUNING_SEED = 0
 """The seed that learning rates are tried with: the first of every experiment."""
@@ -48,6 +45,8 @@ class Expansion:
     new_datasets: list[DatasetSpec]
     """Demo datasets that this experiment is the first to name."""
     warnings: list[str]
+    splits: Mapping[str, int] | None
+    """Images per split of the dataset, where that is known before it is read."""
 
     def of_kind(self, kind: str) -> list[JobDraft]:
         """The drafts of one kind."""
@@ -63,7 +62,7 @@ def expand(spec: ExperimentSpec, facts: Facts) -> Expansion:
     """Expand a spec that has been checked against the same facts."""
     spec, warnings = resolve(spec, facts)
     datasets = _datasets(spec, facts)
-    ingests = {facts_.name: facts_.ingest for facts_ in datasets}
+    ingests = {facts_.name: replace(facts_.ingest, labels={"dataset": facts_.name}) for facts_ in datasets}
     sources = {
         (name, model): _source_run(spec, model, source, ingests)
         for name, source in spec.sources.items()
@@ -86,7 +85,8 @@ def expand(spec: ExperimentSpec, facts: Facts) -> Expansion:
         digest=digest(spec.model_dump(mode="json", exclude={"name", "cache", "priority"})),
         drafts=drafts,
         new_datasets=[facts_.spec for facts_ in datasets if not facts_.registered],
-        warnings=warnings,
+        warnings=[*warnings, *(f"{section} lacks {words}" for section, words in lacking(spec).items())],
+        splits=datasets[0].splits,
     )
 
 
@@ -243,9 +243,8 @@ def _report(spec: ExperimentSpec, needed: Sequence[JobDraft]) -> JobDraft:
 def plan(expansion: Expansion, existing: frozenset[str]) -> Plan:
     """What the expansion would do, where the jobs of `existing` keys are there already."""
     new = [draft for draft in expansion.drafts if draft.key not in existing]
-    trainings = [
-        TrainJob.read(draft.spec) for draft in new if draft.kind == "train" and not _is_adopted(draft, expansion)
-    ]
+    working = [draft for draft in new if draft.kind != "train" or not _is_adopted(draft, expansion)]
+    trainings = [TrainJob.read(draft.spec) for draft in working if draft.kind == "train"]
     images = sum(job.training.steps * job.training.batch_size for job in trainings)
     return Plan(
         runs=[
@@ -260,7 +259,7 @@ def plan(expansion: Expansion, existing: frozenset[str]) -> Plan:
         new_jobs=len(new),
         tuning_runs=sum(draft.labels["role"] == "tuning" for draft in expansion.of_kind("train")),
         images_to_train=images,
-        estimated_seconds=sum(map(_training_seconds, trainings)),
+        estimated_seconds=round(sum(job_seconds(draft, _splits(draft, expansion)) for draft in working), 1),
         estimated_bytes=sum(_training_bytes(job) for job in trainings),
         warnings=expansion.warnings,
         digest=expansion.digest,
@@ -274,10 +273,9 @@ def _is_adopted(draft: JobDraft, expansion: Expansion) -> bool:
     return bool(draft.spec.get("tuned_by")) and (draft.labels["train_size"], draft.labels["seed"]) == first
 
 
-def _training_seconds(job: TrainJob) -> float:
-    entry = catalogue()[job.model]
-    macs = entry.macs * (job.image_size / entry.default_image_size) ** 2
-    return round(job.training.steps * job.training.batch_size * macs * TRAIN_COST / MACS_PER_SECOND, 1)
+def _splits(draft: JobDraft, expansion: Expansion) -> Mapping[str, int] | None:
+    """Images of the dataset that a job works on: source runs have another than the experiment."""
+    return None if draft.labels.get("role") == "source" else expansion.splits
 
 
 def _training_bytes(job: TrainJob) -> int:

@@ -185,6 +185,7 @@ class Plan(Record):
     """Of the runs to train or share, those that only find out a learning rate; they are not among `runs`."""
     images_to_train: int
     estimated_seconds: float
+    """Of all new jobs, one after the other on a small CPU; rough."""
     estimated_bytes: int
     warnings: list[str]
     digest: str

@@ -106,6 +106,14 @@ class Report(Record):
     """The experiment spec that makes these numbers again."""
 
 
+class ReportVersion(Record):
+    """One of the reports that an experiment has given."""
+
+    digest: str
+    is_complete: bool
+    made_at: str
+
+
 class ChangedRow(Record):
     """A row of both reports that says something else in each."""
 

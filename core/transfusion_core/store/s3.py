@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import boto3
 from botocore.config import Config
@@ -30,8 +31,11 @@ _PRESENT = frozenset({"BucketAlreadyOwnedByYou", "BucketAlreadyExists"})
 T = TypeVar("T")
 
 
-def s3_client(endpoint_url: str | None, *, region: str) -> Any:
-    """A client for any S3 server; credentials come from the ordinary AWS variables or files."""
+def s3_client(endpoint_url: str | None, *, region: str, profile: str | None = None) -> Any:
+    """A client for any S3 server; credentials come from the ordinary AWS variables or files (`profile`).
+
+    It speaks to the endpoint, or to Amazon, and to nobody else, whatever an answer says.
+    """
     config = Config(
         connect_timeout=CONNECT_TIMEOUT_SECONDS,
         read_timeout=READ_TIMEOUT_SECONDS,
@@ -42,8 +46,20 @@ def s3_client(endpoint_url: str | None, *, region: str) -> Any:
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
     )
-    session = boto3.session.Session()  # of its own: boto3's default one must not be shared by threads
-    return session.client("s3", endpoint_url=endpoint_url, region_name=region, config=config)
+    session = boto3.session.Session(
+        profile_name=profile
+    )  # of its own: boto3's default one must not be shared by threads
+    client = session.client("s3", endpoint_url=endpoint_url, region_name=region, config=config)
+    client.meta.events.register("before-send.s3", partial(_stay, urlsplit(endpoint_url or "").hostname))
+    return client
+
+
+def _stay(endpoint: str | None, request: Any, **_: object) -> None:
+    """Refuse to send a request to another host than is meant: a server's answer can redirect the next one."""
+    host = urlsplit(request.url).hostname or ""
+    theirs = host.endswith((".amazonaws.com", ".amazonaws.com.cn"))
+    if not (theirs if endpoint is None else host == endpoint):
+        raise StoreError(f"the S3 server redirects to {host!r}, which nobody allowed")
 
 
 class S3Store:

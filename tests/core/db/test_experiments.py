@@ -114,6 +114,9 @@ def test_a_failure_fails_the_experiment_and_a_retry_mends_it(engine, world, drai
     drain()
     assert experiments.get(engine, experiment_id).state == "succeeded"
     assert experiments.report_job(engine, experiment_id).id != old_report.id
+    assert [job.id for job in experiments.earlier_reports(engine, experiment_id)] == [old_report.id]
+    assert sum(states(engine, experiment_id).values()) == 8, "what it said before is none of its jobs"
+    experiments.remove(engine, experiment_id)
     with pytest.raises(NotFound):
         jobs.get(engine, old_report.id)
 
@@ -216,6 +219,25 @@ def test_a_crash_or_release_of_a_stopping_job_ends_it(engine, world):
     jobs.crash(engine, first.id, 1, max_crashes=3, error="e")
     jobs.release(engine, second.id, 1)
     assert states(engine, experiment_id) == {"succeeded": 2, "cancelled": 6}
+
+
+def test_a_cancelled_experiment_still_reports_the_runs_that_it_has(engine, world, drain):
+    experiment_id = make(engine, world, seeds=2)
+    for _ in range(2):
+        jobs.succeed(engine, claim(engine).id, 1, INGESTED)
+    first, second = claim(engine), claim(engine)
+    jobs.succeed(engine, first.id, 1, {})
+    assert experiments.cancel(engine, experiment_id) == [], "one of its runs has not stopped yet"
+    assert experiments.report_job(engine, experiment_id).state == "waiting"
+    assert jobs.cancelled(engine, second.id, 1) == ["cpu"]
+    assert experiments.get(engine, experiment_id).state == "cancelled"
+    drain()
+    assert experiments.report_job(engine, experiment_id).state == "succeeded"
+    assert experiments.get(engine, experiment_id).state == "cancelled"
+    experiments.resume(engine, experiment_id)
+    assert experiments.report_job(engine, experiment_id).state == "waiting", "made anew once all is there"
+    drain()
+    assert experiments.get(engine, experiment_id).state == "succeeded"
 
 
 def test_a_cancel_spares_what_a_comparison_or_another_experiments_source_needs(engine, world):
@@ -356,6 +378,7 @@ def test_a_cancel_against_finishing_workers_leaves_nothing_undecided(engine, wor
                 assert experiments.get(engine, experiment_id).state == "succeeded"
             for work in working:
                 work.result()
+        drain()  # the report of what there is may have come after both had found nothing to do
         assert not {"waiting", "queued", "running"} & set(states(engine, experiment_id))
         assert experiments.get(engine, experiment_id).state in ("cancelled", "succeeded")
 

@@ -72,3 +72,12 @@ def test_every_chart_of_a_report_is_known_by_name_and_has_the_shared_look() -> N
     drawn = {name: chart for section in report.sections.values() for name, chart in section.charts.items()}
     assert set(drawn) == set(CHARTS)
     assert all(chart["config"] == THEME for chart in drawn.values())
+
+
+def test_every_chart_of_similarities_draws_what_noise_would_give() -> None:
+    expanded = expansion(sections=["similarity", "movement", "reuse"])
+    made = build(expanded.spec.model_dump(mode="json"), jobs(expanded))
+    charts = {name: chart for section in made.sections.values() for name, chart in section.charts.items()}
+    for name in ("figure-2", "figure-3", "figure-4", "layers", "through-training"):
+        (points,) = charts[name]["datasets"].values()
+        assert any(point.get("null_iid") is not None for point in points), name

@@ -17,7 +17,7 @@ from transfusion_core.reporting import html, pictures
 from transfusion_core.reporting.build import build
 from transfusion_core.reporting.charts import CHARTS
 from transfusion_core.reporting.long_table import COLUMNS, flat, from_csv, to_csv, to_parquet
-from transfusion_core.specs.report import Report, Row
+from transfusion_core.specs.report import Report, ReportSection, Row
 
 HOSTILE = '</script><script>alert(1)</script>,"\n\r;=1'
 
@@ -163,3 +163,16 @@ def test_the_files_are_made_where_numpy_and_torch_are_not_installed() -> None:
     )
     path = ":".join(["core", *filter(None, sys.path)])
     subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": path})
+
+
+def test_names_that_a_spreadsheet_would_reckon_out_are_words_in_the_csv_and_come_back_as_they_were(
+    report: Report,
+) -> None:
+    words = ["=cmd|'/c calc'!A1", "+1", "-2", "@SUM(A1)", "'quoted", "\tx", "plain"]
+    rows = [Row(model="m", init="random", metric="auroc", label=word, value=-0.5) for word in words]
+    section = ReportSection(complete=True, missing=[], text="", charts={}, table=rows)
+    text = to_csv(report.model_copy(update={"sections": {"performance": section}}))
+    labels = [line["label"] for line in csv.DictReader(io.StringIO(text, newline=""))]
+    assert labels == [f"'{word}" for word in words[:-1]] + ["plain"]
+    assert {line["value"] for line in csv.DictReader(io.StringIO(text))} == {"-0.5"}
+    assert from_csv(text) == {"performance": rows}

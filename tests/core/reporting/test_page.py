@@ -1,13 +1,15 @@
 """The report's page, opened from the file system in Chromium with the network off."""
 
+import base64
 import re
 from collections import Counter
+from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
-from browser import Opened, open_page
+from browser import Driven, Opened, driven, open_page
 from studies import expansion, jobs
 from transfusion_core.reporting import html
 from transfusion_core.reporting.build import build
@@ -89,3 +91,50 @@ def test_tables_are_sorted_by_their_headers(report: Report, tmp_path: Path, monk
     assert len(re.findall('<th[^>]*aria-sort="descending"', content)) == 1
     assert values == sorted(values, reverse=True)
     assert len(set(values)) > 3
+
+
+@pytest.fixture(scope="module")
+def page(report: Report, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Driven]:
+    """The page, to press keys on."""
+    folder = tmp_path_factory.mktemp("driven")
+    (folder / "report.html").write_text(html.render(report), encoding="utf-8")
+    with driven(folder / "report.html", folder=folder) as opened:
+        yield opened
+
+
+FOCUSED = "(({tagName, textContent}) => tagName + textContent.trim())(document.activeElement)"
+OUTLINE = "getComputedStyle(document.activeElement).outline"
+UNFOLDED = "document.querySelectorAll('section > details[open]').length"
+
+
+def test_a_table_is_unfolded_and_sorted_by_the_keyboard_and_the_focus_is_seen(page: Driven) -> None:
+    page.press("Tab", 9)
+    assert page.run(FOCUSED).startswith("A")
+    assert "solid 2px" in page.run(OUTLINE)
+    page.run("document.querySelector('section > details > summary').focus()")
+    page.press("Enter", 13, "\r")
+    page.press("Tab", 9)
+    page.press("Tab", 9)
+    assert page.run(FOCUSED) == "BUTTONmodel"
+    assert "solid 2px" in page.run(OUTLINE)
+    directions = []
+    for key, code, text in (("Enter", 13, "\r"), (" ", 32, " ")):
+        page.press(key, code, text)
+        directions.append(page.run("document.activeElement.closest('th').ariaSort"))
+    assert directions == ["ascending", "descending"]
+    page.press("Escape", 27)
+    page.run("document.querySelector('section > details').open = false")
+
+
+def test_paper_has_every_table_unfolded_and_none_wider_than_itself(page: Driven, report: Report) -> None:
+    tables = "[...document.querySelectorAll('table')]"
+    assert page.run(UNFOLDED) == 0
+    pdf = base64.b64decode(page.call("Page.printToPDF", preferCSSPageSize=True)["data"])
+    assert len(re.findall(rb"/Type\s*/Page\b", pdf)) > 2 * len(report.sections), "tables take pages"
+    assert page.run(UNFOLDED) == 0, "what was folded is folded again"
+    page.call("Emulation.setEmulatedMedia", media="print")
+    page.call("Emulation.setDeviceMetricsOverride", width=1016, height=700, deviceScaleFactor=1, mobile=False)
+    page.run("void dispatchEvent(new Event('beforeprint'))")
+    assert page.run(f"{tables}.every(table => table.offsetHeight > 0)")
+    assert page.run("document.documentElement.scrollWidth") <= 1016
+    assert page.run("getComputedStyle(document.querySelector('nav')).display") == "none"

@@ -197,3 +197,19 @@ def test_refused_measures_keep_their_reason() -> None:
     made = build(expanded.spec.model_dump(mode="json"), done)
     (row,) = rows(made, "similarity", model="cbr-tiny", pair="random-random", measure="cca", layer=None)
     assert (row.value, row.reason) == (None, "too few samples")
+
+
+def test_what_runs_needed_and_did_not_get_comes_first_among_what_is_missing() -> None:
+    made = report(lambda labels: labels.get("role") in ("source", "cell") or labels.get("dataset") == "demo-natural@1")
+    missing = made.sections["performance"].missing
+    assert missing[:2] == [
+        "dataset demo-natural@1 (failed: nan)",
+        "source run of cbr-tiny on demo-natural@1, seed 1000 (failed: nan)",
+    ]
+    assert made.sections["movement"].complete, "what is whole does not speak of it"
+
+
+def test_a_section_without_anything_to_compare_is_not_called_complete() -> None:
+    made = report(inits=["random"], models=["cbr-tiny"], seeds=1, sections=["similarity"]).sections["similarity"]
+    assert not made.complete
+    assert made.missing == ["a second network to compare with: two seeds, or random beside pretrained or mean_var"]

@@ -7,7 +7,7 @@ import pytest
 
 from studies import expansion, jobs
 from transfusion_core.reporting.build import build
-from transfusion_core.reporting.judging import AGREES, CANNOT_TELL, DISAGREES, QUALITY, REUSE, judged
+from transfusion_core.reporting.judging import AGREES, CANNOT_TELL, DISAGREES, QUALITY, REUSE, Claim, decided, weighed
 from transfusion_core.specs.report import Report, Row
 
 TRANSFUSE = {"kind": "transfuse", "source": "natural", "prefix": "all"}
@@ -25,6 +25,12 @@ def report(
     return build(expanded.spec.model_dump(mode="json"), made)
 
 
+def judged(claim: Claim, values: list[float], words: dict[str, Any]) -> Row:
+    """The row of a table that holds one claim."""
+    (row,) = decided([weighed(claim, values, words, missing="")])
+    return row
+
+
 def answers(made: Report, question: str) -> list[Row]:
     return [row for row in made.sections["verdict"].table if row.question and question in row.question]
 
@@ -39,7 +45,7 @@ def answers(made: Report, question: str) -> list[Row]:
     ],
 )
 def test_comparable_is_said_only_where_it_is_shown(values: list[float], answer: str) -> None:
-    row = judged(QUALITY, values, {"model": "m", "published": 0.003, "mark": "t"}, missing="")
+    row = judged(QUALITY, values, {"model": "m", "published": 0.003, "mark": "t"})
     assert row.answer == answer
     assert f"each other: {answer}" in row.text
     assert "published: 0.003 [t]" in row.text
@@ -50,7 +56,7 @@ def test_comparable_is_said_only_where_it_is_shown(values: list[float], answer: 
     [([0.3, 0.31, 0.29], AGREES), ([-0.3, -0.31, -0.29], DISAGREES), ([5e-17] * 3, CANNOT_TELL), ([0.1], CANNOT_TELL)],
 )
 def test_more_is_said_only_where_the_interval_says_so(values: list[float], answer: str) -> None:
-    assert judged(REUSE, values, {"model": "m"}, missing="").answer == answer
+    assert judged(REUSE, values, {"model": "m"}).answer == answer
 
 
 def test_every_question_has_a_row_and_every_row_a_sentence() -> None:
@@ -61,13 +67,20 @@ def test_every_question_has_a_row_and_every_row_a_sentence() -> None:
 
 
 def test_transfer_that_lifts_quality_is_found_and_its_speed_up_too() -> None:
-    made = report()
+    made = report(seeds=5)
     (quality,) = answers(made, "final quality")
     assert (quality.answer, quality.value, quality.mark) == (DISAGREES, pytest.approx(0.06), "u")
     (speed,) = answers(made, "speed up training")
     assert (speed.answer, speed.value) == (AGREES, pytest.approx(2))
     (scaling,) = answers(made, "scaling")
     assert (scaling.answer, scaling.value) == (CANNOT_TELL, pytest.approx(1))
+
+
+def test_a_few_speed_ups_that_a_coarse_grid_makes_equal_are_not_certain() -> None:
+    (speed,) = answers(report(seeds=2), "speed up training")
+    assert (speed.answer, speed.value) == (CANNOT_TELL, pytest.approx(2))
+    assert speed.interval[0] < 1 < speed.interval[1]
+    assert speed.seeds_needed > 2
 
 
 def test_reuse_of_the_lowest_stage_alone_is_found() -> None:
@@ -192,13 +205,42 @@ def test_the_ladder_has_a_row_per_rung_by_the_stages_that_it_reuses() -> None:
 def test_a_ladder_without_rungs_says_what_it_needs() -> None:
     made = report(sections=["transfusion"], failed=lambda labels: labels.get("init") == "pretrained")
     section = made.sections["transfusion"]
-    assert section.missing[0] == "no init among transfuse, slim, gabor is in this experiment"
+    assert section.missing[0] == "an init among transfuse, slim, gabor"
     (row,) = [row for row in section.table if row.init == "pretrained"]
     assert row.reason == "no run of this arm has ended well"
 
 
 def test_what_cannot_be_told_says_how_many_seeds_would_tell() -> None:
-    row = judged(REUSE, [0.3, 0.1, -0.05], {"model": "m"}, missing="")
+    row = judged(REUSE, [0.3, 0.1, -0.05], {"model": "m"})
     assert row.answer == CANNOT_TELL
     assert row.seeds_needed > 3
     assert f"({row.seeds_needed} seeds would, at this spread)" in row.text
+
+
+def test_an_answer_has_to_outlive_the_correction_for_the_other_tests_of_its_table() -> None:
+    values, lone = [0.1, 0.14, 0.5], weighed(REUSE, [0.1, 0.14, 0.18], {"model": "m"}, missing="")
+    (alone,) = decided([lone])
+    many = decided([lone, *[weighed(REUSE, values, {"model": str(n)}, missing="") for n in range(9)]])
+    assert (alone.answer, alone.p_value, alone.p_adjusted) == (AGREES, many[0].p_value, many[0].p_value)
+    assert (many[0].answer, many[0].p_adjusted) == (CANNOT_TELL, pytest.approx(10 * many[0].p_value))
+    assert many[0].seeds_needed > 3, "so many would tell, corrected"
+
+
+def test_published_values_are_shown_beside_what_they_are_of() -> None:
+    (retina,) = answers(report(models=["resnet50"], train_sizes=["all"]), "final quality")
+    assert retina.published == pytest.approx(0.003)
+    few = answers(report(models=["resnet50"], train_sizes=[100, 5000]), "final quality")
+    assert [row.published for row in few] == [None, pytest.approx(0.024)]
+    (more,) = answers(report(models=["resnet50"], train_sizes=[100, "all"]), "images are few")
+    assert (more.published, more.mark) == (pytest.approx(0.021), "t")
+    (svcca,) = answers(report(similarity={"measures": ["svcca"], "images": 300}), "other representations")
+    assert svcca.published is None, "the paper's are of cca"
+
+
+def test_advice_says_whether_its_gain_is_shown() -> None:
+    (gain,) = [row for row in answers(report(), "advice") if row.pair == "best-random"]
+    assert (gain.value, gain.n, gain.interval) == (pytest.approx(0.06), 3, [pytest.approx(0.06)] * 2)
+    assert "do not show" not in gain.text
+    (lone,) = [row for row in answers(report(seeds=1), "advice") if row.pair == "best-random"]
+    assert (lone.interval, lone.n) == (None, 1)
+    assert "These seeds do not show that it changes anything." in lone.text

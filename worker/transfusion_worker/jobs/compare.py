@@ -112,7 +112,7 @@ def _measure(
 
 def _recorded(result: Measured, floor: dict[Place, float | None]) -> PairResult:
     place = (result.layer_a, result.layer_b, result.measure)
-    return PairResult.model_validate(asdict(result) | {"null_untrained": floor.get(place)})
+    return PairResult(**asdict(result), null_untrained=floor.get(place))
 
 
 def _sampling(job: CompareJob, images: int) -> Sampling:

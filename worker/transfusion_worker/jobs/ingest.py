@@ -21,7 +21,7 @@ def run(context: JobContext) -> dict[str, Any]:
         if context.should_stop():
             raise JobCancelled
 
-    found = ingest(spec, source=source, out=out, progress=progress)
+    found = ingest(spec, source=source, out=out, progress=progress, threads=context.threads)
     context.progress("store")
     pack = context.put(out, "pack.safetensors")
     words = {name: value for name, value in vars(found).items() if name != "faults"}

@@ -3,10 +3,12 @@
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
-from urllib.parse import unquote, urlsplit
+
+from botocore.exceptions import ProfileNotFound
 
 from transfusion_core.errors import DataError, ObjectCorrupt, ObjectMissing, StoreError
-from transfusion_core.settings import Settings
+from transfusion_core.locations import BucketLocation, LocationRefused, in_bucket, local
+from transfusion_core.science.data.paths import is_inside, is_plain
 from transfusion_core.specs.dataset import StoredObject
 from transfusion_core.store.files import write_pieces
 from transfusion_core.store.patience import Patience
@@ -14,23 +16,21 @@ from transfusion_core.store.s3 import s3_client
 from transfusion_core.store.s3_errors import translated
 from transfusion_worker.context import JobContext
 
+NAME_MAX_BYTES = 255
+"""Of a file on most file systems."""
+
 
 def resolve(location: str, context: JobContext) -> Path:
     """The file or folder at `location`, copied into the scratch folder unless it is on this machine already."""
-    if location.startswith("file://"):
-        return _local(location, context.settings)
     if location.startswith("upload:"):
         return _upload(location.removeprefix("upload:"), context)
-    return _s3(location, context.settings, context.scratch)
-
-
-def _local(location: str, settings: Settings) -> Path:
-    if settings.mode != "embedded":
-        raise DataError(f"{location}: files of the server are only read in embedded mode; upload them instead")
-    path = Path(unquote(urlsplit(location).path))
-    if not path.exists():
-        raise DataError(f"{location}: there is no such file or folder")
-    return path
+    try:
+        if location.startswith("file://"):
+            return local(context.settings, location)
+        found = in_bucket(context.settings, location)
+    except LocationRefused as error:
+        raise DataError(f"{location}: {error}") from error
+    return _from_bucket(location, found, context)
 
 
 def _upload(upload: str, context: JobContext) -> Path:
@@ -47,27 +47,27 @@ def _upload(upload: str, context: JobContext) -> Path:
     return path
 
 
-def _s3(location: str, settings: Settings, scratch: Path) -> Path:
-    if not any(_is_below(location, allowed) for allowed in settings.allowed_locations):
-        allowed = ", ".join(settings.allowed_locations) or "none"
-        raise DataError(f"{location}: expected a location below an allowed one ({allowed})")
-    bucket, _, key = location.removeprefix("s3://").partition("/")
+def _from_bucket(location: str, found: BucketLocation, context: JobContext) -> Path:
+    allowed, settings = found.allowed, context.settings
     try:
-        return _download(settings, bucket, key, scratch)
+        client = s3_client(
+            allowed.endpoint_url or settings.s3_endpoint_url,
+            region=allowed.region or settings.s3_region,
+            profile=allowed.profile,
+        )
+        return _download(client, found, context)
+    except ProfileNotFound as error:
+        raise DataError(f"{location}: the worker has no credentials of the name {allowed.profile!r}") from error
     except ObjectMissing as error:
         raise DataError(f"{location}: there is no such object") from error
     except StoreError as error:
-        raise DataError(f"{location}: {error}") from error
+        raise DataError(f"{location}: the store refuses: {error}") from error
 
 
-def _is_below(location: str, allowed: str) -> bool:
-    return location == allowed or location.startswith(allowed.rstrip("/") + "/")
-
-
-def _download(settings: Settings, bucket: str, key: str, scratch: Path) -> Path:
+def _download(client: Any, found: BucketLocation, context: JobContext) -> Path:
     """One object, or everything below a key that ends with a slash."""
-    client = s3_client(settings.s3_endpoint_url, region=settings.s3_region)
-    patience = Patience(seconds=settings.store_seconds)
+    bucket, key, scratch = found.bucket, found.key, context.scratch
+    patience = Patience(seconds=context.settings.store_seconds)
 
     def fetch(name: str, path: Path) -> None:
         with translated(name):
@@ -80,11 +80,8 @@ def _download(settings: Settings, bucket: str, key: str, scratch: Path) -> Path:
     folder = scratch / "objects"
     folder.mkdir()
     for name in patience.retry(lambda: _names(client, bucket, key)):
-        path = (folder / name.removeprefix(key)).resolve()
-        if name.endswith("/") or not path.is_relative_to(folder.resolve()):
-            continue
-        path.parent.mkdir(parents=True, exist_ok=True)
-        patience.retry(partial(fetch, name, path))
+        if not name.endswith("/"):
+            patience.retry(partial(fetch, name, _place(folder, name.removeprefix(key))))
     return folder
 
 
@@ -92,3 +89,18 @@ def _names(client: Any, bucket: str, prefix: str) -> list[str]:
     with translated(prefix):
         pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
         return [entry["Key"] for page in pages for entry in page.get("Contents", [])]
+
+
+def _place(folder: Path, name: str) -> Path:
+    """Where an object of that name goes, its folder made. DataError for names that no file can have."""
+    if (
+        not is_inside(name)
+        or not is_plain(name)
+        or max(len(part.encode()) for part in name.split("/")) > NAME_MAX_BYTES
+    ):
+        raise DataError(f"the object {name[:200]!r} has a name that no file can have here")
+    try:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:  # a name beside a folder of that name, or longer than files may have
+        raise DataError(f"the object {name[:200]!r} has a name that no file can have here: {error.strerror}") from error
+    return folder / name

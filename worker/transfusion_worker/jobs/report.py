@@ -11,6 +11,9 @@ from transfusion_worker.assignment import Need
 from transfusion_worker.context import JobContext
 from transfusion_worker.jobs.predictions import read_predictions
 
+ERROR_LENGTH = 300
+"""How much of an error a report repeats; all of it stands at the run."""
+
 
 def run(context: JobContext) -> dict[str, Any]:
     """Where the Report lies in the store (`report`), its `digest`, and whether every section is `complete`."""
@@ -30,8 +33,15 @@ def _job(context: JobContext, planned: dict[str, Any], need: Need | None) -> dic
     job = {"kind": planned["kind"], "key": planned["key"], "labels": planned["labels"]}
     if need is None:
         return job | {"id": None, "state": "cancelled", "reason": None, "result": None}
-    job |= {"id": need.id, "state": need.state, "reason": need.reason, "result": _result(context, need)}
+    job |= {"id": need.id, "state": need.state, "reason": _reason(need), "result": _result(context, need)}
     return job | ({"predictions": _predictions(context, job)} if job["labels"].get("role") == "cell" else {})
+
+
+def _reason(need: Need) -> str | None:
+    """Why it failed, with its own words where it has some."""
+    if not need.reason or not need.error or need.reason == "needs_failed":
+        return need.reason
+    return f"{need.reason}: {need.error.splitlines()[0][:ERROR_LENGTH]}"
 
 
 def _result(context: JobContext, need: Need) -> dict[str, Any] | ComparisonResult | DatasetProfile | None:

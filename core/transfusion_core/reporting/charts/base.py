@@ -12,13 +12,19 @@ COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#0
 """Okabe and Ito's palette: told apart by colour-blind readers."""
 KINDS = ("random", "pretrained", "mean_var", "gabor", "transfuse", "slim")
 """The order of inits in every legend; each kind has the colour of its place."""
-SHAPES = ["circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right", "triangle-left"]
+SHAPES = [
+    *("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right", "triangle-left"),
+    "M0,-1L.3,-.3L1,0L.3,.3L0,1L-.3,.3L-1,0L-.3,-.3Z",  # a star
+    "M-1,-1L1,-1L-1,1L1,1Z",  # an hourglass
+]
 """Points tell inits apart where there is no colour."""
 LIGHTEST = 0.65
 """How far the last of several inits of one kind is mixed with white."""
 WIDTH, HEIGHT = 220, 180
 STEP = 22
 """Height of a bar with its name."""
+MOST_NULL_SIDE = 8
+"""Pixels of the square that shows in a map what noise would give."""
 MOST_SHARED = 10
 """So many names at most stand on an axis that models share."""
 THEME: dict[str, Any] = {
@@ -128,6 +134,27 @@ def pair_colour(rows: Sequence[Row]) -> alt.Color:
     lightness = {pair: 0.0 if pair == f"{firsts[pair]}-{firsts[pair]}" else 0.5 for pair in order}
     colours = [tint(COLOURS[_place(firsts[pair])], lightness[pair]) for pair in order]
     return alt.Color("pair:N", legend=None, scale=alt.Scale(domain=order, range=colours))
+
+
+def pair_shape(rows: Sequence[Row]) -> alt.Shape:
+    """A point for each pair of inits."""
+    order = pair_order(rows)
+    shapes = [SHAPES[place % len(SHAPES)] for place, _ in enumerate(order)]
+    return alt.Shape("pair:N", title="networks", sort=order, scale=alt.Scale(domain=order, range=shapes))
+
+
+def heat_map(base: Any, measure: str, *, tooltip: Sequence[str], columns: int) -> Any:
+    """Cells in the colour of their value, and in the middle of each a square in that of independent noise.
+
+    `base` has the axes; `columns` is how many cells stand side by side, so that the square leaves most of its cell.
+    """
+    scale = alt.Scale(scheme="viridis", domain=[0, 1])
+    cells = base.mark_rect().encode(color=alt.Color("value:Q", title=measure, scale=scale), tooltip=list(tooltip))
+    side = min(MOST_NULL_SIDE, WIDTH / max(1, columns) / 3)
+    null = base.mark_square(size=side**2, opacity=1, stroke="white", strokeWidth=0.4).encode(
+        color=alt.Color("null_iid:Q", title=measure, scale=scale)
+    )
+    return cells + null
 
 
 def tint(colour: str, share: float) -> str:

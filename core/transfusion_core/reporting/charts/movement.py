@@ -12,8 +12,10 @@ from transfusion_core.reporting.charts.base import (
     facets,
     filled,
     first_measure,
+    heat_map,
     init_colour,
     init_shape,
+    pair_shape,
     stages,
 )
 from transfusion_core.specs.report import Row
@@ -46,12 +48,13 @@ def figure_3(table: Sequence[Row]) -> dict[str, Any]:
     )
     dots = base.mark_point(filled=True, size=50).encode(
         color=alt.Color("stage:Q", title="stage", scale=alt.Scale(scheme="viridis"), legend=alt.Legend(tickMinStep=1)),
-        shape=alt.Shape("pair:N", title="networks"),
+        shape=pair_shape(rows),
         tooltip=["model:N", "pair:N", "layer:N", "start:Q", "value:Q"],
     )
     diagonal = base.transform_calculate(end="datum.start").mark_line(color="grey", strokeDash=[4, 4])
-    title = "Do large models move less? On the dashes nothing has changed"
-    return facets(dots + diagonal.encode(y="end:Q"), title, data(rows))
+    null = alt.Chart(ROWS).mark_rule(strokeDash=[1, 3]).encode(y="mean(null_iid):Q")
+    title = "Do large models move less? On the dashes nothing has changed. Black dots: noise"
+    return facets(dots + diagonal.encode(y="end:Q") + null, title, data(rows))
 
 
 def through_training(table: Sequence[Row]) -> dict[str, Any]:
@@ -59,17 +62,11 @@ def through_training(table: Sequence[Row]) -> dict[str, Any]:
     steps = [row for row in table if row.step is not None and row.measure not in OF_WEIGHTS]
     measure = first_measure(steps)
     rows = [row for row in steps if row.measure == measure]
-    cells = (
-        alt.Chart(ROWS)
-        .mark_rect()
-        .encode(
-            x=alt.X("step:O", title="step"),
-            y=alt.Y("stage:O", title="stage, input at the top"),
-            color=alt.Color("value:Q", title=measure, scale=alt.Scale(scheme="viridis", domain=[0, 1])),
-            tooltip=["model:N", "arm:N", "layer:N", "step:Q", "value:Q", "sd:Q"],
-        )
-    )
-    return facets(cells, "What each layer keeps, through training", data(rows, arms_apart=True))
+    base = alt.Chart(ROWS).encode(x=alt.X("step:O", title="step"), y=alt.Y("stage:O", title="stage, input at the top"))
+    tooltip = ["model:N", "arm:N", "layer:N", "step:Q", "value:Q", "sd:Q", "null_iid:Q"]
+    cells = heat_map(base, measure, tooltip=tooltip, columns=len({row.step for row in rows}))
+    title = "What each layer keeps, through training. Small squares: noise"
+    return facets(cells, title, data(rows, arms_apart=True))
 
 
 def filters(table: Sequence[Row]) -> dict[str, Any]:

@@ -5,7 +5,16 @@ from typing import Any
 
 import altair as alt
 
-from transfusion_core.reporting.charts.base import ROWS, bars, data, facets, first_measure, pair_colour, pair_order
+from transfusion_core.reporting.charts.base import (
+    ROWS,
+    bars,
+    data,
+    facets,
+    first_measure,
+    heat_map,
+    pair_colour,
+    pair_order,
+)
 from transfusion_core.specs.report import Row
 
 MOST_LAYERS = 32
@@ -34,17 +43,19 @@ def layer_maps(table: Sequence[Row]) -> dict[str, Any]:
     layers = _layers(rows)
     thinned = [row for row in rows if row.layer in layers and row.layer_b in layers]
     marked = [{**point, "facet": f"{point['facet']}, {point['pair']}"} for point in data(thinned)]
-    cells = (
-        alt.Chart(ROWS)
-        .mark_rect()
-        .encode(
-            x=alt.X("layer_b:N", title="layer of the second", sort=list(layers)),
-            y=alt.Y("layer:N", title="layer of the first", sort=list(layers)),
-            color=alt.Color("value:Q", title="cka", scale=alt.Scale(scheme="viridis", domain=[0, 1])),
-            tooltip=["model:N", "pair:N", "layer:N", "layer_b:N", "value:Q"],
-        )
+    base = alt.Chart(ROWS).encode(
+        x=alt.X("layer_b:N", title="layer of the second", sort=list(layers)),
+        y=alt.Y("layer:N", title="layer of the first", sort=list(layers)),
     )
-    return facets(cells, "Every layer with every other, after training", marked, independent=True)
+    tooltip = ["model:N", "pair:N", "layer:N", "layer_b:N", "value:Q", "null_iid:Q"]
+    most = max((len(_layers([row for row in thinned if row.model == model])) for model in _models(rows)), default=1)
+    cells = heat_map(base, "cka", tooltip=tooltip, columns=most)
+    title = "Every layer with every other, after training. Small squares: noise"
+    return facets(cells, title, marked, independent=True)
+
+
+def _models(rows: Sequence[Row]) -> dict[str | None, None]:
+    return dict.fromkeys(row.model for row in rows)
 
 
 def _layers(rows: Sequence[Row]) -> dict[str, None]:

@@ -14,8 +14,8 @@ from transfusion_core.reporting.statistics.holm import holm
 from transfusion_core.reporting.statistics.paired import EQUIVALENCE_MARGIN, paired_t, tost
 from transfusion_core.reporting.statistics.permutation import Permutation, permutation_test
 from transfusion_core.reporting.statistics.power import MOST_SEEDS, seeds_needed
-from transfusion_core.reporting.statistics.speed import SpeedUp, speed_up
-from transfusion_core.reporting.statistics.summary import CONFIDENCE, UNIT, Summary, summarise
+from transfusion_core.reporting.statistics.speed import SpeedUp, rounding_sd, speed_up
+from transfusion_core.reporting.statistics.summary import CONFIDENCE, UNIT, Summary, spread_at_least, summarise
 from transfusion_core.reporting.statistics.survival import RestrictedMean, log_rank, restricted_mean
 
 __all__ = [
@@ -43,8 +43,10 @@ __all__ = [
     "percentiles",
     "permutation_test",
     "restricted_mean",
+    "rounding_sd",
     "seeds_needed",
     "speed_up",
+    "spread_at_least",
     "summarise",
     "tost",
 ]

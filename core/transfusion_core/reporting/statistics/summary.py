@@ -39,6 +39,21 @@ def summarise(values: Sequence[float], *, bounds: tuple[float, float] | None = N
     return Summary(mean, sd, len(numbers), [max(low, mean - half), min(high, mean + half)])
 
 
+def spread_at_least(values: Sequence[float], least: float) -> list[float]:
+    """Values of the same mean whose standard deviation is not below `least`: what they were rounded by still counts.
+
+    Measured on a coarse grid, a handful of values is often one value; their spread is then the grid's, and not none.
+    """
+    numbers = np.asarray(values, dtype=np.float64)
+    if len(numbers) < 2 or float(numbers.std(ddof=1)) >= least:
+        return list(values)
+    apart = numbers - numbers.mean()
+    if not apart.any():
+        apart = np.linspace(-1.0, 1.0, len(numbers))
+    widened: list[float] = (numbers.mean() + apart * (least / apart.std(ddof=1))).tolist()
+    return widened
+
+
 def t_quantile(freedom: int) -> float:
     """How many standard errors a two-sided 95% t interval reaches to each side."""
     return float(stdtrit(freedom, 0.5 + CONFIDENCE / 2))

@@ -50,5 +50,15 @@
     });
   }
 
+  // Paper has nothing to unfold: what was closed is open while it is printed.
+  const closed = [];
+  addEventListener("beforeprint", () => {
+    closed.push(...document.querySelectorAll("section > details:not([open])"));
+    for (const each of closed) each.open = true;
+  });
+  addEventListener("afterprint", () => {
+    for (const each of closed.splice(0)) each.open = false;
+  });
+
   draw();
 })();

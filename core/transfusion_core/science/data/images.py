@@ -1,8 +1,11 @@
 """Image files in, pixels out: which formats are taken, how large, and how every mode becomes RGB.
 
-Rules, part of what a dataset's digest stands for: EXIF (orientation too) is dropped; 16-bit grey v becomes
-round(v / 257); transparency is laid over black; grey is repeated to three channels; resizing is Pillow's
-antialiased bilinear to a square, without regard to the aspect ratio.
+Rules, part of what a dataset's digest stands for: EXIF (orientation too), colour profiles and gamma are dropped; 16-bit
+grey v becomes round(v / 257); transparency is laid over black; CMYK becomes RGB by Pillow's plain formula; palettes are
+looked up; grey is repeated to three channels; resizing is Pillow's antialiased bilinear to a square, without regard to
+the aspect ratio. TIFF and WebP files of several pictures are refused; of JPEG and PNG the first is kept.
+
+Only a process apart (`decoding.py`) opens a stranger's file by this module.
 """
 
 import io
@@ -13,14 +16,31 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
+
+from transfusion_core.science.data.stripping import Unstripped, stripped_jpeg, stripped_png
 
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
 MAX_PIXELS = 64_000_000
+MAX_SIDE = 32_768
 RULES = 1
 """Raised when the rules above change: it is part of the names of cached pixels."""
 
-_BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Warning, Image.DecompressionBombError)
+_BROKEN = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    struct.error,
+    zlib.error,
+    Warning,
+    Image.DecompressionBombError,
+    RuntimeError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    AttributeError,
+)
 """What Pillow raises for bytes that are not a whole image (OSError includes UnidentifiedImageError)."""
 
 
@@ -38,14 +58,29 @@ class Look:
     """All three channels are equal in every pixel."""
 
 
-def inspect(data: bytes) -> Look:
-    """Decode an untrusted file wholly, so that it can be trusted later.
+@dataclass(frozen=True)
+class Cleaned:
+    """An image and a file that holds it and nothing else."""
 
-    Not thread-safe: warnings are made errors meanwhile.
+    look: Look
+    data: bytes
+
+
+def clean(data: bytes) -> Cleaned:
+    """Decode an untrusted file wholly; what is kept of it is its picture, coded as it came or else as PNG.
+
+    Raises UnreadableImage. Not thread-safe: warnings are made errors meanwhile.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        image = decode(data)
+        bare = _bare(data)
+        image = decode(bare or data)
+    look = look_at(image)
+    return Cleaned(look, bare or as_png(image, grey=look.grey))
+
+
+def look_at(image: Image.Image) -> Look:
+    """What an RGB image is like."""
     return Look(width=image.width, height=image.height, grey=is_grey(np.asarray(image)))
 
 
@@ -55,19 +90,34 @@ def is_grey(pixels: NDArray[np.uint8]) -> bool:
     return all(bool((pixels[..., other] == first).all()) for other in range(1, pixels.shape[-1]))
 
 
+def as_png(image: Image.Image, *, grey: bool) -> bytes:
+    """An RGB image as a PNG file; of a grey one, one channel."""
+    stream = io.BytesIO()
+    (image.getchannel(0) if grey else image).save(stream, "PNG", compress_level=1)
+    return stream.getvalue()
+
+
 def decode(data: bytes) -> Image.Image:
     """The RGB image in `data`. Raises UnreadableImage."""
     if not data:
         raise UnreadableImage("the file is empty")
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise UnreadableImage(f"{image.width} x {image.height} pixels are more than {MAX_PIXELS}")
+            check_size(image.width, image.height)
+            _check_single(image)
             return _rgb(image)
     except UnreadableImage:
         raise
     except _BROKEN as error:
         raise UnreadableImage(_reason(error)) from error
+
+
+def check_size(width: int, height: int) -> None:
+    """UnreadableImage for more pixels than are taken, and for none."""
+    if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE):
+        raise UnreadableImage(f"{width} x {height} pixels: expected 1 to {MAX_SIDE} a side")
+    if width * height > MAX_PIXELS:
+        raise UnreadableImage(f"{width} x {height} pixels are more than {MAX_PIXELS}")
 
 
 def square(image: Image.Image, size: int) -> NDArray[np.uint8]:
@@ -76,9 +126,30 @@ def square(image: Image.Image, size: int) -> NDArray[np.uint8]:
     return np.asarray(fitting).transpose(2, 0, 1)
 
 
+def sixteen_to_eight(wide: NDArray[np.uint16]) -> NDArray[np.uint8]:
+    """round(v / 257): 65,535 becomes 255."""
+    return ((wide.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+
+def _bare(data: bytes) -> bytes | None:
+    """The file without what is no picture; None for formats that are coded anew."""
+    try:
+        if data.startswith(b"\xff\xd8\xff"):
+            return stripped_jpeg(data)
+        return stripped_png(data) if data.startswith(b"\x89PNG\r\n\x1a\n") else None
+    except Unstripped as error:
+        raise UnreadableImage(f"the image is broken: {error}") from error
+
+
+def _check_single(image: ImageFile.ImageFile) -> None:
+    frames = getattr(image, "n_frames", 1) if image.format != "MPO" else 1
+    if frames != 1:
+        raise UnreadableImage(f"the file holds {frames} pictures: expected one")
+
+
 def _reason(error: BaseException) -> str:
     if isinstance(error, UnidentifiedImageError):
-        return f"not an image of the formats {', '.join(FORMATS)}"
+        return f"not an image of the formats {', '.join(FORMATS)} or DICOM"
     return f"the image is broken: {error}"
 
 
@@ -86,8 +157,9 @@ def _rgb(image: Image.Image) -> Image.Image:
     if image.mode == "F":
         raise UnreadableImage("floating-point pixels have no stated range")
     if image.mode.startswith("I"):
-        wide = np.clip(np.asarray(image).astype(np.int64), 0, 65_535)
-        return Image.fromarray(((wide + 128) // 257).astype(np.uint8)).convert("RGB")
+        wide = np.asarray(image)
+        narrow = wide if wide.dtype == np.uint16 else np.clip(wide, 0, 65_535).astype(np.uint16)
+        return Image.fromarray(sixteen_to_eight(narrow)).convert("RGB")
     if image.has_transparency_data:
         over = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", over.size, (0, 0, 0, 255)), over).convert("RGB")

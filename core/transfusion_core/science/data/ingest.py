@@ -19,7 +19,8 @@ import torch
 from numpy.typing import NDArray
 
 from transfusion_core.errors import DataError
-from transfusion_core.science.data.images import UnreadableImage, inspect, is_grey
+from transfusion_core.science.data.images import is_grey
+from transfusion_core.science.data.opening import Opened, open_samples
 from transfusion_core.science.data.pack import Encoded, Pack
 from transfusion_core.science.data.readers.csv_manifest import list_manifest
 from transfusion_core.science.data.readers.folder import list_folder
@@ -84,14 +85,18 @@ class _Collected:
     faults: list[FileFault] = field(default_factory=list)
 
 
-def ingest(spec: DatasetSpec, *, source: Path | None, out: Path, progress: Progress | None = None) -> Ingested:
+def ingest(
+    spec: DatasetSpec, *, source: Path | None, out: Path, progress: Progress | None = None, threads: int = 1
+) -> Ingested:
     """Read `spec` (resolved) from `source` (its location on this machine; None for a recipe) and write a pack to `out`.
+
+    Images are decoded by so many processes apart as there are `threads`.
 
     Raises IngestFaults where files cannot be used and `skip_unreadable` is not set, DataError for all else.
     """
     if spec.task is None:
         raise ValueError("expected a resolved spec: its task is None")
-    found = _collect(spec, spec.task, source, progress or _ignore)
+    found = _collect(spec, spec.task, source, threads, progress or _ignore)
     if not found.names:
         raise DataError("there are no images that can be used")
     codes = assign(
@@ -131,7 +136,7 @@ def _summary(pack: Pack, found: _Collected, codes: NDArray[np.uint8]) -> Ingeste
     )
 
 
-def _collect(spec: DatasetSpec, task: Task, source: Path | None, progress: Progress) -> _Collected:
+def _collect(spec: DatasetSpec, task: Task, source: Path | None, threads: int, progress: Progress) -> _Collected:
     if spec.recipe is not None:
         drawn = RECIPES[spec.recipe.name](spec.recipe.images, seed=spec.recipe.seed, size=spec.recipe.size)
         arrays = Arrays(drawn.images, drawn.labels, drawn.classes, [None] * len(drawn.images))
@@ -142,7 +147,7 @@ def _collect(spec: DatasetSpec, task: Task, source: Path | None, progress: Progr
         return _from_arrays(read_npz(source, task=task), progress)
     with _tree_of(spec, source) as tree:
         listing = _listed(spec, task, source, tree)
-        return _from_files(listing, tree, spec, progress)
+        return _from_files(listing, tree, spec, threads, progress)
 
 
 @contextmanager
@@ -163,52 +168,32 @@ def _listed(spec: DatasetSpec, task: Task, source: Path, tree: Tree) -> Listing:
     return list_manifest(tree, manifest=manifest, columns=spec.columns or ColumnsSpec(), task=task)
 
 
-@dataclass(frozen=True)
-class _Opened:
-    """A sample whose file was read and found whole."""
-
-    sample: Sample
-    data: bytes
-    hash: bytes
-
-    def order(self) -> tuple[bytes, str, str, str]:
-        """Sorts by content, so that names and the order on disk do not matter."""
-        return self.hash, repr(self.sample.label), self.sample.split or "", self.sample.patient or ""
-
-
-def _from_files(listing: Listing, tree: Tree, spec: DatasetSpec, progress: Progress) -> _Collected:
+def _from_files(listing: Listing, tree: Tree, spec: DatasetSpec, threads: int, progress: Progress) -> _Collected:
     faults, opened = list(listing.faults), []
-    resolutions: Counter[str] = Counter()
-    grey = True
-    for done, sample in enumerate(listing.samples):
-        try:
-            data = tree.read(sample.file)
-            look = inspect(data)
-        except (UnreadableImage, DataError) as error:
-            faults.append(FileFault(file=sample.file, row=sample.row, message=str(error)))
-            continue
-        opened.append(_Opened(sample, data, hashlib.sha256(data).digest()))
-        resolutions[f"{look.width}x{look.height}"] += 1
-        grey = grey and look.grey
-        _report(progress, done + 1, len(listing.samples))
+    for done, one in enumerate(open_samples(listing, tree, burned_in=spec.burned_in, threads=threads), start=1):
+        if isinstance(one, Opened):
+            opened.append(one)
+        else:
+            faults.append(one)
+        _report(progress, done, len(listing.samples))
     if faults and not spec.skip_unreadable:
         raise IngestFaults(
             f"{len(faults)} of {len(listing.samples) + len(listing.faults)} files or rows cannot be used "
             "(skip_unreadable leaves them out)",
             files=faults,
         )
-    opened.sort(key=_Opened.order)
-    samples = [one.sample for one in opened]
+    opened.sort(key=Opened.order)
+    samples, looks = [one.sample for one in opened], [one.cleaned.look for one in opened]
     return _Collected(
-        images=Encoded.of([one.data for one in opened]),
+        images=Encoded.of([one.cleaned.data for one in opened]),
         names=[sample.file for sample in samples],
         hashes=[one.hash for one in opened],
         labels=_label_array([sample.label for sample in samples]),
         classes=listing.classes,
         splits=[sample.split for sample in samples],
         patients=_patients(samples),
-        grey=grey,
-        resolutions=resolutions,
+        grey=all(look.grey for look in looks),
+        resolutions=Counter(f"{look.width}x{look.height}" for look in looks),
         faults=faults,
     )
 

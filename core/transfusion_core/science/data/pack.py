@@ -1,7 +1,7 @@
 """A pack: a dataset as one safetensors file, images and labels as the training reads them.
 
-Files keep their own bytes; images that came as arrays stay arrays. Patients are in it as numbers alone, so that
-intervals can be over patients; their names are dropped. File names are kept, for the dataset's profile.
+Files keep the bytes that their pixels depend on; images that came as arrays stay arrays. Patients are in it as numbers
+alone, so that intervals can be over patients; their names are dropped. File names are kept, for the dataset's profile.
 """
 
 import hashlib
@@ -23,7 +23,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from transfusion_core.errors import DataError
-from transfusion_core.science.data.images import RULES, UnreadableImage, decode, square
+from transfusion_core.science.data.decoders import Decoders
+from transfusion_core.science.data.images import RULES, UnreadableImage, square
 from transfusion_core.science.data.samples import SPLITS
 from transfusion_core.science.tensor_files import write_tensors
 from transfusion_core.specs.dataset import Split, Task
@@ -127,20 +128,29 @@ class Pack:
         return torch.from_numpy(pixels)
 
     def _fill(self, pixels: NDArray[np.uint8]) -> None:
-        """Decode and resize into (n, 3, size, size); Pillow lets other threads run meanwhile."""
+        """Decode and resize into (n, 3, size, size), by processes apart where files are to be decoded."""
+        with Decoders() as decoders, ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
 
-        def one(index: int) -> None:
-            pixels[index] = square(self.image(index), pixels.shape[-1])
+            def one(index: int) -> None:
+                pixels[index] = self._square(index, pixels.shape[-1], decoders)
 
-        with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
             for _ in pool.map(one, range(len(self))):
                 pass
 
-    def image(self, index: int) -> Image.Image:
+    def _square(self, index: int, size: int, decoders: Decoders) -> NDArray[np.uint8]:
+        """One image as (3, size, size)."""
+        if not isinstance(self.images, Encoded):
+            return square(self.image(index, decoders), size)
+        try:
+            return decoders.square(self.images.file(index), size)
+        except UnreadableImage as error:
+            raise DataError(f"{self.names[index]}: {error}") from error
+
+    def image(self, index: int, decoders: Decoders) -> Image.Image:
         """One image in RGB, as large as it came."""
         if isinstance(self.images, Encoded):
             try:
-                return decode(self.images.file(index))
+                return decoders.image(self.images.file(index))
             except UnreadableImage as error:
                 raise DataError(f"{self.names[index]}: {error}") from error
         array = self.images[index].numpy()

@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from transfusion_core.science.data.data_url import data_url
+from transfusion_core.science.data.decoders import Decoders
 from transfusion_core.science.data.duplicates import Fingerprint, exact_groups, fingerprint, near_groups
 from transfusion_core.science.data.images import square
 from transfusion_core.science.data.pack import Pack
@@ -40,7 +41,8 @@ _EVERY = 50
 
 def profile(pack: Pack, found: IngestResult, *, progress: Progress) -> DatasetProfile:
     """Look at every image of a pack; `found` is what its ingest says of it."""
-    prints = _fingerprints(pack, progress)
+    with Decoders() as decoders:
+        prints, samples = _fingerprints(pack, decoders, progress), _samples(pack, decoders)
     groups: dict[Literal["exact", "near", "patient"], list[list[int]]] = {
         "exact": exact_groups(prints),
         "near": near_groups(prints, on_block=lambda done, blocks: progress("compare", done, blocks)),
@@ -79,7 +81,7 @@ def profile(pack: Pack, found: IngestResult, *, progress: Progress) -> DatasetPr
         ],
         duplicates=[told(*each) for each in [each for each in listed if each[0] != "patient"][:MOST_GROUPS]],
         leaks=[told(*each) for each in leaks[:MOST_GROUPS]],
-        samples=_samples(pack),
+        samples=samples,
     )
 
 
@@ -91,10 +93,10 @@ def labels_of(pack: Pack) -> list[str]:
     return [", ".join(name for name, has in zip(pack.classes, row, strict=True) if has) or NONE for row in present]
 
 
-def _fingerprints(pack: Pack, progress: Progress) -> list[Fingerprint]:
+def _fingerprints(pack: Pack, decoders: Decoders, progress: Progress) -> list[Fingerprint]:
     found: list[Fingerprint] = []
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:  # Pillow lets other threads run
-        for one in pool.map(lambda place: fingerprint(pack.image(place)), range(len(pack))):
+        for one in pool.map(lambda place: fingerprint(pack.image(place, decoders)), range(len(pack))):
             found.append(one)
             if len(found) % _EVERY == 0 or len(found) == len(pack):
                 progress("look", len(found), len(pack))
@@ -118,7 +120,7 @@ def _patients(pack: Pack) -> Patients | None:
     return Patients(total=len(set(pack.patients.tolist())), splits=splits)
 
 
-def _samples(pack: Pack) -> list[ClassSamples]:
+def _samples(pack: Pack, decoders: Decoders) -> list[ClassSamples]:
     """A few train images of each class, drawn at random but alike every time."""
     train, found = pack.indices("train"), []
     for number, name in enumerate(pack.classes[:MOST_CLASSES]):
@@ -127,10 +129,10 @@ def _samples(pack: Pack) -> list[ClassSamples]:
         drawn = places[torch.randperm(len(places), generator=generator(0, "samples", name))][:SAMPLES_PER_CLASS]
         if len(drawn):
             files = [pack.names[place] for place in drawn.tolist()]
-            found.append(ClassSamples(label=name, files=files, picture=_side_by_side(pack, drawn)))
+            found.append(ClassSamples(label=name, files=files, picture=_side_by_side(pack, drawn, decoders)))
     return found
 
 
-def _side_by_side(pack: Pack, places: Tensor) -> str:
-    tiles = [square(pack.image(place), SAMPLE_SIDE) for place in places.tolist()]
+def _side_by_side(pack: Pack, places: Tensor, decoders: Decoders) -> str:
+    tiles = [square(pack.image(place, decoders), SAMPLE_SIDE) for place in places.tolist()]
     return data_url(Image.fromarray(np.ascontiguousarray(np.concatenate(tiles, axis=2).transpose(1, 2, 0))), "jpeg")

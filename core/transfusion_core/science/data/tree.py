@@ -1,33 +1,27 @@
 """Where a dataset's files lie: a folder or a zip archive, read alike and checked before anything is believed.
 
-Paths are relative, with '/'. Nothing is ever extracted to disk. Hidden files and macOS's resource forks are
-passed over.
+Paths are relative, with '/'. Nothing is ever extracted to disk, and archives are opened by a process apart
+(`archive.py`). Hidden files and macOS's resource forks are passed over.
 """
 
-import struct
-import zipfile
-import zlib
+import stat
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from stat import S_ISDIR, S_ISREG
+from pathlib import Path
 from typing import Protocol
 
 from transfusion_core.errors import DataError
+from transfusion_core.science.answering import Refused
+from transfusion_core.science.apart import Apart, Died
+from transfusion_core.science.data.archive import PROGRAM, Limits
+from transfusion_core.science.data.paths import is_hidden, is_inside, is_plain
+from transfusion_core.science.frames import Frame
 
-
-@dataclass(frozen=True)
-class Limits:
-    """What an archive may hold."""
-
-    files: int = 1_000_000
-    size_bytes: int = 64 * 2**30
-    """Of all members, unpacked."""
-    ratio: int = 200
-    """Unpacked to packed; images hardly shrink, so more is a bomb."""
-    ratio_from_bytes: int = 16 * 2**20
-    """Members smaller than this may shrink as they like."""
+ARCHIVES_MAX = 64
+"""Zip archives directly in a folder; each is opened by a process of its own."""
+FILE_MAX_BYTES = 1 << 30
+"""A plain file that is read whole, an image or a table."""
+LISTING_SECONDS, READING_SECONDS = 300.0, 300.0
 
 
 class Tree(Protocol):
@@ -50,20 +44,13 @@ class Tree(Protocol):
 def open_tree(source: Path, *, limits: Limits | None = None) -> Iterator[Tree]:
     """The tree at a folder or zip file."""
     limits = limits or Limits()
-    if source.is_dir():
-        with ExitStack() as stack:
+    with ExitStack() as stack:
+        if source.is_dir():
             yield FolderTree(source, stack, limits)
-        return
-    if not source.is_file():
-        raise DataError(f"there is nothing at {source.name!r}: expected a folder or a zip file")
-    with _open_zip(source) as archive:
-        yield ZipTree(archive, source.name, limits)
-
-
-def is_inside(path: str) -> bool:
-    """Does a relative path stay below its root."""
-    parts = PurePosixPath(path.replace("\\", "/")).parts
-    return bool(parts) and ".." not in parts and parts[0] != "/" and not parts[0].endswith(":") and "\0" not in path
+        elif source.is_file():
+            yield stack.enter_context(_archive(source, limits))
+        else:
+            raise DataError(f"there is nothing at {source.name!r}: expected a folder or a zip file")
 
 
 class FolderTree:
@@ -81,9 +68,13 @@ class FolderTree:
         found: list[str] = []
         for path in self._root.rglob("*"):
             relative = path.relative_to(self._root).as_posix()
-            if not _is_hidden(relative) and not path.is_symlink() and path.is_file():
-                found.append(relative)
-                _check_count(len(found), self._root.name, self._limits)
+            if is_hidden(relative) or path.is_symlink() or not path.is_file():
+                continue
+            if not is_plain(relative):
+                raise DataError(f"{self._root.name}: the name of the file {relative[:200]!r} is no plain text")
+            found.append(relative)
+            if len(found) > self._limits.files:
+                raise DataError(f"{self._root.name}: it holds more than {self._limits.files} files")
         return sorted(found)
 
     def holds(self, path: str) -> bool:
@@ -94,10 +85,7 @@ class FolderTree:
         """The bytes of a plain file, or else of one in an archive."""
         plain = self._plain(path)
         if plain is not None:
-            try:
-                return plain.read_bytes()
-            except OSError as error:
-                raise DataError(f"{path}: cannot be read: {error.strerror}") from error
+            return _bytes_of(plain, path)
         archive = self._archive_of(path)
         if archive is None:
             raise DataError(f"{path}: there is no such file")
@@ -109,76 +97,76 @@ class FolderTree:
         try:
             resolved = (self._root / path).resolve()
             return resolved if resolved.is_relative_to(self._root) and resolved.is_file() else None
-        except OSError:  # a name longer than the file system takes
+        except (OSError, RuntimeError, ValueError):  # too long a name, links in a circle, no name at all
             return None
 
     def _archive_of(self, path: str) -> "ZipTree | None":
         if self._archives is None:
             zips = sorted(file for file in self._root.glob("*.zip") if file.is_file() and not file.is_symlink())
-            opened = [(self._stack.enter_context(_open_zip(file)), file.name) for file in zips]
-            self._archives = [ZipTree(archive, name, self._limits) for archive, name in opened]
+            if len(zips) > ARCHIVES_MAX:
+                raise DataError(f"{self._root.name}: it holds {len(zips)} zip files, more than {ARCHIVES_MAX}")
+            self._archives = [self._stack.enter_context(_archive(file, self._limits)) for file in zips]
         return next((archive for archive in self._archives if archive.holds(path)), None)
 
 
 class ZipTree:
-    """A zip archive, whose members are checked when it is opened."""
+    """A zip archive as the process that holds it tells of it. For one thread at a time."""
 
-    def __init__(self, archive: zipfile.ZipFile, name: str, limits: Limits) -> None:
-        self._archive = archive
-        members = archive.infolist()
-        _check_count(len(members), name, limits)
-        for member in members:
-            _check_member(member, name, limits)
-        total = sum(member.file_size for member in members)
-        if total > limits.size_bytes:
-            raise DataError(f"{name}: unpacks to {total} bytes, more than the {limits.size_bytes} allowed")
-        kept = [member for member in members if not member.is_dir() and not _is_hidden(member.filename)]
-        self._members = {member.filename: member for member in kept}
-        if len(self._members) < len(kept):
-            raise DataError(f"{name}: holds two members of the same name")
+    def __init__(self, apart: Apart, name: str, limits: Limits) -> None:
+        self._apart, self._name = apart, name
+        self._left_bytes = limits.size_bytes
+        try:
+            told = apart.ask(Frame({}), within_seconds=LISTING_SECONDS).head.get("sizes")
+        except (Refused, Died) as error:
+            raise DataError(f"{name}: {error}") from error
+        if not isinstance(told, dict) or not all(isinstance(size, int) for size in told.values()):
+            raise DataError(f"{name}: the process that reads it answered nonsense")
+        self._sizes: dict[str, int] = told
 
     def files(self) -> list[str]:
         """All members, sorted."""
-        return sorted(self._members)
+        return sorted(self._sizes)
 
     def holds(self, path: str) -> bool:
         """Is there such a member."""
-        return path in self._members
+        return path in self._sizes
 
     def read(self, path: str) -> bytes:
         """The member's bytes, their checksum checked."""
-        if path not in self._members:
+        if path not in self._sizes:
             raise DataError(f"{path}: there is no such member")
+        data = bytearray()
         try:
-            return self._archive.read(self._members[path])
-        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, struct.error, NotImplementedError) as error:
-            raise DataError(f"{path}: the archive is broken there: {error}") from error
+            for frame in self._apart.pieces(Frame({"read": path}), within_seconds=READING_SECONDS):
+                data += frame.data
+                if len(data) > min(self._sizes[path], self._left_bytes):
+                    self._apart.close()
+                    raise DataError(f"{path}: the archive {self._name} unpacks to more than it says")
+        except (Refused, Died) as error:
+            raise DataError(f"{path}: {error}") from error
+        self._left_bytes -= len(data)
+        return bytes(data)
 
 
-def _open_zip(source: Path) -> zipfile.ZipFile:
+@contextmanager
+def _archive(source: Path, limits: Limits) -> Iterator[ZipTree]:
     try:
-        return zipfile.ZipFile(source)
-    except (zipfile.BadZipFile, OSError, struct.error, ValueError) as error:
-        raise DataError(f"{source.name!r} is neither a folder nor a readable zip file: {error}") from error
+        file = source.open("rb")
+    except OSError as error:
+        raise DataError(f"{source.name}: cannot be read: {error.strerror}") from error
+    with file:
+        apart = Apart(PROGRAM, str(file.fileno()), limits.argument(), holding=[file])
+        try:
+            yield ZipTree(apart, source.name, limits)
+        finally:
+            apart.close()
 
 
-def _check_member(member: zipfile.ZipInfo, archive: str, limits: Limits) -> None:
-    where = f"{archive}: member {member.filename!r}"
-    mode = member.external_attr >> 16
-    if not is_inside(member.filename):
-        raise DataError(f"{where} points outside the archive")
-    if mode and not (S_ISREG(mode) or S_ISDIR(mode)) and mode >> 12:
-        raise DataError(f"{where} is a link or a device, not a file")
-    if member.flag_bits & 1:
-        raise DataError(f"{where} is encrypted")
-    if member.file_size > limits.ratio_from_bytes and member.file_size > limits.ratio * max(member.compress_size, 1):
-        raise DataError(f"{where} unpacks to more than {limits.ratio} times its size")
-
-
-def _check_count(count: int, name: str, limits: Limits) -> None:
-    if count > limits.files:
-        raise DataError(f"{name}: holds more than {limits.files} files")
-
-
-def _is_hidden(path: str) -> bool:
-    return any(part.startswith(".") or part == "__MACOSX" for part in path.split("/"))
+def _bytes_of(file: Path, path: str) -> bytes:
+    try:
+        about = file.stat()
+        if not stat.S_ISREG(about.st_mode) or about.st_size > FILE_MAX_BYTES:
+            raise DataError(f"{path}: expected a file of {FILE_MAX_BYTES} bytes at most, it has {about.st_size}")
+        return file.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from error

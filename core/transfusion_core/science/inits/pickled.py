@@ -4,22 +4,18 @@ The child has an environment of its own without credentials, no network, and lim
 writes; `science.isolation` says what holds on which system. However it ends, nothing of the file has been run here.
 """
 
-import os
 import signal
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import transfusion_core
+from transfusion_core.science.apart import environment
 from transfusion_core.science.inits.source_errors import SourceUnreadable
 
 CHILD = "transfusion_core.science.inits.unpickle"
 REFUSED = 3
 """As in `unpickle`, which is not imported here: it is run."""
-ROOT = Path(transfusion_core.__file__).parents[1]
-KEPT = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT")
-"""All that the child inherits of the environment: where torch's libraries may lie."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +40,7 @@ def convert(path: Path, *, to: Path, patience: Patience | None = None) -> None:
                 stdin=source,
                 stdout=target,
                 stderr=words,
-                env=_environment(),
+                env=environment(),
                 cwd=to.parent,
                 timeout=patience.wall_seconds,
                 check=False,
@@ -71,9 +67,3 @@ def _fault(code: int, said: Path) -> str | None:
         return "expected tensors in seconds, but reading the file took too much processor time"
     how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
     return f"expected tensors, but the process that reads the file {how} ({lines[-1]})"
-
-
-def _environment() -> dict[str, str]:
-    kept = {name: os.environ[name] for name in KEPT if name in os.environ}
-    single = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}  # see `shut_in`
-    return {**kept, **single, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": "", "LC_ALL": "C.UTF-8"}

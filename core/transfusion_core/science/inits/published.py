@@ -7,7 +7,6 @@ import hashlib
 import os
 import re
 import tempfile
-import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 from timm.models import PretrainedCfg, get_pretrained_cfg
 from torch import Tensor
 
+from transfusion_core.science.inits.fetching import open_url
 from transfusion_core.science.inits.source_errors import SourceUnreachable, SourceUnreadable
 from transfusion_core.science.inits.sources import checked, load_weights
 from transfusion_core.science.models.build import takes_image_size
@@ -119,7 +119,7 @@ def _from_url(url: str) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
         try:
-            with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as answer:
+            with open_url(url, timeout_seconds=TIMEOUT_SECONDS) as answer:
                 while piece := answer.read(1 << 20):
                     file.write(piece)
             file.flush()

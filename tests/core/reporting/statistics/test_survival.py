@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from transfusion_core.reporting.statistics import area_under_curve, log_rank, restricted_mean, speed_up, summarise
+from transfusion_core.reporting.statistics import (
+    area_under_curve,
+    log_rank,
+    restricted_mean,
+    rounding_sd,
+    speed_up,
+    spread_at_least,
+    summarise,
+)
 from transfusion_core.reporting.statistics.speed import Between
 from transfusion_core.reporting.statistics.survival import Waited
 
@@ -101,3 +109,21 @@ def test_the_area_is_the_mean_height_up_to_the_horizon() -> None:
     assert area_under_curve([0, 100], [0.5, None], horizon=100) is None
     assert area_under_curve([], [], horizon=100) is None
     assert area_under_curve([0], [0.5], horizon=0) is None
+
+
+def test_steps_seen_on_a_grid_have_the_grids_spread_at_least() -> None:
+    seen = (Between(50, 100), Between(350, 400))
+    assert rounding_sd([seen]) == pytest.approx(((0.5**2 + 0.125**2) / 12) ** 0.5)
+    assert rounding_sd([(Between(400, math.inf), Between(400, math.inf))]) == 0
+    known = [(Between(100, 100), Between(400, 400))] * 3
+    assert speed_up(known).interval == [pytest.approx(4)] * 2
+    low, high = speed_up(known, least_sd=rounding_sd([seen])).interval
+    assert low < 4 < high
+
+
+def test_a_spread_is_widened_about_its_mean_and_never_narrowed() -> None:
+    assert spread_at_least([1.0, 3.0], 0.1) == [1.0, 3.0]
+    assert spread_at_least([2.0], 5.0) == [2.0]
+    for values in ([2.0, 2.0, 2.0], [1.9, 2.0, 2.1]):
+        found = summarise(spread_at_least(values, 1.0))
+        assert (found.mean, found.sd) == (pytest.approx(2), pytest.approx(1))

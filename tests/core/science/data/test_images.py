@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from transfusion_core.science.data import images
-from transfusion_core.science.data.images import UnreadableImage, decode, inspect, square
+from transfusion_core.science.data.images import UnreadableImage, clean, decode, square
 
 
 def _saved(image: Image.Image, form: str = "PNG", **options: object) -> bytes:
@@ -23,31 +23,31 @@ def _pixel(image: Image.Image) -> tuple[int, ...]:
 
 def test_an_empty_file_is_unreadable() -> None:
     with pytest.raises(UnreadableImage, match="empty"):
-        inspect(b"")
+        clean(b"")
 
 
 def test_text_called_png_is_unreadable() -> None:
     with pytest.raises(UnreadableImage, match="not an image of the formats PNG"):
-        inspect(b"this is not a picture")
+        clean(b"this is not a picture")
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "TIFF", "BMP", "WEBP"])
 def test_a_truncated_image_is_unreadable(png, form: str) -> None:
     data = png(form=form, size=(64, 64))
-    assert inspect(data).width == 64
+    assert clean(data).look.width == 64
     with pytest.raises(UnreadableImage):
-        inspect(data[: len(data) // 2])
+        clean(data[: len(data) // 2])
 
 
 def test_a_format_that_is_not_listed_is_unreadable(png) -> None:
     with pytest.raises(UnreadableImage, match="formats"):
-        inspect(png(form="GIF"))
+        clean(png(form="GIF"))
 
 
 def test_pixels_beyond_the_limit_are_refused_before_decoding(png, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(images, "MAX_PIXELS", 63)
     with pytest.raises(UnreadableImage, match="8 x 8 pixels are more than 63"):
-        inspect(png())
+        clean(png())
 
 
 def test_a_decompression_bomb_is_refused() -> None:
@@ -56,7 +56,7 @@ def test_a_decompression_bomb_is_refused() -> None:
     chunk = b"IHDR" + size + header[24:29]
     bomb = header[:12] + chunk + zlib.crc32(chunk).to_bytes(4, "big") + header[33:]
     with pytest.raises(UnreadableImage):
-        inspect(bomb)
+        clean(bomb)
 
 
 def test_sixteen_bit_grey_is_divided_by_257() -> None:
@@ -66,7 +66,7 @@ def test_sixteen_bit_grey_is_divided_by_257() -> None:
 
 def test_floating_point_pixels_are_refused() -> None:
     with pytest.raises(UnreadableImage, match="no stated range"):
-        inspect(_saved(Image.new("F", (2, 2)), "TIFF"))
+        clean(_saved(Image.new("F", (2, 2)), "TIFF"))
 
 
 @pytest.mark.parametrize(
@@ -93,9 +93,9 @@ def test_orientation_is_dropped() -> None:
 
 
 def test_grey_is_what_is_seen_not_what_the_mode_says(png) -> None:
-    assert inspect(png(grey=True)).grey
-    assert inspect(_saved(Image.new("RGB", (2, 2), (5, 5, 5)))).grey
-    assert not inspect(png()).grey
+    assert clean(png(grey=True)).look.grey
+    assert clean(_saved(Image.new("RGB", (2, 2), (5, 5, 5)))).look.grey
+    assert not clean(png()).look.grey
 
 
 def test_images_are_squashed_to_a_square() -> None:

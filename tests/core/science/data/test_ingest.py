@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from corpus.dicoms import dicom
 from transfusion_core.errors import DataError
 from transfusion_core.science.data.images import decode
 from transfusion_core.science.data.ingest import Ingested, IngestFaults, ingest
@@ -21,8 +22,8 @@ def _spec(**fields: Any) -> DatasetSpec:
     return DatasetSpec.model_validate({"name": "d", "kind": "csv", "location": "file:///x", **fields}).resolved()
 
 
-def _ingest(source: Path, **fields: Any) -> Ingested:
-    return ingest(_spec(**fields), source=source, out=source.parent / "pack")
+def _ingest(source: Path, *, threads: int = 1, **fields: Any) -> Ingested:
+    return ingest(_spec(**fields), source=source, out=source.parent / "pack", threads=threads)
 
 
 def _recipe(**recipe: Any) -> DatasetSpec:
@@ -201,3 +202,44 @@ def test_real_tiny_imagenet_draws_its_test_out_of_train(real_data: Callable[[str
     pack = Pack.read(tmp_path / "pack")
     assert isinstance(pack.images, Encoded)
     assert decode(pack.images.file(0)).size == (64, 64)
+
+
+def test_dicom_files_are_images_of_folders_and_manifests(tmp_path: Path) -> None:
+    """What their tags say is in no pack, and one with text burned in needs the spec's word."""
+    rows = ["file,label"]
+    for number in range(40):
+        name = f"images/{number}.dcm"
+        (tmp_path / "set" / name).parent.mkdir(parents=True, exist_ok=True)
+        pixels = bytes((number * 3 + place) % 256 for place in range(64))
+        words = {"BurnedInAnnotation": "YES"} if number == 7 else {}
+        (tmp_path / "set" / name).write_bytes(dicom(PixelData=pixels, PatientName="Doe^Jane", **words))
+        rows.append(f"{name},{number % 2}")
+    (tmp_path / "set" / "labels.csv").write_text("\n".join(rows))
+    with pytest.raises(IngestFaults, match=r"row 8, images/7\.dcm: .*text is burned into"):
+        _ingest(tmp_path / "set")
+    found = _ingest(tmp_path / "set", burned_in=True)
+    assert (found.images, found.channels, found.resolutions) == (40, 1, {"8x8": 40})
+    pack = (tmp_path / "pack").read_bytes()
+    assert b"Doe" not in pack
+    assert b"DICM" not in pack
+    for number in range(40):
+        place = tmp_path / "classes" / str(number % 2)
+        place.mkdir(parents=True, exist_ok=True)
+        shutil.copy(tmp_path / "set" / "images" / f"{number}.dcm", place)
+    assert _ingest(tmp_path / "classes", kind="folder", burned_in=True, threads=3).images == 40
+    (tmp_path / "classes" / "0" / "0.dcm").write_bytes(b"no dicom")
+    with pytest.raises(IngestFaults, match=r"0/0\.dcm: expected DICOM, got a file without"):
+        _ingest(tmp_path / "classes", kind="folder", burned_in=True)
+
+
+def test_as_many_threads_as_there_are_give_the_same_pack(manifest_folder: Path) -> None:
+    found, packs = [], []
+    for threads in (1, 4):
+        found.append(_ingest(manifest_folder, threads=threads))
+        packs.append(Pack.read(manifest_folder.parent / "pack"))
+    one, other = packs
+    assert found[0] == found[1]
+    assert one.names == other.names
+    assert isinstance(one.images, Encoded)
+    assert isinstance(other.images, Encoded)
+    assert torch.equal(one.images.data, other.images.data)

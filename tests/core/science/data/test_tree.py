@@ -2,12 +2,18 @@
 
 import stat
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from transfusion_core.errors import DataError
-from transfusion_core.science.data.tree import Limits, is_inside, open_tree
+from transfusion_core.science.apart import Apart
+from transfusion_core.science.data.archive import Limits
+from transfusion_core.science.data.paths import is_inside
+from transfusion_core.science.data.tree import ZipTree, open_tree
+from transfusion_core.science.frames import Frame
 
 
 def _zip(path: Path, members: dict[str, bytes], **options: int) -> Path:
@@ -139,3 +145,37 @@ def test_a_plain_file_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: 
 @pytest.mark.parametrize(("path", "inside"), [("a/b.png", True), ("", False), ("a/../b", False), ("a\0b", False)])
 def test_is_inside(path: str, inside: bool) -> None:
     assert is_inside(path) is inside
+
+
+class TakenOver:
+    """A process apart that says what it likes."""
+
+    def __init__(self, sizes: object, pieces: list[bytes]) -> None:
+        self.sizes, self.answers, self.closed = sizes, pieces, False
+
+    def ask(self, question: Frame, *, within_seconds: float) -> Frame:
+        return Frame({"sizes": self.sizes})
+
+    def pieces(self, question: Frame, *, within_seconds: float) -> Iterator[Frame]:
+        return (Frame({}, piece) for piece in self.answers)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.mark.parametrize("sizes", [None, [], {"a": "1"}, {"a": None}, 7])
+def test_a_list_of_members_that_is_none_is_refused(sizes: object) -> None:
+    with pytest.raises(DataError, match="answered nonsense"):
+        ZipTree(cast(Apart, TakenOver(sizes, [])), "a.zip", Limits())
+
+
+def test_more_bytes_than_were_told_are_not_taken() -> None:
+    """Neither of one member nor of all together."""
+    liar = TakenOver({"a": 2, "b": 2}, [b"1", b"2", b"3"])
+    with pytest.raises(DataError, match=r"a: the archive a\.zip unpacks to more than it says"):
+        ZipTree(cast(Apart, liar), "a.zip", Limits()).read("a")
+    assert liar.closed
+    tree = ZipTree(cast(Apart, TakenOver({"a": 2, "b": 2}, [b"1", b"2"])), "a.zip", Limits(size_bytes=3))
+    assert tree.read("a") == b"12"
+    with pytest.raises(DataError, match="unpacks to more"):
+        tree.read("b")

@@ -12,7 +12,7 @@ import torch
 from huggingface_hub import constants
 
 import bad_weights
-from transfusion_core.science.inits import published
+from transfusion_core.science.inits import fetching, published
 from transfusion_core.science.inits.published import timm_weights
 from transfusion_core.science.inits.source_errors import SourceUnreachable, SourceUnreadable
 from transfusion_core.science.models.build import build_random
@@ -219,6 +219,7 @@ def at_url(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
 def test_files_that_lie_elsewhere_are_fetched_once_and_checked(
     serve: Callable[[Answer], str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    monkeypatch.setattr(fetching, "_is_global", lambda address: True)  # the test's server is on this machine
     path, asked = tmp_path / "w.pth", []
     torch.save(weights(), path)
     address = serve(file_server(path, asked))
@@ -234,5 +235,8 @@ def test_files_that_lie_elsewhere_are_fetched_once_and_checked(
 
 def test_an_address_that_does_not_answer_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     at_url(monkeypatch, "http://127.0.0.1:9/w.pth")
-    with pytest.raises(SourceUnreachable, match="need the network"):
+    with pytest.raises(SourceUnreachable, match=r"need the network.*no address of the open internet"):
+        timm_weights(TAG)
+    monkeypatch.setattr(fetching, "_is_global", lambda address: True)
+    with pytest.raises(SourceUnreachable, match=r"need the network.*refused"):
         timm_weights(TAG)

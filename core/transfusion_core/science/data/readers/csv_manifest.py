@@ -11,12 +11,14 @@ from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 from transfusion_core.errors import DataError
+from transfusion_core.science.data.paths import is_inside, is_plain
 from transfusion_core.science.data.samples import SPLIT_NAMES, Label, Listing, Sample, class_order
-from transfusion_core.science.data.tree import Tree, is_inside
+from transfusion_core.science.data.tree import Tree
 from transfusion_core.specs.dataset import ColumnsSpec, FileFault, Split, Task
 from transfusion_core.specs.fault import Fault, nearest
 
 MAX_GRADE = 99
+MAX_LABEL = 200
 MAX_ROWS = 1_000_000
 _BINARY = {"1": 1.0, "1.0": 1.0, "0": 0.0, "0.0": 0.0, "": math.nan}
 
@@ -160,6 +162,8 @@ def _row(fields: dict[str, str], number: int, *, context: _Manifest, seen: dict[
 def _file(named: str, tree: Tree, manifest: str) -> str:
     if not named:
         raise _RowFault("the row names no file")
+    if not is_plain(named):
+        raise _RowFault("the file's name is too long or no plain text")
     if not is_inside(named):
         raise _RowFault("the path leads out of the dataset's folder")
     file = (PurePosixPath(manifest).parent / named).as_posix()
@@ -176,6 +180,8 @@ def _label(words: list[str], task: Task) -> Label:
         return tuple(_BINARY[word] for word in words)
     if not words[0]:
         raise _RowFault("the label is empty")
+    if not is_plain(words[0]) or len(words[0]) > MAX_LABEL:
+        raise _RowFault(f"the label is no plain text of {MAX_LABEL} characters at most")
     if task == "multiclass":
         return 0  # coded when all class names are known
     if not (words[0].isascii() and words[0].isdecimal() and int(words[0]) <= MAX_GRADE):

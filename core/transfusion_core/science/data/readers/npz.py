@@ -19,6 +19,7 @@ from transfusion_core.science.data.tree import Tree, open_tree
 from transfusion_core.specs.dataset import Split, Task
 
 MAX_CLASSES = 10_000
+TOLD_MAX = 500
 _HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 
 
@@ -28,7 +29,7 @@ def read_npz(source: Path, *, task: Task) -> Arrays:
         names = {name.removesuffix(".npy") for name in tree.files()}
         present = [split for split in SPLITS if f"{split}_images" in names]
         if "train" not in present:
-            raise DataError(f"{source.name}: needs 'train_images' and 'train_labels'; it holds {sorted(names)}")
+            raise DataError(f"{source.name}: needs 'train_images' and 'train_labels'; it holds {sorted(names)[:20]}")
         parts = [_part(tree, split, task) for split in present]
     shapes = sorted({images.shape[1:] for images, _ in parts})
     if len(shapes) > 1 or len({labels.shape[1:] for _, labels in parts}) > 1:
@@ -66,9 +67,9 @@ def _array(tree: Tree, name: str) -> NDArray[Any]:
         if math.prod(shape) * dtype.itemsize != len(data) - stream.tell():
             raise ValueError(f"its shape {shape} does not fit its {len(data)} bytes")
         flat = np.frombuffer(data, dtype, offset=stream.tell())
-    except ValueError as error:
-        raise DataError(f"{name}: not a plain array: {error}") from error
-    return flat.reshape(shape, order="F" if fortran else "C")
+        return flat.reshape(shape, order="F" if fortran else "C")
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
+        raise DataError(f"{name}: not a plain array: {error}"[:TOLD_MAX]) from error
 
 
 def _coded(labels: NDArray[Any], split: Split, task: Task) -> NDArray[np.int64] | NDArray[np.float32]:

@@ -25,6 +25,7 @@ from transfusion_api.routes import (
     keys,
     models,
     pages,
+    removals,
     reports,
     runs,
     uploads,
@@ -82,7 +83,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.service = open_service(settings)
     problems.install(app)
-    for noun in (experiments, reports, runs, comparisons, datasets, weights, models, keys, health, pages):
+    for noun in (experiments, reports, runs, comparisons, datasets, weights, models, keys, removals, health, pages):
         app.include_router(noun.router)
     app.include_router(uploads.router(settings))
     return app

@@ -1,6 +1,6 @@
 """From a body to jobs: facts are looked up, every fault is told at once, and what the store has lost is found out."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from transfusion_api.service import Service
@@ -13,6 +13,7 @@ from transfusion_core.specs.check import check
 from transfusion_core.specs.expand import Expansion, expand
 from transfusion_core.specs.experiment import ExperimentSpec
 from transfusion_core.specs.fault import Fault
+from transfusion_core.specs.removal import object_keys
 
 MAX_VERIFIED = 2000
 """Objects looked up in the store for one request: a bound on its time, not on its size."""
@@ -63,16 +64,3 @@ def lost_among(service: Service, keys: Sequence[str]) -> frozenset[str]:
     done = jobs.results(service.engine, keys)
     wanted = [(key, object_key) for key, result in done.items() for object_key in object_keys(result)]
     return frozenset(key for key, object_key in wanted[:MAX_VERIFIED] if not service.store.exists(object_key))
-
-
-def object_keys(result: Any) -> Iterator[str]:
-    """The keys of all stored objects that a job's result points at: whatever has a key and a sha256."""
-    waiting = [result]
-    while waiting:
-        value = waiting.pop()
-        if isinstance(value, dict):
-            if isinstance(value.get("key"), str) and "sha256" in value:
-                yield value["key"]
-            waiting.extend(value.values())
-        elif isinstance(value, list):
-            waiting.extend(value)

@@ -1,5 +1,6 @@
 """Errors as RFC 9457 problem documents: all faults at once, a stable code, the request's id."""
 
+import errno
 import logging
 import math
 from collections.abc import Mapping, Sequence
@@ -105,6 +106,14 @@ def of_http(request: Request, error: Exception) -> Response:
     return problem(request, error.status_code, code, detail, headers=error.headers)
 
 
+def of_system(request: Request, error: Exception) -> Response:
+    """A disk that is full, where bodies are put down; any other error of the system is a mistake of ours."""
+    assert isinstance(error, OSError)
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        raise error
+    return of_error(request, Unavailable("the disk of this service is full"))
+
+
 def of_bug(request: Request, error: Exception) -> Response:
     """Our own mistakes: the log has the trace, the answer only the request's id."""
     request_id = request.scope.get("transfusion.request_id")
@@ -126,4 +135,5 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, of_parameters)
     app.add_exception_handler(ResponseValidationError, of_bug)
     app.add_exception_handler(HTTPException, of_http)
+    app.add_exception_handler(OSError, of_system)
     app.add_exception_handler(Exception, of_bug)

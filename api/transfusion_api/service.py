@@ -16,6 +16,9 @@ from transfusion_core.db import secrets
 from transfusion_core.settings import Settings
 from transfusion_core.store import Store, open_store
 
+STORE_SECONDS = 5.0
+"""A request that needs the store waits so long for one that does not answer."""
+
 
 @dataclass(frozen=True)
 class Service:
@@ -40,10 +43,11 @@ class Service:
 
 def open_service(settings: Settings) -> Service:
     """Connect lazily: nothing is asked of the database or the broker yet."""
+    hasty = settings.model_copy(update={"store_seconds": min(settings.store_seconds, STORE_SECONDS)})
     return Service(
         settings=settings,
         engine=databases.connect(settings.database_url),
-        store=open_store(settings),
+        store=open_store(hasty),
         celery=queue.celery_app(settings.broker_url),
         limits=limits_of(settings),
     )

@@ -62,9 +62,10 @@ class Connection:
         headers = {"Idempotency-Key": key} if key else {}
         return self._json(self.request("POST", path, body=body, headers=headers, repeatable=repeatable))
 
-    def delete(self, path: str) -> None:
-        """Remove what a path names."""
-        self.request("DELETE", path)
+    def delete(self, path: str) -> JSON:
+        """Remove what a path names; what the service says of it, None where it says nothing."""
+        answer = self.request("DELETE", path)
+        return self._json(answer) if answer.content else None
 
     def text(self, path: str) -> str:
         """The text behind a path: HTML, CSV, LaTeX."""

@@ -11,6 +11,7 @@ from transfusion_core.errors import InvalidRequest, NotReady
 from transfusion_core.specs.base import Spec
 from transfusion_core.specs.dataset import Dataset
 from transfusion_core.specs.profile import DatasetProfile
+from transfusion_core.specs.removal import Removal
 
 
 class Datasets:
@@ -55,6 +56,10 @@ class Datasets:
                 "manifest": path.name,
             }
         return {"kind": kind, "location": location_of(self._connection, path)}
+
+    def delete(self, name: str) -> Removal:
+        """Delete a version, `name@version`, that nothing is made of, with its files; says what went."""
+        return self._connection.read(Removal, self._connection.delete(f"/v1/datasets/{name}"))
 
     def get(self, name: str) -> Dataset:
         """One dataset, by `name@version` or `name` for the newest."""

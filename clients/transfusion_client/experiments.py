@@ -17,6 +17,7 @@ from transfusion_client.waiting import ENDED, is_outage, wait_until_ended
 from transfusion_core.errors import TransfusionError, Unavailable
 from transfusion_core.specs.experiment import Experiment as ExperimentRecord
 from transfusion_core.specs.experiment import Plan, Run
+from transfusion_core.specs.removal import Removal
 from transfusion_core.specs.report import ReportSection
 
 if TYPE_CHECKING:
@@ -254,6 +255,10 @@ class Experiments:
     def list(self, **filters: object) -> Iterator[Experiment]:
         """Every experiment, the pages fetched as needed; filters are the route's: state, name, dataset."""
         return (self._handle(item) for item in self.connection.pages("/v1/experiments", **filters))
+
+    def delete(self, experiment_id: str) -> Removal:
+        """Delete an ended experiment, and the runs and files that nobody else uses; says what went."""
+        return self.connection.read(Removal, self.connection.delete(f"/v1/experiments/{experiment_id}"))
 
     def cancel(self, experiment_id: str) -> Experiment:
         """Ask its jobs to stop; those that others share go on. Conflict where it is stopping or has ended already."""

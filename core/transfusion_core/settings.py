@@ -62,6 +62,8 @@ class Settings(BaseSettings):
     s3_public_endpoint_url: Endpoint | None = None
     """Where presigned links point. Without it, bytes of a store with an endpoint of its own go through the API."""
     s3_region: str = "us-east-1"
+    store_seconds: float = Field(default=120.0, ge=0)
+    """How long an S3 server that does not answer is asked again; requests of the API wait 5 s at most."""
     admin_key: SecretStr | None = None
     """Admin API key; one is made at the first start unless given."""
     admin_key_file: Path | None = None
@@ -75,6 +77,12 @@ class Settings(BaseSettings):
     """Whether a proxy in front speaks https: then the cookies of the pages are for https alone."""
     cache_dir: Path = Path("/tmp/transfusion-cache")
     """A worker's local cache of packs and checkpoints."""
+    cache_bytes: int = Field(default=50_000_000_000, ge=0)
+    """What the cache may hold; beyond that goes what was not used for longest, and never what is in use."""
+    cache_seconds: float = Field(default=1_209_600.0, ge=0)
+    """What was not used for so long goes too: copies of what was deleted do not stay for ever."""
+    min_free_bytes: int = Field(default=200_000_000, ge=0)
+    """With less than this free on the cache's disk a worker makes room, and claims nothing until there is some."""
     weights_dir: Path | None = None
     """Mirror of published weights for workers without a network: `<timm tag>.safetensors`, `.pth` or `.pt`."""
     allowed_locations: list[AllowedLocation] = []
@@ -94,6 +102,12 @@ class Settings(BaseSettings):
     max_drawings: int = Field(default=2, ge=1)
     """Plans, charts and reports in work at once in one process; ten times as many may wait."""
     max_upload_bytes: int = Field(default=20_000_000_000, ge=1)
+    sweep_seconds: float = Field(default=3600.0, gt=0)
+    """Between two sweeps of the store for objects that nothing points at, one worker for all."""
+    keep_unpointed_seconds: float = Field(default=86_400.0, ge=0)
+    """Objects that no row names stay so long: their row may be on its way."""
+    keep_uploads_seconds: float = Field(default=86_400.0, ge=0)
+    """Uploads from which no dataset was made go after this."""
     slots: int | None = Field(default=None, ge=1)
     """Jobs that a worker runs at once; one per GPU, or one per two processor cores (two at least), unless given."""
     gpus_per_job: int = Field(default=1, ge=1)

@@ -93,8 +93,8 @@ def test_work_whose_bytes_are_gone_is_done_again(
     again = client.post("/v1/experiments", json=spec).json()
     assert again["state"] == "succeeded"
     store = client.app.state.service.store
-    for key in list(store.list("runs/")):
-        store.delete(key)
+    for listed in list(store.list("runs/")):
+        store.delete(listed.key)
     plan = client.post("/v1/experiments/plan", json=spec).json()
     assert [run["exists"] for run in plan["runs"]] == [False, False]
     assert client.post("/v1/experiments", json=spec).json()["state"] != "succeeded"

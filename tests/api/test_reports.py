@@ -80,8 +80,8 @@ def test_a_chart_is_drawn_in_every_form(client: TestClient, reported: str) -> No
 
 def test_a_report_whose_bytes_are_gone_says_so(client: TestClient, reported: str) -> None:
     store = client.app.state.service.store
-    for key in list(store.list("reports/")):
-        store.delete(key)
+    for listed in list(store.list("reports/")):
+        store.delete(listed.key)
     answer = client.get(f"{reported}/report")
     assert (answer.status_code, answer.json()["code"]) == (404, "object_missing")
 

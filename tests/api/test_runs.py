@@ -50,8 +50,8 @@ def test_checkpoints_can_be_downloaded(client: TestClient, run: dict[str, Any]) 
 
 def test_a_checkpoint_that_the_store_lost_is_a_404(client: TestClient, run: dict[str, Any]) -> None:
     store = client.app.state.service.store
-    for key in list(store.list("runs/")):
-        store.delete(key)
+    for listed in list(store.list("runs/")):
+        store.delete(listed.key)
     answer = client.get(f"/v1/runs/{run['id']}/checkpoints/final")
     assert (answer.status_code, answer.json()["code"]) == (404, "object_missing")
 

@@ -199,6 +199,15 @@ def test_weights_models_presets_and_keys(client: Client, service: Any, tmp_path:
     assert service.calls("DELETE", "/v1/keys/k1")
 
 
+def test_a_delete_says_what_went(service, client):
+    removals = [client.experiments.delete("e1"), client.datasets.delete("retina@1")]
+    assert [(each.kind, each.name, each.objects) for each in removals] == [
+        ("experiment", "e1", 2),
+        ("dataset", "retina@1", 2),
+    ]
+    assert service.calls("DELETE", "/v1/experiments/e1")
+
+
 def test_health_and_readiness(client: Client, service: Any, answering: Any) -> None:
     assert client.health()["mode"] == "service"
     assert client.readiness() == {"status": "ok"}

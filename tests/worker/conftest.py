@@ -36,7 +36,7 @@ def make(tmp_path):
     (tmp_path / "scratch").mkdir()
 
     def make_one(*, needs=(), spec=None, **changes) -> JobContext:
-        settings = Settings(store_url=f"file://{tmp_path}/store", cache_dir=tmp_path / "cache", **changes)
+        settings = Settings(**{"store_url": f"file://{tmp_path}/store", "cache_dir": tmp_path / "cache", **changes})
         assignment = Assignment(
             job_id="1",
             attempt=1,

@@ -1,5 +1,6 @@
 """What job functions refuse: locations that are not allowed, layers and checkpoints that do not exist."""
 
+import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -42,6 +43,18 @@ def test_an_upload_is_copied_from_the_store(make):
         resolve("upload:8", make())
 
 
+def test_an_upload_that_was_changed_after_it_was_registered_is_refused(make):
+    context = make(spec={"fingerprint": hashlib.sha256(b"zip").hexdigest()})
+    context.store.put_bytes("uploads/7", b"zip")
+    context.store.put_bytes("uploads/8", b"another")
+    assert resolve("upload:7", context).read_bytes() == b"zip"
+    (context.scratch / "upload").unlink()
+    with pytest.raises(DataError, match="not those that were registered"):
+        resolve("upload:8", context)
+    with pytest.raises(DataError, match="no such upload"):
+        resolve("upload:9", make(spec={"fingerprint": "0" * 64}))
+
+
 def test_a_bucket_is_read_only_below_an_allowed_location(make):
     for place in ("s3://data/a.npz", "s3://database/a.npz", "s3://data/public-not/a.npz"):
         with pytest.raises(DataError, match="below an allowed one"):
@@ -55,7 +68,7 @@ def credentials(monkeypatch):
 
 
 def test_a_bucket_that_is_away_is_tried_again_later(make, credentials):
-    context = make(allowed_locations=["s3://data"], s3_endpoint_url="http://127.0.0.1:9")
+    context = make(allowed_locations=["s3://data"], s3_endpoint_url="http://127.0.0.1:9", store_seconds=0)
     with pytest.raises(Unavailable, match="does not answer"):
         resolve("s3://data/a.npz", context)
 

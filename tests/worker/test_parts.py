@@ -83,11 +83,11 @@ def test_a_lease_ends_here_before_it_ends_in_the_database():
 def test_a_cached_copy_that_rotted_is_fetched_again(tmp_path):
     store = FolderStore(tmp_path / "store")
     stored = store.put_bytes("a", b"right")
-    path = cache.fetch(store, stored, cache_dir=tmp_path / "cache")
+    path = cache.fetch(store, stored, cache_dir=tmp_path / "cache", holder=store)
     path.write_bytes(b"wrong")
-    assert cache.fetch(store, stored, cache_dir=tmp_path / "cache").read_bytes() == b"right"
+    assert cache.fetch(store, stored, cache_dir=tmp_path / "cache", holder=store).read_bytes() == b"right"
     store.delete("a")
-    assert cache.fetch(store, stored, cache_dir=tmp_path / "cache") == path  # it is here already
+    assert cache.fetch(store, stored, cache_dir=tmp_path / "cache", holder=store) == path  # it is here already
 
 
 def test_an_assignment_goes_through_json_without_secrets():

@@ -72,7 +72,7 @@ def test_without_a_bundle_a_training_starts_from_the_start(make):
     assert newest(make()) is None
 
 
-@pytest.mark.parametrize("harm", ["flipped", "missing", "rubbish"])
+@pytest.mark.parametrize("harm", ["flipped", "truncated", "empty", "missing", "rubbish"])
 def test_what_is_damaged_gives_way_to_the_one_before_and_says_so(make, harm: str):
     older = TrainingState(2, 1.0, STATE.weights, {}, {}, [], [], {})
     context = make()
@@ -83,14 +83,33 @@ def test_what_is_damaged_gives_way_to_the_one_before_and_says_so(make, harm: str
         stored = context.put(context.scratch / "rubbish", "rubbish")
         handover = handover.model_copy(update={"bundles": [Bundle(step=3, object=stored), handover.bundles[1]]})
     else:
+        data = context.store.get_bytes(key)
         context.store.delete(key)
-        if harm == "flipped":
-            context.store.put_bytes(key, b"\0" * handover.bundles[0].object.size_bytes)
+        if harm != "missing":
+            context.store.put_bytes(key, {"flipped": _flipped(data), "truncated": data[:-9], "empty": b""}[harm])
     again = make(handover)
     assert newest(again).state.step == 2
     assert "cannot continue from step 3" in again.told[0]["log"]
     assert again.told[1]["log"] == "continues after step 2"
     assert newest(make(handover.model_copy(update={"bundles": handover.bundles[:1]}))) is None
+
+
+def test_where_every_bundle_is_damaged_a_training_starts_from_the_start_and_says_so(make):
+    context = make()
+    handover = _handed(context, TrainingState(2, 1.0, STATE.weights, {}, {}, [], [], {}), STATE)
+    for bundle in handover.bundles:
+        data = context.store.get_bytes(bundle.object)
+        context.store.delete(bundle.object.key)
+        context.store.put_bytes(bundle.object.key, _flipped(data))
+    again = make(handover)
+    assert newest(again) is None
+    assert [told["log"].partition(":")[0] for told in again.told] == [f"cannot continue from step {n}" for n in (3, 2)]
+    assert all("expected sha256" in told["log"] for told in again.told)
+
+
+def _flipped(data: bytes) -> bytes:
+    """One bit of the last tensor's: it would load silently."""
+    return data[:-1] + bytes([data[-1] ^ 1])
 
 
 def test_states_are_taken_on_a_grid_of_seconds_and_one_of_steps(make):

@@ -92,7 +92,7 @@ class JobContext:
 
     def fetch(self, stored: StoredObject) -> Path:
         """A local file with an object's bytes. It is shared with other jobs: read it only."""
-        return cache.fetch(self.store, stored, cache_dir=self.settings.cache_dir)
+        return cache.fetch(self.store, stored, cache_dir=self.settings.cache_dir, holder=self)
 
     def put(self, path: Path, name: str) -> StoredObject:
         """Store a file under a key of this attempt and these bytes."""

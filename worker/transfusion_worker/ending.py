@@ -1,21 +1,16 @@
 """What came of an attempt, written into its row: the result, or what the policy of its reason says."""
 
-import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import Enum
 
 from sqlalchemy import Engine
 
 from transfusion_core.db import jobs
-from transfusion_core.errors import StoreError, Unavailable
 from transfusion_core.faultpoints import faultpoint
 from transfusion_core.settings import Settings
 from transfusion_core.specs.job import Bundle, TrainJob
-from transfusion_core.store import open_store
 from transfusion_worker.mailbox import Mailbox
 from transfusion_worker.policy import POLICIES, Policy
-
-_log = logging.getLogger(__name__)
 
 
 class End(Enum):
@@ -31,8 +26,18 @@ class End(Enum):
 class Ending:
     """Writes for one attempt. Each method says at which queues jobs can start now, and raises Fenced."""
 
-    def __init__(self, engine: Engine, claimed: jobs.ClaimedJob, *, settings: Settings, mail: Mailbox) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        claimed: jobs.ClaimedJob,
+        *,
+        settings: Settings,
+        mail: Mailbox,
+        forget: Callable[[Sequence[Bundle]], None],
+    ) -> None:
+        """`forget` removes bundles that no row names, without being waited for."""
         self._engine, self._claimed, self._settings, self._mail = engine, claimed, settings, mail
+        self._forget = forget
         self._id, self._attempt = claimed.id, claimed.attempt
 
     def mail(self) -> None:
@@ -120,10 +125,3 @@ class Ending:
         line = f"out of memory: the next attempt takes {parts} images of {batch_size} at a time"
         jobs.add_log(self._engine, self._id, self._attempt, [line])
         return True
-
-    def _forget(self, bundles: Sequence[Bundle]) -> None:
-        for bundle in bundles:
-            try:
-                open_store(self._settings).delete(bundle.object.key)
-            except (StoreError, Unavailable, OSError) as error:
-                _log.warning("job %s: bundle %s stays in the store: %s", self._id, bundle.object.key, error)

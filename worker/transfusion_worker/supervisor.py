@@ -23,6 +23,7 @@ from transfusion_core.errors import Fenced, Unavailable
 from transfusion_core.settings import Settings
 from transfusion_worker.assignment import Assignment, Need, open_settings
 from transfusion_worker.ending import End, Ending
+from transfusion_worker.forgetting import Forgetting
 from transfusion_worker.lease import Lease
 from transfusion_worker.liveness import scratch_folder
 from transfusion_worker.mailbox import Mailbox
@@ -75,7 +76,8 @@ class Supervisor:
         self._resources, self._kinds_module = resources, kinds_module
         self._lease = Lease(settings.lease_seconds, since=claimed_at)
         self._mail = Mailbox(claimed.handover)
-        self._ending = Ending(engine, claimed, settings=settings, mail=self._mail)
+        self._forgetting = Forgetting(settings)
+        self._ending = Ending(engine, claimed, settings=settings, mail=self._mail, forget=self._forgetting.forget)
         self._stall = StallWatch(claimed.kind)
         self._end: End | None = None
         self._due: list[Due] = []
@@ -95,6 +97,8 @@ class Supervisor:
         except Fenced:
             _log.warning("job %s attempt %d is another worker's by now", self._claimed.id, self._claimed.attempt)
             return []
+        finally:
+            self._forgetting.close()
 
     def _run_or_put_off(self) -> list[str]:
         try:

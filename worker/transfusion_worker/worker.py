@@ -21,8 +21,11 @@ from transfusion_worker.bell import Bell
 from transfusion_worker.health import Pulse
 from transfusion_worker.liveness import clear_scratch, is_alive, worker_name
 from transfusion_worker.process import KINDS_MODULE, warm_up
+from transfusion_worker.room import Room
 from transfusion_worker.slots import Slots
 from transfusion_worker.supervisor import DATABASE_AWAY, Supervisor
+from transfusion_worker.tidying import SECONDS as TIDY_SECONDS
+from transfusion_worker.tidying import Tidying
 
 SWEEPS_PER_LEASE = 4
 MAX_SWEEP_SECONDS = 15.0
@@ -46,7 +49,7 @@ class Worker:
         self._kinds_module = kinds_module
         self._engine: Engine = connect(settings.database_url)
         self._app = celery_app(settings.broker_url)
-        self._slots = Slots(settings)
+        self._slots, self._room = Slots(settings), Room(settings)
         self._bell = Bell(self._app, self.look, queues=self.queues, threads=self._slots.count)
         self._supervisors: set[Supervisor] = set()
         self._listing = threading.Lock()
@@ -63,6 +66,7 @@ class Worker:
                     self._stopping,
                 ),
                 ("guard", self._guard, GUARD_SECONDS, self._stopping),
+                ("tidy", Tidying(self._engine, settings, self._room).tidy, TIDY_SECONDS, self._stopping),
             )
         ]
 
@@ -147,6 +151,8 @@ class Worker:
 
     def _claim(self, slot: int) -> Supervisor | None:
         faultpoint("before-claim")
+        if not self._room.is_enough():
+            return None
         asked_at = time.monotonic()
         claimed = jobs.claim(
             self._engine, worker=self.name, queues=self.queues, lease_seconds=self.settings.lease_seconds

@@ -8,6 +8,7 @@ from transfusion_api.body import Body, read, takes
 from transfusion_api.locations import fingerprint
 from transfusion_api.planning import lost_among
 from transfusion_api.problems import documented
+from transfusion_api.removing import removed
 from transfusion_api.reports import stored_json
 from transfusion_api.service import Service, Serving
 from transfusion_core.db import datasets
@@ -16,6 +17,7 @@ from transfusion_core.errors import Conflict, NotReady
 from transfusion_core.specs.dataset import Dataset, DatasetSpec
 from transfusion_core.specs.facts import ingest_draft
 from transfusion_core.specs.profile import ClassSamples, DatasetProfile, profile_draft
+from transfusion_core.specs.removal import Removal
 
 router = APIRouter(prefix="/v1/datasets", tags=["datasets"])
 
@@ -57,6 +59,15 @@ def list_datasets(
 def get_dataset(service: Serving, scope: Scoped, name: Id) -> Dataset:
     """One dataset version, `name@version`, or the newest of a name."""
     return datasets.get(scope, name)
+
+
+@router.delete("/{name}", dependencies=[needs("write")], responses=documented(404, 409))
+def delete_dataset(service: Serving, scope: Scoped, name: Id) -> Removal:
+    """Forget a dataset version that nothing is made of, with its files; what went, or goes from now on.
+
+    A version that is gone is never given again: the next registration under the name has a higher one.
+    """
+    return removed(service, datasets.remove(scope, name))
 
 
 @router.get("/{name}/profile", dependencies=[needs("read")], responses=documented(404, 409))

@@ -11,6 +11,7 @@ from transfusion_api.auth import DRAWN, Scoped, caller_of, needs
 from transfusion_api.body import Body, takes
 from transfusion_api.planning import combined_of, expansion_of, lost_keys
 from transfusion_api.problems import documented
+from transfusion_api.removing import removed
 from transfusion_api.service import Service, Serving
 from transfusion_api.streams import BATCH, LastEventId, follow
 from transfusion_core.db import events, experiments, idempotency, runs
@@ -23,6 +24,7 @@ from transfusion_core.specs.expand import plan as plan_of
 from transfusion_core.specs.experiment import Experiment, ExperimentSpec, Plan, Run
 from transfusion_core.specs.keys import digest
 from transfusion_core.specs.patch import merged
+from transfusion_core.specs.removal import Removal
 
 router = APIRouter(prefix="/v1/experiments", tags=["experiments"])
 IdempotencyKey = Annotated[
@@ -163,10 +165,10 @@ def get_experiment(service: Serving, scope: Scoped, experiment_id: Id) -> Experi
     return experiments.get(scope, experiment_id)
 
 
-@router.delete("/{experiment_id}", status_code=204, dependencies=[needs("write")], responses=documented(404, 409))
-def delete_experiment(service: Serving, scope: Scoped, experiment_id: Id) -> None:
-    """Forget an ended experiment, and the runs that nobody else uses."""
-    experiments.remove(scope, experiment_id)
+@router.delete("/{experiment_id}", dependencies=[needs("write")], responses=documented(404, 409))
+def delete_experiment(service: Serving, scope: Scoped, experiment_id: Id) -> Removal:
+    """Forget an ended experiment, and the runs and files that nobody else uses; what went, or goes from now on."""
+    return removed(service, experiments.remove(scope, experiment_id))
 
 
 @router.post("/{experiment_id}/cancel", dependencies=[needs("write")], responses=documented(404, 409))

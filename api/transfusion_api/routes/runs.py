@@ -26,6 +26,7 @@ from transfusion_api.service import Service, Serving
 from transfusion_api.streams import BATCH, LastEventId, follow
 from transfusion_core.db import events, runs, series
 from transfusion_core.errors import NotFound
+from transfusion_core.specs.dataset import StoredObject
 from transfusion_core.specs.experiment import Run
 from transfusion_core.specs.training import Series
 
@@ -125,7 +126,8 @@ def download_checkpoint(service: Serving, scope: Scoped, run_id: Id, checkpoint:
 def _download(service: Service, run: Run, kept: dict[str, Any]) -> Response:
     disposition = f'attachment; filename="{run.id}-{kept["name"]}.safetensors"'
     headers = {"Content-Disposition": disposition, "Content-Length": str(kept["bytes"])}
-    pieces = service.store.open_stream(kept["key"])
+    stored = StoredObject(key=kept["key"], size_bytes=kept["bytes"], sha256=kept["sha256"])
+    pieces = service.store.open_stream(stored)  # where the bytes are not right the download breaks off
     return StreamingResponse(pieces, media_type="application/octet-stream", headers=headers)
 
 

@@ -70,7 +70,7 @@ def _file_of(service: Service, scope: Scope, location: str) -> Iterator[tuple[Pa
         raise _unusable(location, "expected upload:ID, or file:///... in embedded mode")
     stored = uploaded(service, scope, location)
     with tempfile.NamedTemporaryFile(prefix="weights-") as file:
-        for piece in service.store.open_stream(stored.key):
+        for piece in service.store.open_stream(stored):
             file.write(piece)
         file.flush()
         yield Path(file.name), uploads.get(scope, location.removeprefix("upload:")).filename

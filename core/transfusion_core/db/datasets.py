@@ -1,19 +1,23 @@
 """Datasets: immutable versions `name@n`, each with the ingest job that reads it."""
 
+from collections.abc import Sequence
+
 from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
-from transfusion_core.db import audit
+from transfusion_core.db import audit, removals
 from transfusion_core.db.clock import rfc3339
 from transfusion_core.db.engine import transact, unit_of_work
 from transfusion_core.db.idempotency import Request, answered, remember
 from transfusion_core.db.ids import new_id
+from transfusion_core.db.moves import ENDED
 from transfusion_core.db.paging import Page, cursor_after, page_rows
 from transfusion_core.db.placing import place
 from transfusion_core.db.records import JobRow
 from transfusion_core.db.scope import Scope
 from transfusion_core.db.tables import Dataset as Row
-from transfusion_core.db.tables import Job
+from transfusion_core.db.tables import Experiment, ExperimentJob, Job, Upload
+from transfusion_core.db.wanted import deletable, delete_jobs
 from transfusion_core.errors import Conflict, NotFound
 from transfusion_core.specs.dataset import Dataset, DatasetSpec, IngestResult
 from transfusion_core.specs.job import JobDraft
@@ -40,13 +44,14 @@ def register(
         if done:
             return _find(session, scope, done.id), False, []
         placed = place(session, [draft, profile_draft(draft.key)], missing=verified_missing)
+        _hold_upload(session, spec)
         named = select(Row).where(Row.project == scope.project, Row.name == spec.name)
         versions = session.scalars(named.order_by(Row.version)).all()
         same = [row for row in versions if row.job_id == placed.ids[draft.key]]
         row = (
             same[-1]
             if same
-            else _add(session, scope, spec, versions[-1].version + 1 if versions else 1, placed.ids[draft.key])
+            else _add(session, scope, spec, _next_version(session, spec.name, versions), placed.ids[draft.key])
         )
         dataset = _dataset(row, session.get_one(Job, row.job_id, populate_existing=True))
         remember(session, scope, idempotency, dataset.name)
@@ -54,6 +59,18 @@ def register(
         return dataset, not same, sorted(placed.queues)
 
     return transact(scope.engine, work)
+
+
+def _hold_upload(session: Session, spec: DatasetSpec) -> None:
+    """The upload that the dataset is made from stays until we commit, and after that since the ingest names it."""
+    location = spec.location or ""
+    upload_id = location.removeprefix("upload:")
+    if upload_id != location and session.get(Upload, upload_id, with_for_update={"read": True}) is None:
+        raise Conflict(f"upload {upload_id} has expired just now; upload the file again")
+
+
+def _next_version(session: Session, name: str, versions: Sequence[Row]) -> int:
+    return 1 + max(removals.newest_version(session, name), versions[-1].version if versions else 0)
 
 
 def _add(session: Session, scope: Scope, spec: DatasetSpec, version: int, job_id: str) -> Row:
@@ -73,6 +90,57 @@ def add_demo(session: Session, scope: Scope, spec: DatasetSpec, job_id: str) -> 
         _add(session, scope, spec, 1, job_id)
     elif first.job_id != job_id:
         raise Conflict(f"another dataset was registered as {spec.name}@1 just now; send the spec again")
+
+
+def remove(scope: Scope, name: str) -> str:
+    """Forget the dataset version `name@n`, and what its ingest and its profile made; the removal of their objects.
+
+    Raises NotFound, and Conflict while it is read, or while an experiment or a comparison is made of it.
+    """
+
+    def work(session: Session) -> str:
+        row = find_row(session, scope, name) if "@" in name else None
+        if row is None:
+            raise NotFound(f"there is no dataset {name!r}; a version is deleted by its whole name, 'name@1'")
+        ingest = session.get_one(Job, row.job_id, with_for_update=True, populate_existing=True)
+        jobs = [ingest, *session.scalars(_profiles(ingest).with_for_update())]
+        _check_unused(session, scope, name, jobs)
+        twins = session.scalars(select(Row.id).where(Row.job_id == ingest.id, Row.id != row.id)).all()
+        session.delete(row)
+        session.flush()
+        freed = [] if twins else deletable(session, [job.id for job in jobs])
+        if not twins and ingest.id not in freed:
+            raise Conflict(f"dataset {name} is in use: comparisons are made of it")
+        delete_jobs(session, freed)
+        places = [*removals.places_of_jobs(freed), *_take_upload(session, ingest.spec.get("location") or "")]
+        audit.add(session, scope, "dataset.delete", name)
+        return removals.mark(session, "dataset", name, places)
+
+    return transact(scope.engine, work)
+
+
+def _take_upload(session: Session, location: str) -> list[str]:
+    """The place of the upload behind a location, where no other dataset is made from it: its row goes."""
+    upload_id = location.removeprefix("upload:")
+    row = session.get(Upload, upload_id, with_for_update=True) if upload_id != location else None
+    others = select(Job.id).where(Job.kind == "ingest", Job.spec["location"].as_string() == location).limit(1)
+    if row is None or session.scalars(others).first() is not None:
+        return []
+    session.delete(row)
+    return [row.key]
+
+
+def _profiles(ingest: Job) -> Select[Job]:
+    return select(Job).where(Job.key == profile_draft(ingest.key).key).order_by(Job.id)
+
+
+def _check_unused(session: Session, scope: Scope, name: str, jobs: Sequence[Job]) -> None:
+    if busy := [job.kind for job in jobs if job.state not in ENDED]:
+        raise Conflict(f"dataset {name} is being read ({', '.join(busy)}); delete it when that has ended")
+    mine = select(ExperimentJob.experiment_id).join(Experiment, Experiment.id == ExperimentJob.experiment_id)
+    links = mine.where(ExperimentJob.job_id.in_([job.id for job in jobs]), Experiment.project == scope.project)
+    if users := session.scalars(links.distinct().order_by(ExperimentJob.experiment_id)).all():
+        raise Conflict(f"dataset {name} is in use by experiments {', '.join(users[:10])}; delete them first")
 
 
 def get(scope: Scope, name: str) -> Dataset:

@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import Engine, delete, insert, select, update
 from sqlalchemy.orm import Session
 
-from transfusion_core.db import audit, events, standing
+from transfusion_core.db import audit, events, removals, standing
 from transfusion_core.db.clock import clock
 from transfusion_core.db.datasets import add_demo
 from transfusion_core.db.engine import transact, unit_of_work
@@ -19,7 +19,7 @@ from transfusion_core.db.scope import Scope
 from transfusion_core.db.tables import Experiment as Row
 from transfusion_core.db.tables import ExperimentJob, Job, Need
 from transfusion_core.db.transitions import batches, lock, move, release_ready, revive
-from transfusion_core.db.wanted import deletable, renew_report, unwanted
+from transfusion_core.db.wanted import deletable, delete_jobs, renew_report, unwanted
 from transfusion_core.errors import Conflict, NotFound
 from transfusion_core.specs.expand import Expansion
 from transfusion_core.specs.experiment import Experiment
@@ -249,10 +249,13 @@ def _again(scope: Scope, experiment_id: str, expected: str, verb: str) -> list[s
     return transact(scope.engine, work)
 
 
-def remove(scope: Scope, experiment_id: str) -> None:
-    """Forget an ended experiment, and the jobs that nobody else uses. Raises Conflict while it is not ended."""
+def remove(scope: Scope, experiment_id: str) -> str:
+    """Forget an ended experiment, and the jobs that nobody else uses; the removal of their objects.
 
-    def work(session: Session) -> None:
+    Raises Conflict while it is not ended.
+    """
+
+    def work(session: Session) -> str:
         row = _held(session, scope, experiment_id)
         state = standing.state(session, row)
         if state in ("queued", "running"):
@@ -261,11 +264,9 @@ def remove(scope: Scope, experiment_id: str) -> None:
         lock(session, job_ids)
         session.execute(delete(ExperimentJob).where(ExperimentJob.experiment_id == experiment_id))
         freed = deletable(session, job_ids)
-        for batch in batches(freed):
-            session.execute(delete(Need).where(Need.job_id.in_(batch)))
-        for batch in batches(freed):
-            session.execute(delete(Job).where(Job.id.in_(batch)))
+        delete_jobs(session, freed)
         session.execute(delete(Row).where(Row.id == experiment_id))
         audit.add(session, scope, "experiment.delete", experiment_id)
+        return removals.mark(session, "experiment", experiment_id, removals.places_of_jobs(freed))
 
-    transact(scope.engine, work)
+    return transact(scope.engine, work)

@@ -277,3 +277,37 @@ class Secret(Table):
 
     name: Mapped[str] = mapped_column(String(32), primary_key=True)
     value: Mapped[str] = mapped_column(String(64))
+
+
+class Removal(Table):
+    """Objects that are to go from the store, or have gone: nothing points at them since this row is there."""
+
+    __tablename__ = "removals"
+
+    id: Mapped[str] = mapped_column(String(26), primary_key=True)
+    kind: Mapped[str] = mapped_column(String(16))
+    name: Mapped[str] = mapped_column(String(160), index=True)
+    """Of what was deleted."""
+    places: Mapped[list[Any]]
+    """Keys, and prefixes that end with a slash."""
+    created_at: Mapped[datetime] = mapped_column(default=clock())
+    finished_at: Mapped[datetime | None]
+
+
+class RemovedObject(Table):
+    """An object of a removal; written before its bytes go."""
+
+    __tablename__ = "removed_objects"
+
+    removal_id: Mapped[str] = mapped_column(ForeignKey("removals.id", ondelete="CASCADE"), primary_key=True)
+    key: Mapped[str] = mapped_column(String(512), primary_key=True, index=True)
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+
+
+class Chore(Table):
+    """Something that one worker does now and then for all."""
+
+    __tablename__ = "chores"
+
+    name: Mapped[str] = mapped_column(String(32), primary_key=True)
+    begun_at: Mapped[datetime] = mapped_column(default=clock())

@@ -1,6 +1,6 @@
 """Who wants a job: what a cancelled or deleted experiment leaves behind that nobody else uses."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from sqlalchemy import Select, delete, insert, select, union, update
 from sqlalchemy.orm import Session
@@ -44,6 +44,14 @@ def deletable(session: Session, job_ids: Iterable[str]) -> list[str]:
     while kept := _needed_by_others(session, left):
         left -= kept
     return sorted(left)
+
+
+def delete_jobs(session: Session, job_ids: Sequence[str]) -> None:
+    """Delete jobs that are `deletable`, with all that they said."""
+    for batch in batches(job_ids):
+        session.execute(delete(Need).where(Need.job_id.in_(batch)))
+    for batch in batches(job_ids):
+        session.execute(delete(Job).where(Job.id.in_(batch)))
 
 
 def _needed_by_others(session: Session, job_ids: set[str]) -> set[str]:

@@ -6,7 +6,7 @@ from datetime import datetime
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from transfusion_core.db import audit
+from transfusion_core.db import audit, removals
 from transfusion_core.db.engine import transact, unit_of_work
 from transfusion_core.db.paging import Page, cursor_after, page_rows
 from transfusion_core.db.scope import Scope
@@ -34,6 +34,8 @@ def register(scope: Scope, name: str, stored: StoredObject) -> Weights:
             session.add(row)
             audit.add(session, scope, "weights.register", name)
             session.flush()
+        if removals.is_under_way(session, stored.key):
+            raise Conflict(f"weights {name!r}: this file is being removed from the store just now; name it once more")
         if row.object["sha256"] != stored.sha256:
             raise Conflict(f"weights {name!r} are there already, with sha256 {row.object['sha256']}")
         return _weights(row)

@@ -6,9 +6,10 @@ from urllib.parse import unquote, urlsplit
 from transfusion_core.errors import StoreError
 from transfusion_core.settings import Settings
 from transfusion_core.store.folder import FolderStore
-from transfusion_core.store.protocol import Store
+from transfusion_core.store.patience import Patience
+from transfusion_core.store.protocol import Listed, Store, Unfinished
 
-__all__ = ["FolderStore", "Store", "open_store"]
+__all__ = ["FolderStore", "Listed", "Store", "Unfinished", "open_store"]
 
 
 def open_store(settings: Settings) -> Store:
@@ -28,4 +29,5 @@ def _open_s3(settings: Settings, *, bucket: str, prefix: str) -> Store:
     public, is_aws = settings.s3_public_endpoint_url, settings.s3_endpoint_url is None
     # An endpoint of our own may be for us alone: links are given out only where users are known to reach it.
     links = s3_client(public, region=settings.s3_region) if public else client if is_aws else None
-    return S3Store(client, bucket=bucket, prefix=prefix, links=links)
+    patience = Patience(seconds=settings.store_seconds)
+    return S3Store(client, bucket=bucket, prefix=prefix, links=links, patience=patience)

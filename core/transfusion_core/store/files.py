@@ -9,6 +9,9 @@ from pathlib import Path
 
 from transfusion_core.store.protocol import CHUNK_BYTES
 
+PART_SUFFIX = ".part"
+"""Of files that are being written, beside a leading dot."""
+
 
 def digest_of(path: Path) -> str:
     """sha256 of a file's bytes."""
@@ -42,7 +45,7 @@ def whole(target: Path, *, beside: Path | None = None) -> Iterator[Path]:
     `beside` is a folder of the same file system to write in, the target's own unless given.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    draft = (beside or target.parent) / f".{uuid.uuid4().hex}.part"
+    draft = (beside or target.parent) / f".{uuid.uuid4().hex}{PART_SUFFIX}"
     try:
         yield draft
         os.replace(draft, target)

@@ -1,13 +1,15 @@
 """A store in a local folder, for the embedded mode and tests: one file per object, no links to hand out."""
 
+import errno
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 from transfusion_core.errors import ObjectMissing, StoreError, Unavailable
 from transfusion_core.specs.dataset import StoredObject
-from transfusion_core.store.files import digest_of, pieces_of, whole, write_pieces
-from transfusion_core.store.protocol import check_digest, check_key, key_of
+from transfusion_core.store.files import PART_SUFFIX, digest_of, pieces_of, whole, write_pieces
+from transfusion_core.store.protocol import Listed, Unfinished, check_digest, check_key, checked, key_of
 
 
 class FolderStore:
@@ -26,20 +28,18 @@ class FolderStore:
 
     def get_file(self, stored: StoredObject, path: Path) -> None:
         """See Store."""
-        source = self._existing(stored.key)
+        source = self.open_stream(stored.key)
         with whole(path) as draft:
-            check_digest(stored, write_pieces(draft, pieces_of(source)))
+            check_digest(stored, write_pieces(draft, source))
 
     def get_bytes(self, stored: StoredObject | str) -> bytes:
         """See Store."""
-        path = self._existing(key_of(stored))
-        if isinstance(stored, StoredObject):
-            check_digest(stored, digest_of(path))
-        return path.read_bytes()
+        return b"".join(self.open_stream(stored))
 
-    def open_stream(self, key: str) -> Iterator[bytes]:
+    def open_stream(self, stored: StoredObject | str) -> Iterator[bytes]:
         """See Store."""
-        return pieces_of(self._existing(key))
+        key = key_of(stored)
+        return checked(stored, self._pieces(self._existing(key)))
 
     def size(self, key: str) -> int | None:
         """See Store."""
@@ -52,13 +52,27 @@ class FolderStore:
 
     def delete(self, key: str) -> None:
         """See Store."""
-        self._path(key).unlink(missing_ok=True)
+        with self._answering():
+            self._path(key).unlink(missing_ok=True)
 
-    def list(self, prefix: str) -> Iterator[str]:
+    def list(self, prefix: str) -> Iterator[Listed]:
         """See Store."""
-        files = (path for path in self._root.rglob("*") if path.is_file() and not path.name.startswith("."))
-        keys = sorted(path.relative_to(self._root).as_posix() for path in files)
-        return (key for key in keys if key.startswith(prefix))
+        return iter(sorted(self._listed(prefix)))
+
+    def unfinished(self) -> Iterator[Unfinished]:
+        """See Store. Files whose writer has not renamed them yet."""
+        for path in self._root.rglob(f".*{PART_SUFFIX}"):
+            if (begun_at := _modified_at(path)) is not None:
+                name = path.relative_to(self._root).as_posix()
+                yield Unfinished(path.parent.relative_to(self._root).as_posix(), name, begun_at)
+
+    def abandon(self, unfinished: Unfinished) -> None:
+        """See Store."""
+        path = (self._root / unfinished.token).resolve()
+        if not path.is_relative_to(self._root) or path.suffix != PART_SUFFIX:
+            raise StoreError(f"{unfinished.token!r} is no unfinished object of this store")
+        with self._answering():
+            path.unlink(missing_ok=True)
 
     def presign_get(self, key: str, *, seconds: int, filename: str) -> str | None:
         """None: a folder has no links."""
@@ -72,13 +86,26 @@ class FolderStore:
 
     def _put(self, key: str, pieces: Iterable[bytes], size_bytes: int) -> StoredObject:
         target = self._path(key)
-        with _answering(self._root), whole(target) as draft:
+        with self._answering(), whole(target) as draft:
             sha256 = write_pieces(draft, pieces)
             if target.is_file() and digest_of(target) != sha256:
                 raise StoreError(f"object '{key}' exists with other bytes; objects never change")
             if draft.stat().st_size != size_bytes:
                 raise StoreError(f"object '{key}': expected {size_bytes} bytes, wrote {draft.stat().st_size}")
         return StoredObject(key=key, size_bytes=size_bytes, sha256=sha256)
+
+    def _listed(self, prefix: str) -> Iterator[Listed]:
+        folder = self._root / prefix.rpartition("/")[0]
+        for path in folder.rglob("*"):
+            key = path.relative_to(self._root).as_posix()
+            if path.name.startswith(".") or not key.startswith(prefix) or not path.is_file():
+                continue
+            if (modified_at := _modified_at(path)) is not None:
+                yield Listed(key, path.stat().st_size, modified_at)
+
+    def _pieces(self, path: Path) -> Iterator[bytes]:
+        with self._answering():
+            yield from pieces_of(path)
 
     def _existing(self, key: str) -> Path:
         path = self._path(key)
@@ -92,10 +119,21 @@ class FolderStore:
             raise StoreError(f"object '{key}' lies outside the store's folder")
         return path
 
+    @contextmanager
+    def _answering(self) -> Iterator[None]:
+        """The file system's errors as ours."""
+        try:
+            yield
+        except FileNotFoundError as error:
+            raise ObjectMissing(f"{error.filename} is gone from the store's folder") from error
+        except OSError as error:
+            full = " is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+            raise Unavailable(f"the store's folder {self._root}{full or f' fails: {error.strerror}'}") from error
 
-@contextmanager
-def _answering(root: Path) -> Iterator[None]:
+
+def _modified_at(path: Path) -> datetime | None:
+    """None for a file that went while it was looked at."""
     try:
-        yield
-    except OSError as error:
-        raise Unavailable(f"the store's folder {root} cannot be written: {error.strerror}") from error
+        return datetime.fromtimestamp(path.stat().st_mtime, UTC)
+    except FileNotFoundError:
+        return None

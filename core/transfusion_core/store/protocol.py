@@ -1,9 +1,11 @@
 """What a store of objects promises, in prose and as a Protocol. `folder.py` and `s3.py` keep it."""
 
+import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from datetime import datetime
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from transfusion_core.errors import InvalidRequest, ObjectCorrupt
 from transfusion_core.specs.dataset import StoredObject
@@ -11,6 +13,25 @@ from transfusion_core.specs.dataset import StoredObject
 KEY = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")
 MAX_KEY_LENGTH = 512
 CHUNK_BYTES = 1 << 20
+
+
+class Listed(NamedTuple):
+    """An object as a list tells it."""
+
+    key: str
+    size_bytes: int
+    modified_at: datetime
+    """Aware UTC, by the store's own clock."""
+
+
+class Unfinished(NamedTuple):
+    """Something whose writer has not finished it, and perhaps never will: it is no object."""
+
+    key: str
+    token: str
+    """What the store calls it."""
+    begun_at: datetime
+    """Aware UTC, by the store's own clock."""
 
 
 class Store(Protocol):
@@ -21,19 +42,23 @@ class Store(Protocol):
 
     An object appears whole or not at all, and never changes: putting the same bytes at a key again is fine, putting
     other bytes there raises StoreError. Two writers who put different bytes at one new key at the same moment are not
-    told apart; keys hold an attempt or a digest so that this does not happen.
+    told apart; keys hold an attempt or a digest so that this does not happen. Who puts is told only once the store has
+    the object with the very bytes: size and digest were compared. What a writer that died leaves behind is
+    `unfinished`, not an object, and stays until it is abandoned.
 
     A StoredObject is a promise about bytes: whoever reads by it gets those bytes, or ObjectMissing, or ObjectCorrupt
     where they have another digest. Reading by key alone checks nothing.
 
-    A store that does not answer raises Unavailable. Every method may be called from any thread.
+    A store that does not answer is asked again, with pauses, for as long as the settings say; then Unavailable tells
+    what failed and how often. So is one that is too slow. A refusal (credentials, rights) is a StoreError at once.
+    Every method may be called from any thread, and again after it failed.
     """
 
     def put_file(self, key: str, path: Path) -> StoredObject:
-        """Store a file's bytes, and check that as many arrived."""
+        """Store a file's bytes, and check that they arrived."""
 
     def put_bytes(self, key: str, data: bytes) -> StoredObject:
-        """Store bytes, and check that as many arrived."""
+        """Store bytes, and check that they arrived."""
 
     def get_file(self, stored: StoredObject, path: Path) -> None:
         """Write an object's bytes to `path`, which appears whole, with the right digest, or not at all."""
@@ -41,8 +66,13 @@ class Store(Protocol):
     def get_bytes(self, stored: StoredObject | str) -> bytes:
         """An object's bytes; checked against their digest unless only the key is known."""
 
-    def open_stream(self, key: str) -> Iterator[bytes]:
-        """An object's bytes in pieces, unchecked. ObjectMissing comes from this call, not from the first piece."""
+    def open_stream(self, stored: StoredObject | str) -> Iterator[bytes]:
+        """An object's bytes in pieces. ObjectMissing comes from this call, not from the first piece.
+
+        Of a StoredObject the last piece comes only after all were found to have the digest: where they do not,
+        ObjectCorrupt comes in its place, so that nobody can have taken the whole for right. By key alone nothing is
+        checked.
+        """
 
     def size(self, key: str) -> int | None:
         """Bytes at this key, or None where there is no object."""
@@ -53,8 +83,14 @@ class Store(Protocol):
     def delete(self, key: str) -> None:
         """Remove an object; fine where there is none."""
 
-    def list(self, prefix: str) -> Iterator[str]:
-        """Keys that start with `prefix`, in order."""
+    def list(self, prefix: str) -> Iterator[Listed]:
+        """Objects whose keys start with `prefix`, in order of their keys."""
+
+    def unfinished(self) -> Iterator[Unfinished]:
+        """What is being written, or was when its writer died."""
+
+    def abandon(self, unfinished: Unfinished) -> None:
+        """Free what an unfinished one takes; its writer, if it lives, fails. Fine where it is no more."""
 
     def presign_get(self, key: str, *, seconds: int, filename: str) -> str | None:
         """A link to download one object as an attachment; None where the store has no links."""
@@ -77,6 +113,22 @@ def check_digest(stored: StoredObject, sha256: str) -> None:
     """ObjectCorrupt unless the bytes that were read have the digest that was promised."""
     if sha256 != stored.sha256:
         raise ObjectCorrupt(f"object '{stored.key}': expected sha256 {stored.sha256}, got {sha256}")
+
+
+def checked(stored: StoredObject | str, pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """The pieces; of a StoredObject the last of them only once all have the digest that was promised."""
+    if isinstance(stored, str):
+        yield from pieces
+        return
+    sha256, held = hashlib.sha256(), b""
+    for piece in pieces:
+        sha256.update(piece)
+        if held:
+            yield held
+        held = piece
+    check_digest(stored, sha256.hexdigest())
+    if held:
+        yield held
 
 
 def key_of(stored: StoredObject | str) -> str:

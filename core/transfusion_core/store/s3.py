@@ -1,33 +1,34 @@
-"""A store in a bucket of an S3 server, by boto3; made for servers of any maker, so only the plainest calls are used."""
+"""A store in a bucket of an S3 server, by boto3; made for servers of any maker, so only the plainest calls are used.
 
-import base64
+boto3's own retries are off: they count tries and know nothing of a body that breaks off. `patience.py` has ours.
+"""
+
 import hashlib
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from functools import partial
-from io import BufferedReader
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import boto3
-from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
 
-from transfusion_core.errors import ObjectMissing, StoreError, Unavailable
+from transfusion_core.errors import ObjectCorrupt, ObjectMissing, StoreError, Unavailable
 from transfusion_core.specs.dataset import StoredObject
 from transfusion_core.store.files import digest_of, whole, write_pieces
-from transfusion_core.store.protocol import CHUNK_BYTES, check_digest, check_key, key_of
+from transfusion_core.store.patience import Patience, Tries
+from transfusion_core.store.protocol import Listed, Unfinished, check_digest, check_key, checked, key_of
+from transfusion_core.store.s3_errors import translated
+from transfusion_core.store.s3_upload import Target, etag_of, upload
 
-PART_BYTES = 64 << 20
-"""Files from this size go up in parts of this size; S3 allows 10,000 parts."""
 CONNECT_TIMEOUT_SECONDS = 5
 READ_TIMEOUT_SECONDS = 60
-ATTEMPTS = 3
-_ABSENT = {"404", "NoSuchKey", "NoSuchBucket", "NotFound"}
-_PRESENT = {"BucketAlreadyOwnedByYou", "BucketAlreadyExists"}
+READ_BYTES = 64 << 10
+"""Read at a time: small enough that a slow store is noticed between two of them."""
+_PRESENT = frozenset({"BucketAlreadyOwnedByYou", "BucketAlreadyExists"})
+
+T = TypeVar("T")
 
 
 def s3_client(endpoint_url: str | None, *, region: str, profile: str | None = None) -> Any:
@@ -38,7 +39,7 @@ def s3_client(endpoint_url: str | None, *, region: str, profile: str | None = No
     config = Config(
         connect_timeout=CONNECT_TIMEOUT_SECONDS,
         read_timeout=READ_TIMEOUT_SECONDS,
-        retries={"max_attempts": ATTEMPTS, "mode": "standard"},
+        retries={"total_max_attempts": 1, "mode": "standard"},
         s3={"addressing_style": "path"} if endpoint_url else {},
         signature_version="s3v4",
         # Other servers than Amazon's do not know the checksum trailers that boto3 adds by itself.
@@ -64,71 +65,98 @@ def _stay(endpoint: str | None, request: Any, **_: object) -> None:
 class S3Store:
     """Objects of one bucket below a prefix. Links are signed by `links`, a client for the address that users reach."""
 
-    def __init__(self, client: Any, *, bucket: str, prefix: str = "", links: Any = None) -> None:
-        self._client, self._links = client, links
+    def __init__(
+        self,
+        client: Any,
+        *,
+        bucket: str,
+        prefix: str = "",
+        links: Any = None,
+        patience: Patience = Patience(seconds=0),  # noqa: B008 - it is frozen
+    ) -> None:
+        self._client, self._links, self._patience = client, links, patience
         self._bucket, self._prefix = bucket, f"{prefix.strip('/')}/" if prefix.strip("/") else ""
         self._bucket_is_there = False
 
     def put_file(self, key: str, path: Path) -> StoredObject:
         """See Store."""
-        size_bytes = path.stat().st_size
-        stored = StoredObject(key=key, size_bytes=size_bytes, sha256=digest_of(path))
-        with path.open("rb") as file:
-            return self._put(stored, file, None if size_bytes >= PART_BYTES else _md5(file))
+        stored = StoredObject(key=check_key(key), size_bytes=path.stat().st_size, sha256=digest_of(path))
+        return self._put(stored, path)
 
     def put_bytes(self, key: str, data: bytes) -> StoredObject:
         """See Store."""
-        stored = StoredObject(key=key, size_bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
-        return self._put(stored, data, base64.b64encode(hashlib.md5(data).digest()).decode())
+        stored = StoredObject(key=check_key(key), size_bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
+        return self._put(stored, data)
 
     def get_file(self, stored: StoredObject, path: Path) -> None:
         """See Store."""
-        with whole(path) as draft:
-            check_digest(stored, write_pieces(draft, self.open_stream(stored.key)))
+
+        def get() -> None:
+            with whole(path) as draft:
+                check_digest(stored, write_pieces(draft, self.open_stream(stored.key)))
+
+        _once_more(get)
 
     def get_bytes(self, stored: StoredObject | str) -> bytes:
         """See Store."""
-        data = b"".join(self.open_stream(key_of(stored)))
-        if isinstance(stored, StoredObject):
-            check_digest(stored, hashlib.sha256(data).hexdigest())
-        return data
+        return _once_more(lambda: b"".join(self.open_stream(stored)))
 
-    def open_stream(self, key: str) -> Iterator[bytes]:
+    def open_stream(self, stored: StoredObject | str) -> Iterator[bytes]:
         """See Store."""
-        name = self._name(key)
-        with _translated(key):
-            body = self._client.get_object(Bucket=self._bucket, Key=name)["Body"]
-        return _pieces(key, body)
+        key = key_of(stored)
+        answer = self._patience.retry(partial(self._get, key))
+        return checked(stored, self._pieces(key, answer))
 
     def size(self, key: str) -> int | None:
         """See Store."""
-        head = self._head(key)
+        head = self._patience.retry(partial(self._head, key))
         return None if head is None else int(head["ContentLength"])
 
     def exists(self, key: str) -> bool:
         """See Store."""
-        return self._head(key) is not None
+        return self.size(key) is not None
 
     def delete(self, key: str) -> None:
         """See Store."""
-        name = self._name(key)
         try:
-            with _translated(key):
-                self._client.delete_object(Bucket=self._bucket, Key=name)
+            self._ask(key, self._client.delete_object, Key=self._name(key))
         except ObjectMissing:  # some servers say so
             return
 
-    def list(self, prefix: str) -> Iterator[str]:
+    def list(self, prefix: str) -> Iterator[Listed]:
         """See Store."""
-        pages = self._client.get_paginator("list_objects_v2").paginate(
-            Bucket=self._bucket, Prefix=self._prefix + prefix
-        )
+        more: dict[str, str] = {}
+        while True:
+            try:
+                page = self._ask(prefix, self._client.list_objects_v2, Prefix=self._prefix + prefix, **more)
+            except ObjectMissing:  # no bucket yet
+                return
+            for entry in page.get("Contents", []):
+                yield Listed(entry["Key"].removeprefix(self._prefix), entry["Size"], entry["LastModified"])
+            if not page.get("IsTruncated"):
+                return
+            more = {"ContinuationToken": page["NextContinuationToken"]}
+
+    def unfinished(self) -> Iterator[Unfinished]:
+        """See Store. Multipart uploads."""
+        more: dict[str, str] = {}
+        while True:
+            try:
+                page = self._ask("", self._client.list_multipart_uploads, Prefix=self._prefix, **more)
+            except ObjectMissing:
+                return
+            for entry in page.get("Uploads", []):
+                yield Unfinished(entry["Key"].removeprefix(self._prefix), entry["UploadId"], entry["Initiated"])
+            if not page.get("IsTruncated"):
+                return
+            more = {"KeyMarker": page["NextKeyMarker"], "UploadIdMarker": page["NextUploadIdMarker"]}
+
+    def abandon(self, unfinished: Unfinished) -> None:
+        """See Store."""
+        name = self._name(unfinished.key)
         try:
-            with _translated(prefix):
-                for page in pages:
-                    for entry in page.get("Contents", []):
-                        yield entry["Key"].removeprefix(self._prefix)
-        except ObjectMissing:  # no bucket yet
+            self._ask(unfinished.key, self._client.abort_multipart_upload, Key=name, UploadId=unfinished.token)
+        except ObjectMissing:
             return
 
     def presign_get(self, key: str, *, seconds: int, filename: str) -> str | None:
@@ -148,70 +176,111 @@ class S3Store:
         if self._links is None:
             return None
         params = {"Bucket": self._bucket, "Key": self._name(key), "ContentLength": size_bytes}
-        self._make_bucket()
+        self._patience.retry(self._make_bucket)
         return str(self._links.generate_presigned_url("put_object", Params=params, ExpiresIn=seconds))
 
-    def _put(self, stored: StoredObject, body: IO[bytes] | bytes, md5: str | None) -> StoredObject:
-        self._name(stored.key)
-        self._make_bucket()
-        if self._is_there(stored):
-            return stored
-        with _translated(stored.key):
-            self._upload(stored, body, md5)
-        if not self._is_there(stored):
-            raise StoreError(f"object '{stored.key}' was uploaded, but the store does not have it")
+    def _put(self, stored: StoredObject, body: Path | bytes) -> StoredObject:
+        """Upload and verify, again and again as patience has it: an answer that was lost is found to be no loss."""
+        etag = etag_of(body)
+        target = Target(self._client, bucket=self._bucket, name=self._name(stored.key), key=stored.key)
+        tries = self._patience.begin(size_bytes=stored.size_bytes)
+
+        def put() -> None:
+            self._make_bucket()
+            if not self._is_there(stored, etag):
+                upload(target, body, tries)
+                self._check_arrived(stored, etag)
+
+        tries.retry(put)
         return stored
 
-    def _upload(self, stored: StoredObject, body: IO[bytes] | bytes, md5: str | None) -> None:
-        name, metadata = self._name(stored.key), {"sha256": stored.sha256}
-        if md5 is not None:
-            self._client.put_object(Bucket=self._bucket, Key=name, Body=body, ContentMD5=md5, Metadata=metadata)
-            return
-        assert not isinstance(body, bytes)
-        config = TransferConfig(multipart_threshold=PART_BYTES, multipart_chunksize=PART_BYTES, max_concurrency=2)
-        self._client.upload_fileobj(body, self._bucket, name, ExtraArgs={"Metadata": metadata}, Config=config)
+    def _check_arrived(self, stored: StoredObject, etag: str) -> None:
+        try:
+            if not self._is_there(stored, etag):
+                raise Unavailable(f"object '{stored.key}' was uploaded, but the store does not have it")
+        except ObjectCorrupt as error:
+            self.delete(stored.key)  # nobody was told of it yet
+            raise Unavailable(f"object '{stored.key}' did not arrive as it was sent: {error}") from error
 
-    def _is_there(self, stored: StoredObject) -> bool:
-        """Whether the store has these bytes; StoreError where it has others."""
+    def _is_there(self, stored: StoredObject, etag: str) -> bool:
+        """Whether the store has these bytes; ObjectCorrupt where it has others.
+
+        An ETag that is not the MD5 (servers that encrypt make such) says nothing: then the bytes are read.
+        """
         head = self._head(stored.key)
         if head is None:
             return False
-        sha256 = head["Metadata"].get("sha256") or self._digest(stored.key)
-        if (int(head["ContentLength"]), sha256) != (stored.size_bytes, stored.sha256):
-            raise StoreError(
+        size_bytes = int(head["ContentLength"])
+        same_size = size_bytes == stored.size_bytes
+        if same_size and head["ETag"].strip('"') == etag:
+            return True
+        sha256 = self._digest(stored.key) if same_size else "another"
+        if sha256 != stored.sha256:
+            raise ObjectCorrupt(
                 f"object '{stored.key}' exists with other bytes; objects never change: expected {stored.size_bytes}"
-                f" bytes of sha256 {stored.sha256}, the store has {head['ContentLength']} of {sha256}"
+                f" bytes of sha256 {stored.sha256}, the store has {size_bytes} of {sha256}"
             )
         return True
 
     def _digest(self, key: str) -> str:
-        """The sha256 of an object that came by a presigned link, without our metadata."""
         sha256 = hashlib.sha256()
         for piece in self.open_stream(key):
             sha256.update(piece)
         return sha256.hexdigest()
 
+    def _get(self, key: str, **only: str) -> Any:
+        with translated(key):
+            return self._client.get_object(Bucket=self._bucket, Key=self._name(key), **only)
+
+    def _pieces(self, key: str, answer: Any) -> Iterator[bytes]:
+        """What an answer brings; where it breaks off, another is asked for the rest."""
+        size_bytes, etag, read = int(answer["ContentLength"]), answer["ETag"], 0
+        tries = self._patience.begin(size_bytes=size_bytes)
+        while True:
+            try:
+                answer = answer or self._get(key, Range=f"bytes={read}-", IfMatch=etag)
+                for piece in _read(key, answer["Body"], tries):
+                    read += len(piece)
+                    tries.got_on()
+                    yield piece
+                return
+            except Unavailable as error:
+                if read == size_bytes:
+                    return
+                answer = None
+                tries.again(error)
+
     def _head(self, key: str) -> Any:
-        name = self._name(key)
+        """What the server says of an object, asked once; None where there is none."""
         try:
-            with _translated(key):
-                return self._client.head_object(Bucket=self._bucket, Key=name)
+            with translated(key):
+                return self._client.head_object(Bucket=self._bucket, Key=self._name(key))
         except ObjectMissing:
             return None
+
+    def _ask(self, key: str, call: Callable[..., Any], **what: Any) -> Any:
+        """One plain call about this bucket, again where there was no answer."""
+
+        def ask() -> Any:
+            with translated(key):
+                return call(Bucket=self._bucket, **what)
+
+        return self._patience.retry(ask)
 
     def _make_bucket(self) -> None:
         if self._bucket_is_there:
             return
         try:
-            with _translated(self._bucket):
-                self._client.head_bucket(Bucket=self._bucket)
+            with translated(self._bucket):
+                # Not HeadBucket: an answer without a body does not say why it refuses.
+                self._client.list_objects_v2(Bucket=self._bucket, MaxKeys=1)
         except ObjectMissing:
             self._create_bucket()
         self._bucket_is_there = True
 
     def _create_bucket(self) -> None:
         try:
-            with _translated(self._bucket, fine=_PRESENT):  # another process may have been faster
+            with translated(self._bucket, fine=_PRESENT):  # another process may have been faster
                 region = self._client.meta.region_name
                 if region == "us-east-1":
                     self._client.create_bucket(Bucket=self._bucket)
@@ -225,36 +294,16 @@ class S3Store:
         return self._prefix + check_key(key)
 
 
-def _pieces(key: str, body: Any) -> Iterator[bytes]:
-    with _translated(key), body:
-        yield from body.iter_chunks(CHUNK_BYTES)
+def _read(key: str, body: Any, tries: Tries) -> Iterator[bytes]:
+    with translated(key), body:
+        for piece in body.iter_chunks(READ_BYTES):
+            tries.check()
+            yield piece
 
 
-def _md5(file: BufferedReader) -> str:
-    """What S3 wants in Content-MD5, so that the server itself checks what arrives."""
-    digest = hashlib.file_digest(file, "md5").digest()
-    file.seek(0)
-    return base64.b64encode(digest).decode()
-
-
-@contextmanager
-def _translated(key: str, *, fine: set[str] | None = None) -> Iterator[None]:
-    """botocore's errors as ours."""
+def _once_more(get: Callable[[], T]) -> T:
+    """What arrives damaged is read a second time: the way may have done it, not the store."""
     try:
-        yield
-    except ClientError as error:
-        code = str(error.response.get("Error", {}).get("Code", ""))
-        if code in (fine or ()):
-            return
-        raise _meaning(key, code, error) from error
-    except BotoCoreError as error:
-        raise Unavailable(f"the store does not answer (at '{key}'): {error}") from error
-
-
-def _meaning(key: str, code: str, error: ClientError) -> StoreError | Unavailable:
-    status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-    if code in _ABSENT:
-        return ObjectMissing(f"there is no object '{key}' in the store")
-    if status >= 500 or code == "SlowDown":
-        return Unavailable(f"the store failed (at '{key}'): {error}")
-    return StoreError(f"the store refused (at '{key}'): {error}")
+        return get()
+    except ObjectCorrupt:
+        return get()

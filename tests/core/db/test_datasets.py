@@ -3,9 +3,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from sqlalchemy import Engine
 
-from transfusion_core.db import datasets
+from transfusion_core.db import comparisons, datasets, experiments, jobs, removals, uploads
 from transfusion_core.db.scope import Scope
-from transfusion_core.errors import NotFound
+from transfusion_core.errors import Conflict, NotFound
 from transfusion_core.specs.dataset import DatasetSpec
 from transfusion_core.specs.facts import ingest_draft
 
@@ -87,3 +87,74 @@ def test_pages_are_filtered(engine, drain):
         "mine@2"
     ]
     assert datasets.page(Scope(engine), limit=9, name="other").items == []
+
+
+def test_a_deleted_version_leaves_a_mark_and_is_never_given_again(engine, drain):
+    dataset, _, _ = register(engine, "a")
+    with pytest.raises(Conflict, match=r"is being read \(ingest, profile\)"):
+        datasets.remove(Scope(engine), "mine@1")
+    drain()
+    profile, _ = datasets.profile_job(Scope(engine), "mine")
+    removal = datasets.remove(Scope(engine), "mine@1")
+    (mark,) = removals.unfinished(engine)
+    assert (mark.id, mark.places) == (removal, [f"jobs/{job}/" for job in sorted([dataset.job, profile.id])])
+    for act in (datasets.get, datasets.remove):
+        with pytest.raises(NotFound):
+            act(Scope(engine), "mine@1")
+    with pytest.raises(NotFound):
+        jobs.get(engine, dataset.job)
+    assert register(engine, "a")[0].name == "mine@2"
+    with pytest.raises(NotFound, match="by its whole name"):
+        datasets.remove(Scope(engine), "mine")
+
+
+def test_a_dataset_that_something_is_made_of_stays(engine, world, drain):
+    made = experiments.create(Scope(engine), world.expansion(), name="small")
+    drain()
+    with pytest.raises(Conflict, match=f"in use by experiments {made.id}"):
+        datasets.remove(Scope(engine), "demo-retina@1")
+    with pytest.raises(Conflict, match="in use by experiments"):
+        datasets.remove(Scope(engine), "demo-natural@1")
+    experiments.remove(Scope(engine), made.id)
+    ingest = world.draft("x", kind="ingest")
+    world.place(ingest)
+    datasets.remove(Scope(engine), "demo-natural@1")
+    datasets.remove(Scope(engine), "demo-retina@1")
+    assert datasets.page(Scope(engine), limit=9).items == []
+
+
+def test_a_dataset_that_a_comparison_needs_stays(engine, world, drain):
+    dataset, _, _ = register(engine, "a")
+    spec = DatasetSpec(name="mine", kind="folder", location="file:///a")
+    comparison = world.draft("c", ingest_draft(spec), kind="compare")
+    comparisons.create(Scope(engine), comparison, "a@final", "b@final")
+    drain()
+    with pytest.raises(Conflict, match="comparisons are made of it"):
+        datasets.remove(Scope(engine), "mine@1")
+    assert datasets.get(Scope(engine), "mine@1").id == dataset.id
+
+
+def test_of_two_names_for_one_ingest_the_first_to_go_leaves_its_bytes(engine, drain):
+    register(engine, "a")
+    drain()
+    twin = DatasetSpec(name="other", kind="folder", location="file:///a")
+    datasets.register(Scope(engine), twin, ingest_draft(twin))
+    datasets.remove(Scope(engine), "mine@1")
+    assert [mark.places for mark in removals.unfinished(engine)] == [[]]
+    assert datasets.get(Scope(engine), "other@1").state == "succeeded"
+    datasets.remove(Scope(engine), "other@1")
+    assert len(removals.unfinished(engine)[-1].places) == 2
+
+
+def test_the_upload_goes_with_the_last_dataset_that_is_made_from_it(engine, drain):
+    upload = uploads.create(Scope(engine), filename="a.zip", size_bytes=1)
+    for kind in ("folder", "npz"):
+        spec = DatasetSpec(name=kind, kind=kind, location=f"upload:{upload.id}")
+        datasets.register(Scope(engine), spec, ingest_draft(spec))
+    drain()
+    datasets.remove(Scope(engine), "folder@1")
+    assert uploads.get(Scope(engine), upload.id).id == upload.id
+    datasets.remove(Scope(engine), "npz@1")
+    assert upload.key in removals.unfinished(engine)[-1].places
+    with pytest.raises(NotFound):
+        uploads.get(Scope(engine), upload.id)

@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from sqlalchemy import Engine, func, select
 
-from transfusion_core.db import comparisons, datasets, events, experiments, jobs, runs
+from transfusion_core.db import comparisons, datasets, events, experiments, jobs, removals, runs
 from transfusion_core.db.engine import unit_of_work
 from transfusion_core.db.facts import run_facts
 from transfusion_core.db.placing import Cache
@@ -298,7 +298,10 @@ def test_a_delete_frees_what_nobody_else_uses(engine, world, drain):
     drain()
     shared = set(ids_of(engine, first)) & set(ids_of(engine, second))
     alone = set(ids_of(engine, second)) - shared
-    experiments.remove(Scope(engine), second)
+    removal = experiments.remove(Scope(engine), second)
+    (mark,) = removals.unfinished(engine)
+    assert (mark.id, mark.places) == (removal, [f"jobs/{job_id}/" for job_id in sorted(alone)])
+    assert removals.get(engine, removal).name == second
     for job_id in alone:
         with pytest.raises(NotFound):
             jobs.get(engine, job_id)

@@ -1,8 +1,10 @@
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from s3_server import KEY, SECRET, TOOL, s3_server
+from small_disk import SmallDisk, small_disk
 from transfusion_core.settings import Settings
 from transfusion_core.store import Store, open_store
 
@@ -29,6 +31,12 @@ def s3_settings(s3_endpoint, credentials, request) -> Settings:
         s3_endpoint_url=s3_endpoint,
         s3_public_endpoint_url=s3_endpoint.replace("127.0.0.1", "localhost"),
     )
+
+
+@pytest.fixture(name="small_disk")
+def _small_disk(tmp_path: Path) -> Iterator[SmallDisk]:
+    with small_disk(tmp_path / "disk", size_bytes=1 << 20) as disk:
+        yield disk
 
 
 @pytest.fixture(params=["folder", "s3"])

@@ -1,6 +1,7 @@
 """What every store promises: one class of tests, run against a folder and a real S3 server."""
 
 import hashlib
+from datetime import UTC, datetime
 from functools import partial
 
 import pytest
@@ -92,8 +93,28 @@ class TestStore:
         assert list(store.list("jobs/")) == []
         for key in ("jobs/2/b", "jobs/1/c", "jobs/1/a", "uploads/x"):
             store.put_bytes(key, b"1")
-        assert list(store.list("jobs/1/")) == ["jobs/1/a", "jobs/1/c"]
-        assert list(store.list("")) == ["jobs/1/a", "jobs/1/c", "jobs/2/b", "uploads/x"]
+        assert [each.key for each in store.list("jobs/1/")] == ["jobs/1/a", "jobs/1/c"]
+        assert [each.key for each in store.list("")] == ["jobs/1/a", "jobs/1/c", "jobs/2/b", "uploads/x"]
+        assert [each.key for each in store.list("jobs/1/c")] == ["jobs/1/c"]
+
+    def test_a_list_tells_sizes_and_ages(self, store):
+        store.put_bytes("a/b", b"123")
+        (listed,) = store.list("a/")
+        assert listed.size_bytes == 3
+        assert abs((datetime.now(UTC) - listed.modified_at).total_seconds()) < 60
+
+    def test_a_checked_stream_ends_with_the_bytes_or_without_its_last_piece(self, store):
+        stored = store.put_bytes("a", DATA * 400)
+        assert b"".join(store.open_stream(stored)) == DATA * 400
+        assert b"".join(store.open_stream(store.put_bytes("empty", b""))) == b""
+        came = []
+        with pytest.raises(ObjectCorrupt, match="expected sha256 ffff"):
+            came.extend(store.open_stream(stored.model_copy(update={"sha256": "f" * 64})))
+        assert len(b"".join(came)) < len(DATA * 400)
+
+    def test_nothing_is_unfinished_where_nobody_writes(self, store):
+        store.put_bytes("a", b"1")
+        assert list(store.unfinished()) == []
 
     def test_a_deleted_object_is_gone_and_may_be_deleted_again(self, store):
         store.put_bytes("a", DATA)

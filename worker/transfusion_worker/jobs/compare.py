@@ -1,7 +1,9 @@
 """Kind `compare`: one similarity measurement between two checkpoints, on the probe images."""
 
 import json
+import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, replace
 from difflib import get_close_matches
 from functools import partial
@@ -131,8 +133,10 @@ def _untrained(
     about = [asdict(side.about) | {"step": 0, "dataset": ""} for side in sides]
     asked = job.model_dump(mode="json", exclude={"a", "b", "dataset"})
     kept = context.settings.cache_dir / "untrained" / f"{digest([UNTRAINED_EPOCH, about, asked, probe])}.json"
-    if kept.is_file():
-        return {(a, b, name): value for a, b, name, value in json.loads(kept.read_text())}
+    with suppress(FileNotFoundError):
+        told = kept.read_text()
+        os.utime(kept)  # its last use
+        return {(a, b, name): value for a, b, name, value in json.loads(told)}
     device = device_of(context)
     networks = [
         _network(side.build_untrained(seed=derive(job.seed, f"untrained {place}")), side.about, device)

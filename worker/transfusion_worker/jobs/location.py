@@ -1,27 +1,29 @@
 """From a dataset's location to a path on this machine. Nothing is fetched but what the operator allows."""
 
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError, ProfileNotFound
+from botocore.exceptions import ProfileNotFound
 
-from transfusion_core.errors import DataError, ObjectMissing, Unavailable
+from transfusion_core.errors import DataError, ObjectCorrupt, ObjectMissing, StoreError
 from transfusion_core.locations import BucketLocation, LocationRefused, in_bucket, local
 from transfusion_core.science.data.paths import is_inside, is_plain
-from transfusion_core.store import Store
+from transfusion_core.specs.dataset import StoredObject
 from transfusion_core.store.files import write_pieces
+from transfusion_core.store.patience import Patience
 from transfusion_core.store.s3 import s3_client
+from transfusion_core.store.s3_errors import translated
 from transfusion_worker.context import JobContext
 
 NAME_MAX_BYTES = 255
 """Of a file on most file systems."""
-_ABSENT = ("404", "NoSuchKey", "NoSuchBucket")
 
 
 def resolve(location: str, context: JobContext) -> Path:
     """The file or folder at `location`, copied into the scratch folder unless it is on this machine already."""
     if location.startswith("upload:"):
-        return _upload(location.removeprefix("upload:"), context.store, context.scratch)
+        return _upload(location.removeprefix("upload:"), context)
     try:
         if location.startswith("file://"):
             return local(context.settings, location)
@@ -31,12 +33,17 @@ def resolve(location: str, context: JobContext) -> Path:
     return _from_bucket(location, found, context)
 
 
-def _upload(upload: str, store: Store, scratch: Path) -> Path:
-    path = scratch / "upload"
+def _upload(upload: str, context: JobContext) -> Path:
+    """An upload's bytes, which must be those that were registered: its link is good for some minutes after that."""
+    path, key = context.scratch / "upload", f"uploads/{upload}"
+    sha256 = context.spec.get("fingerprint")
+    source = StoredObject(key=key, size_bytes=context.store.size(key) or 0, sha256=sha256) if sha256 else key
     try:
-        write_pieces(path, store.open_stream(f"uploads/{upload}"))
+        write_pieces(path, context.store.open_stream(source))
     except ObjectMissing as error:
         raise DataError(f"upload:{upload}: there is no such upload") from error
+    except ObjectCorrupt as error:
+        raise DataError(f"upload:{upload}: its bytes are not those that were registered: {error}") from error
     return path
 
 
@@ -48,32 +55,40 @@ def _from_bucket(location: str, found: BucketLocation, context: JobContext) -> P
             region=allowed.region or settings.s3_region,
             profile=allowed.profile,
         )
-        return _download(client, found, context.scratch)
-    except ClientError as error:
-        if error.response.get("Error", {}).get("Code") in _ABSENT:
-            raise DataError(f"{location}: there is no such object") from error
-        raise DataError(f"{location}: the store refuses: {error}") from error
+        return _download(client, found, context)
     except ProfileNotFound as error:
         raise DataError(f"{location}: the worker has no credentials of the name {allowed.profile!r}") from error
-    except BotoCoreError as error:
-        raise Unavailable(f"{location}: the store does not answer: {error}") from error
+    except ObjectMissing as error:
+        raise DataError(f"{location}: there is no such object") from error
+    except StoreError as error:
+        raise DataError(f"{location}: the store refuses: {error}") from error
 
 
-def _download(client: Any, found: BucketLocation, scratch: Path) -> Path:
+def _download(client: Any, found: BucketLocation, context: JobContext) -> Path:
     """One object, or everything below a key that ends with a slash."""
-    bucket, key = found.bucket, found.key
+    bucket, key, scratch = found.bucket, found.key, context.scratch
+    patience = Patience(seconds=context.settings.store_seconds)
+
+    def fetch(name: str, path: Path) -> None:
+        with translated(name):
+            client.download_file(bucket, name, str(path))
+
     if key and not key.endswith("/"):
         path = scratch / f"object{PurePosixPath(key).suffix}"
-        client.download_file(bucket, key, str(path))
+        patience.retry(lambda: fetch(key, path))
         return path
     folder = scratch / "objects"
     folder.mkdir()
-    for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=key):
-        for entry in page.get("Contents", []):
-            if not entry["Key"].endswith("/"):
-                path = _place(folder, entry["Key"].removeprefix(key))
-                client.download_file(bucket, entry["Key"], str(path))
+    for name in patience.retry(lambda: _names(client, bucket, key)):
+        if not name.endswith("/"):
+            patience.retry(partial(fetch, name, _place(folder, name.removeprefix(key))))
     return folder
+
+
+def _names(client: Any, bucket: str, prefix: str) -> list[str]:
+    with translated(prefix):
+        pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+        return [entry["Key"] for page in pages for entry in page.get("Contents", [])]
 
 
 def _place(folder: Path, name: str) -> Path:

@@ -66,7 +66,12 @@ class Uploader:
         """Write the state down, and take it to the store."""
         self._last = self._clock()
         path = self._context.scratch / f"state-{state.step}.safetensors"
-        state.save(path, **extra)
+        try:
+            state.save(path, **extra)
+        except OSError as error:  # a disk that is full now may not be so at the next state
+            path.unlink(missing_ok=True)
+            self._context.log(f"the state after step {state.step} is not kept: {error}")
+            return
         self._under_way = self._pool.submit(self._put, path, state.step)
 
     def _put(self, path: Path, step: int) -> None:

@@ -4,11 +4,13 @@ Files keep the bytes that their pixels depend on; images that came as arrays sta
 alone, so that intervals can be over patients; their names are dropped. File names are kept, for the dataset's profile.
 """
 
+import hashlib
 import json
 import os
 import uuid
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -18,13 +20,13 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from transfusion_core.errors import DataError
 from transfusion_core.science.data.decoders import Decoders
 from transfusion_core.science.data.images import RULES, UnreadableImage, square
 from transfusion_core.science.data.samples import SPLITS
+from transfusion_core.science.tensor_files import write_tensors
 from transfusion_core.specs.dataset import Split, Task
 
 VERSION = 1
@@ -100,7 +102,7 @@ class Pack:
         }
         temporary = _beside(path)
         try:
-            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary, metadata=about)
+            write_tensors(temporary, {name: tensor.contiguous() for name, tensor in tensors.items()}, about)
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
@@ -172,12 +174,15 @@ def _pack(tensors: dict[str, Tensor], about: dict[str, str]) -> Pack:
 def resized(pack: Pack, *, digest: str, size: int, cache_dir: Path) -> Tensor:
     """`pack.images_at(size)` from a file in the cache, mapped into memory, uint8 (n, 3, size, size).
 
-    Writing to the tensor does not change the file. `digest` is the dataset's. The file appears whole or not at
-    all; processes that build it at once write the same bytes.
+    `digest` is the dataset's. The file appears whole or not at all; each use checks it, and one that was damaged is
+    built again. Writing to the tensor does not change the file. Processes that build it at once write the same bytes.
     """
     path = cache_dir / f"{digest}-{size}-rules{RULES}.npy"
     kept = _mapped(path, (len(pack), 3, size, size))
     if kept is not None:
+        with suppress(FileNotFoundError):  # where room is made, what was not used for longest goes
+            os.utime(path)
+            os.utime(_digest_file(path))
         return kept
     cache_dir.mkdir(parents=True, exist_ok=True)
     _build(pack, size, path)
@@ -191,21 +196,38 @@ def _build(pack: Pack, size: int, path: Path) -> None:
     temporary = _beside(path)
     try:
         pixels = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=(len(pack), 3, size, size))
+        with temporary.open("r+b") as file:
+            # All of it now: a page of a mapped file for which there is no room is a SIGBUS, not an error.
+            os.posix_fallocate(file.fileno(), 0, temporary.stat().st_size)
         pack._fill(pixels)
         pixels.flush()
         del pixels
+        sha256 = _sha256(temporary)
         os.replace(temporary, path)
+        temporary.write_text(sha256)
+        os.replace(temporary, _digest_file(path))
     finally:
         temporary.unlink(missing_ok=True)
 
 
 def _mapped(path: Path, shape: tuple[int, ...]) -> Tensor | None:
-    """The cached pixels, or None where there are none of this shape (nothing, or half a file after a power loss)."""
+    """The cached pixels; None where there are none of this shape, or not all of them are what was written."""
     try:
+        if _sha256(path) != _digest_file(path).read_text():
+            return None
         pixels: Any = np.load(path, mmap_mode="c", allow_pickle=False)
     except (OSError, ValueError, EOFError):
         return None
     return torch.from_numpy(pixels) if pixels.shape == shape and pixels.dtype == np.uint8 else None
+
+
+def _digest_file(path: Path) -> Path:
+    return path.with_name(f"{path.name}.sha256")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _beside(path: Path) -> Path:

@@ -5,15 +5,18 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from transfusion_core.errors import DataError
+from transfusion_core.science.tensor_files import write_tensors
 
 
 def save_checkpoint(path: Path, state_dict: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Write plain contiguous CPU copies. Tied weights are written once per name: loading need not know of ties."""
-    save_file(plain_copies(state_dict), path, metadata=dict(metadata))
+    """Write plain contiguous CPU copies. Tied weights are written once per name: loading need not know of ties.
+
+    OSError where the disk is full.
+    """
+    write_tensors(path, plain_copies(state_dict), metadata)
 
 
 def plain_copies(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:

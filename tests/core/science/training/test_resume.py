@@ -69,6 +69,10 @@ def test_interrupted_at_every_step_it_ends_as_if_it_had_not_been(run, tmp_path, 
     _ends_alike(partial(run, SPEC.model_copy(update={"optimizer": optimizer, **recipe})), tmp_path)
 
 
+def test_interrupted_at_every_step_of_forty_it_ends_as_if_it_had_not_been(run, tmp_path) -> None:
+    assert _ends_alike(partial(run, SPEC.model_copy(update={"steps": 40, "eval_every": 13})), tmp_path).steps == 40
+
+
 PLATEAU = {"schedule": "plateau", "plateau_patience": 1, "step_factor": 0.5}
 EARLY = {"early_stopping": EarlyStopping(patience=2), "lr": 0.1}
 

@@ -1,0 +1,114 @@
+"""Which objects of the store the database speaks for; all others may go.
+
+A job that has not succeeded speaks for everything below its own place: its next attempt may start from a bundle, and a
+bundle names checkpoints that no row does. One that has succeeded speaks for what its result names.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from sqlalchemy import Engine, select, text
+from sqlalchemy.orm import Session
+
+from transfusion_core.db import removals
+from transfusion_core.db.clock import clock
+from transfusion_core.db.engine import transact, unit_of_work
+from transfusion_core.db.tables import Job, Upload, Weights
+from transfusion_core.db.transitions import batches
+from transfusion_core.specs.removal import object_keys
+
+NOUNS = ("jobs", "uploads", "weights")
+"""Where objects lie, by the first name of their keys. What lies elsewhere is not ours to judge."""
+
+
+def unpointed(engine: Engine, keys: Sequence[str]) -> list[str]:
+    """Those of these keys that no row speaks for."""
+    with unit_of_work(engine, write=False) as session:
+        return _unpointed(session, keys)
+
+
+def mark_unpointed(engine: Engine, objects: Sequence[tuple[str, int]]) -> str | None:
+    """Mark those of these objects (key, bytes) that no row speaks for; the removal, None where all are spoken for."""
+
+    def work(session: Session) -> str | None:
+        if session.get_bind().dialect.name == "postgresql":
+            # A file of weights may be named again at any moment: who names one now waits, and then sees the mark.
+            session.execute(text("LOCK TABLE weights IN SHARE ROW EXCLUSIVE MODE"))
+        found = _unpointed(session, [key for key, _ in objects])
+        if not found:
+            return None
+        removal_id = removals.mark(session, "unpointed", f"{len(found)} objects", found)
+        sizes = dict(objects)
+        removals.add_objects(session, removal_id, [(key, sizes[key]) for key in found])
+        return removal_id
+
+    return transact(engine, work)
+
+
+def expired_uploads(engine: Engine, *, seconds: float) -> list[str]:
+    """Ids of uploads of that age which no dataset is made from."""
+    with unit_of_work(engine, write=False) as session:
+        return _expired(session, seconds)
+
+
+def expire_uploads(engine: Engine, *, seconds: float) -> list[str]:
+    """Forget those uploads, and mark their objects; the removals."""
+
+    def work(session: Session) -> list[str]:
+        marked = []
+        for batch in batches(_expired(session, seconds)):
+            rows = select(Upload).where(Upload.id.in_(batch)).order_by(Upload.id).with_for_update(skip_locked=True)
+            held = session.scalars(rows).all()
+            still = set(_expired(session, seconds))  # a dataset may have come in between
+            for row in held:
+                if row.id in still:
+                    session.delete(row)
+                    marked.append(removals.mark(session, "upload", row.id, [row.key]))
+        return marked
+
+    return transact(engine, work)
+
+
+def _expired(session: Session, seconds: float) -> list[str]:
+    old = session.scalars(select(Upload.id).where(Upload.created_at <= clock(-seconds)).order_by(Upload.id)).all()
+    if not old:
+        return []
+    locations = session.scalars(select(Job.spec["location"].as_string()).where(Job.kind == "ingest"))
+    used = {location.removeprefix("upload:") for location in locations if location}
+    return [upload_id for upload_id in old if upload_id not in used]
+
+
+def _unpointed(session: Session, keys: Sequence[str]) -> list[str]:
+    by_noun: dict[str, list[str]] = {noun: [] for noun in NOUNS}
+    going = removals.places_under_way(session)
+    for key in keys:
+        noun, slash, rest = key.partition("/")
+        # What a deletion takes stands in its own account.
+        if slash and noun in by_noun and going.isdisjoint((key, f"{noun}/{rest.partition('/')[0]}/")):
+            by_noun[noun].append(key)
+    spoken_for = {
+        *_of_jobs(session, by_noun["jobs"]),
+        *_of_uploads(session, by_noun["uploads"]),
+        *_of_weights(session, by_noun["weights"]),
+    }
+    return sorted(key for ours in by_noun.values() for key in ours if key not in spoken_for)
+
+
+def _of_jobs(session: Session, keys: Sequence[str]) -> Iterable[str]:
+    below: dict[str, list[str]] = {}
+    for key in keys:
+        below.setdefault(key.split("/")[1], []).append(key)
+    for batch in batches(sorted(below)):
+        for job_id, state, result in session.execute(select(Job.id, Job.state, Job.result).where(Job.id.in_(batch))):
+            yield from object_keys(result) if state == "succeeded" else below[job_id]
+
+
+def _of_uploads(session: Session, keys: Sequence[str]) -> Iterable[str]:
+    for batch in batches(keys):
+        yield from session.scalars(select(Upload.key).where(Upload.key.in_(batch)))
+
+
+def _of_weights(session: Session, keys: Sequence[str]) -> Iterable[str]:
+    for batch in batches(keys):
+        yield from session.scalars(
+            select(Weights.object["key"].as_string()).where(Weights.object["key"].as_string().in_(batch))
+        )

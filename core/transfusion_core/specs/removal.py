@@ -1,0 +1,46 @@
+"""What became of the objects of something that was deleted, and what in a result points at objects."""
+
+from collections.abc import Iterator
+from typing import Any, Literal
+
+from transfusion_core.specs.base import Record
+
+RemovalKind = Literal["experiment", "dataset", "upload", "unpointed"]
+
+
+class RemovedObject(Record):
+    """An object that went, or is about to go."""
+
+    key: str
+    size_bytes: int
+
+
+class Removal(Record):
+    """The account of a deletion: nothing points at its objects any more, and their bytes go."""
+
+    id: str
+    kind: RemovalKind
+    """`unpointed`: objects that no row named, found by the sweep."""
+    name: str
+    """Of what was deleted: an experiment's or upload's id, a dataset's `name@version`."""
+    state: Literal["removing", "done"]
+    """`removing` goes on by itself, whatever is interrupted; `done` says that the store has none of them."""
+    objects: int
+    """Removed so far."""
+    size_bytes: int
+    """Of these objects together."""
+    created_at: str
+    finished_at: str | None = None
+
+
+def object_keys(result: Any) -> Iterator[str]:
+    """The keys of all stored objects that a job's result points at: whatever has a key and a sha256."""
+    waiting = [result]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            if isinstance(value.get("key"), str) and "sha256" in value:
+                yield value["key"]
+            waiting.extend(value.values())
+        elif isinstance(value, list):
+            waiting.extend(value)

@@ -76,12 +76,10 @@ def test_a_bucket_is_read_by_the_rules_of_its_location() -> None:
 def test_credentials_in_an_endpoint_are_refused_without_being_repeated() -> None:
     for field in ("s3_endpoint_url", "s3_public_endpoint_url"):
         with pytest.raises(ValidationError, match="credentials do not belong") as caught:
-            Settings(**{field: "https://user:planted-secret@s3.example"})  # not a secret
-        assert "planted-secret" not in str(caught.value)
-    settings = Settings(
-        database_url="postgresql://u:planted-secret@h/d", broker_url="redis://:planted-secret@h"
-    )  # not a secret
-    assert "planted-secret" not in repr(settings)
+            Settings(**{field: "https://user:planted@s3.example"})
+        assert "planted" not in str(caught.value)
+    settings = Settings(database_url="postgresql://u:planted@h/d", broker_url="redis://:planted@h")
+    assert "planted" not in repr(settings)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from sqlalchemy import Engine, event, text
 
 from small_disk import small_disk
 from transfusion_core.db import uploads
+from transfusion_core.db.scope import Scope
 from transfusion_core.errors import Unavailable
 from transfusion_core.settings import Settings
 
@@ -41,11 +42,11 @@ def test_postgres_whose_disk_is_full_is_unavailable_and_nothing_is_kept(engine: 
         connection.execute(text("CREATE TRIGGER full_disk BEFORE INSERT ON uploads EXECUTE FUNCTION full_disk()"))
     try:
         with pytest.raises(Unavailable, match="No space left on device"):
-            uploads.create(engine, filename="a", size_bytes=1)
+            uploads.create(Scope(engine), filename="a", size_bytes=1)
     finally:
         with engine.begin() as connection:
             connection.execute(text("DROP FUNCTION full_disk CASCADE"))
-    assert uploads.create(engine, filename="a", size_bytes=1).state == "open"
+    assert uploads.create(Scope(engine), filename="a", size_bytes=1).state == "open"
 
 
 def test_a_store_whose_disk_is_full_answers_503_and_goes_on_when_there_is_space(

@@ -8,6 +8,7 @@ from fastapi.testclient import TestClient
 
 from transfusion_api import removing
 from transfusion_core.db import experiments
+from transfusion_core.db.scope import Scope
 from transfusion_core.errors import Unavailable
 from transfusion_core.janitor import Janitor
 
@@ -15,7 +16,7 @@ from transfusion_core.janitor import Janitor
 def _put_objects(client: TestClient, experiment_id: str) -> int:
     """An object for each of the experiment's jobs, where workers put them; how many there are for runs."""
     service = client.app.state.service
-    jobs = [job for job, _ in experiments.jobs_of(service.engine, experiment_id)]
+    jobs = [job for job, _ in experiments.jobs_of(Scope(service.engine), experiment_id)]
     for job in jobs:
         service.store.put_bytes(f"jobs/{job.id}/1/object", b"bytes")
     return sum(job.kind != "ingest" for job in jobs)

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from transfusion_core.db import chores, datasets, jobs, pointers, removals, tables, uploads, weights
 from transfusion_core.db.clock import clock
+from transfusion_core.db.scope import Scope
 from transfusion_core.errors import Conflict, NotFound, Unavailable
 from transfusion_core.janitor import Janitor
 from transfusion_core.settings import Settings
@@ -63,9 +64,9 @@ def _pointed(world: World) -> list[str]:
     for state in states:
         world.job(state, state)
     unended = [world.put(f"jobs/{state}/1/state-7").key for state in states]
-    upload = uploads.create(world.engine, filename="a.zip", size_bytes=5)
+    upload = uploads.create(Scope(world.engine), filename="a.zip", size_bytes=5)
     named = world.put("weights/abc")
-    weights.register(world.engine, "w", named)
+    weights.register(Scope(world.engine), "w", named)
     foreign = world.put("elsewhere/file").key
     return sorted([*(stored.key for stored in kept), *unended, world.put(upload.key).key, named.key, foreign])
 
@@ -140,30 +141,30 @@ def test_weights_are_not_named_while_their_file_goes(world):
     with pytest.raises(Unavailable):
         world.janitor(Interrupted(root)).sweep()
     with pytest.raises(Conflict, match="being removed"):
-        weights.register(world.engine, "w", stored)
+        weights.register(Scope(world.engine), "w", stored)
     assert len(world.janitor().go_on()) == 1
     assert world.keys() == []
-    assert weights.register(world.engine, "w", world.put("weights/abc")).name == "w"
+    assert weights.register(Scope(world.engine), "w", world.put("weights/abc")).name == "w"
     world.janitor().sweep()
     assert world.keys() == ["weights/abc"]
 
 
 def test_uploads_that_came_to_nothing_go_and_those_of_datasets_stay(world):
-    used, left = (uploads.create(world.engine, filename="a.zip", size_bytes=5) for _ in range(2))
+    used, left = (uploads.create(Scope(world.engine), filename="a.zip", size_bytes=5) for _ in range(2))
     for upload in (used, left):
-        uploads.finish(world.engine, upload.id, world.put(upload.key))
+        uploads.finish(Scope(world.engine), upload.id, world.put(upload.key))
     spec = DatasetSpec(name="mine", kind="folder", location=f"upload:{used.id}")
-    datasets.register(world.engine, spec, ingest_draft(spec))
+    datasets.register(Scope(world.engine), spec, ingest_draft(spec))
     assert world.janitor().look().uploads == []
     world.age(tables.Upload, seconds=DAY + 60)
     assert world.janitor().look().uploads == [left.id]
     assert world.janitor().sweep().uploads == [left.id]
     assert world.keys() == [used.key]
     with pytest.raises(NotFound):
-        uploads.get(world.engine, left.id)
+        uploads.get(Scope(world.engine), left.id)
     gone = DatasetSpec(name="late", kind="folder", location=f"upload:{left.id}")
     with pytest.raises(Conflict, match="has expired"):
-        datasets.register(world.engine, gone, ingest_draft(gone))
+        datasets.register(Scope(world.engine), gone, ingest_draft(gone))
     (removal,) = [each for each in removals.page(world.engine, limit=9).items if each.kind == "upload"]
     assert (removal.name, removal.state, removal.size_bytes) == (left.id, "done", 5)
 

@@ -22,6 +22,7 @@ from transfusion_api.streams import follow
 from transfusion_core.db import engine as databases
 from transfusion_core.db import events, experiments, jobs
 from transfusion_core.db.engine import connect, migrate, ping, transact, unit_of_work
+from transfusion_core.db.scope import Scope
 from transfusion_core.errors import Fenced, Unavailable
 from worker_bench import Bench, Start, bench_settings, until, worker_processes
 
@@ -253,7 +254,7 @@ def _followed(engine: Engine, experiment_id: str) -> tuple[list[ServerSentEvent]
 
     async def follow_all() -> None:
         look = partial(_state, engine, experiment_id)
-        async for event in follow(read, look, last_id=0):
+        async for event in follow(read, look, last_id=0, may_read=lambda: True):
             seen.append(event)
 
     thread = Thread(target=anyio.run, args=(follow_all,), daemon=True)
@@ -262,7 +263,7 @@ def _followed(engine: Engine, experiment_id: str) -> tuple[list[ServerSentEvent]
 
 
 def _state(engine: Engine, experiment_id: str) -> dict[str, Any]:
-    return {"state": experiments.get(engine, experiment_id).state}
+    return {"state": experiments.get(Scope(engine), experiment_id).state}
 
 
 @POSTGRES

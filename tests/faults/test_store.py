@@ -19,6 +19,7 @@ from transfusion_core.db import datasets, experiments, jobs, pointers
 from transfusion_core.db.engine import connect, migrate
 from transfusion_core.db.facts import facts_for
 from transfusion_core.db.records import JobRow
+from transfusion_core.db.scope import Scope
 from transfusion_core.janitor import Janitor
 from transfusion_core.settings import Settings
 from transfusion_core.specs.dataset import DatasetSpec, StoredObject
@@ -60,20 +61,22 @@ class World:
 
     def begin(self, body: dict[str, Any] = BODY) -> str:
         created = experiments.create(
-            self.engine, expand(ExperimentSpec.model_validate(body), facts_for(self.engine, body)), name=body["name"]
+            Scope(self.engine),
+            expand(ExperimentSpec.model_validate(body), facts_for(Scope(self.engine), body)),
+            name=body["name"],
         )
         return created.id
 
     def rows(self, experiment: str) -> list[JobRow]:
-        return [job for job, _ in experiments.jobs_of(self.engine, experiment)]
+        return [job for job, _ in experiments.jobs_of(Scope(self.engine), experiment)]
 
     def run(self, experiment: str) -> JobRow:
         return next(row for row in self.rows(experiment) if row.kind == "train")
 
     def end(self, experiment: str, *, seconds: float = 120) -> str:
         ended = ("succeeded", "failed", "cancelled")
-        until(lambda: experiments.get(self.engine, experiment).state in ended, "the experiment", seconds)
-        return experiments.get(self.engine, experiment).state
+        until(lambda: experiments.get(Scope(self.engine), experiment).state in ended, "the experiment", seconds)
+        return experiments.get(Scope(self.engine), experiment).state
 
     def bundles(self, experiment: str) -> list[StoredObject]:
         with self.engine.connect() as connection:
@@ -137,7 +140,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         stack.callback(engine.dispose)
         migrate(engine)
         made = World(engine, settings, faults, open_store(settings.model_copy(update={"s3_endpoint_url": direct})))
-        datasets.register(engine, DATASET, ingest_draft(DATASET))
+        datasets.register(Scope(engine), DATASET, ingest_draft(DATASET))
         _keep_a_worker(made, environment, stack)
         made.twin = made.left(made.begin())
         stack.enter_context(_janitor_at_work(made))
@@ -244,7 +247,7 @@ def test_a_store_that_stays_away_or_refuses_fails_the_run_with_the_reason_and_a_
     assert told in (failed.error or "")
     assert str(trouble.get("refused", "tried")) in (failed.error or "")
     world.faults.heal()
-    experiments.retry(world.engine, made)
+    experiments.retry(Scope(world.engine), made)
     assert world.left(made) == world.twin
     world.check(made)
 

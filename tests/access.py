@@ -80,6 +80,8 @@ def world_of(client: TestClient, spec: dict[str, Any], work: Callable[[TestClien
         world = World(client, own, foreign, {})
         world.ids.update(experiment_id=world.make("/v1/experiments", spec)["id"])
         work(client)
+        reports = world.ask(own["read"], "GET", f"/v1/experiments/{world.ids['experiment_id']}/reports").json()["items"]
+        world.ids.update(digest=reports[0]["digest"])
         runs = world.ask(own["read"], "GET", "/v1/runs").json()["items"]
         world.ids.update(run_id=runs[0]["id"], checkpoint="final", section="performance", chart="quality")
         pair = {"a": f"{runs[0]['id']}@final", "b": f"{runs[1]['id']}@final", "images": 50}

@@ -27,7 +27,7 @@ def test_a_killed_worker_leaves_no_orphan_and_the_next_one_does_its_job(bench, s
     bench.go()
     done = bench.ended(job)
     assert (done.state, done.attempt, done.crashes) == ("succeeded", 2, 0)
-    until(lambda: not list((bench.settings.cache_dir / "scratch").glob("*/*")))
+    until(lambda: not list((bench.settings.cache_dir / "scratch").glob("*/*/")))
 
 
 def test_a_killed_worker_of_a_service_is_replaced_when_its_lease_ends(bench, start):

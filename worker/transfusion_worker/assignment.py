@@ -6,7 +6,7 @@ from typing import Any, Self
 from transfusion_core.settings import Settings
 from transfusion_core.specs.job import Handover
 
-SECRETS = frozenset({"database_url", "broker_url", "admin_key", "admin_key_file"})
+SECRETS = frozenset({"database_url", "broker_url", "admin_key", "admin_key_file", "secret"})
 """Settings that no child gets to know."""
 
 

@@ -98,8 +98,11 @@ def reason_of(error: Exception) -> str:
 
 
 def _is_outage(error: Exception) -> bool:
-    """Whether it may be over by the time of another attempt: not where a name leads to nothing, or to other bytes."""
-    return not isinstance(error, (ObjectMissing, ObjectCorrupt, FileNotFoundError, PermissionError))
+    """Whether it may be over by the time of another attempt.
+
+    Not where a name leads to nothing or to other bytes, nor where a process of the job's own died, which is a crash.
+    """
+    return not isinstance(error, (ObjectMissing, ObjectCorrupt, FileNotFoundError, PermissionError, ChildProcessError))
 
 
 def _listen(wire: Wire, stop: threading.Event) -> None:

@@ -99,8 +99,10 @@ def _query() -> Executable:
     """Made once: putting it together takes longer than what it asks for."""
     by_state = [_number(Job.state == state) for state in STATES]
     before = _number(and_(Job.state.in_(ENDED), Job.finished_at < Row.created_at))
+    # None of its jobs need have ended where it was cancelled: others may want them all.
+    ended_at = func.coalesce(func.max(Job.finished_at), Row.cancelled_at)
     return (
-        select(Row.id, state_of(Row.cancelled_at), before, func.max(Job.finished_at), *by_state)
+        select(Row.id, state_of(Row.cancelled_at), before, ended_at, *by_state)
         .join(ExperimentJob, ExperimentJob.experiment_id == Row.id)
         .join(Job, Job.id == ExperimentJob.job_id)
         .where(Row.id.in_(bindparam("ids", expanding=True)))

@@ -35,8 +35,9 @@ def _versions() -> list[str]:
 
 
 def _insert(connection: Connection) -> None:
-    for table, row in ROWS.items():
+    for table, first in ROWS.items():
         known = {column["name"]: column for column in inspect(connection).get_columns(table)}
+        row = first | ({"project": "default"} if "project" in known else {})
         names, values = ", ".join(row), ", ".join(f":{name}" for name in row)
         assert set(row) <= set(known)
         connection.execute(text(f"INSERT INTO {table} ({names}) VALUES ({values})"), row)

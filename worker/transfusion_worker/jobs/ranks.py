@@ -97,14 +97,16 @@ class _Peer:
     def failed(self) -> bool:
         return self.process.poll() not in (None, 0)
 
-    def failure(self) -> JobError | Unavailable:
+    def failure(self) -> JobError | Unavailable | ChildProcessError:
         """Why it failed, as an error of the job."""
         told = self.scratch / "failure.json"
         if told.is_file():
             reason, text = json.loads(told.read_text())
             return _REASONS[reason](text)
         lines = self._output.read_text(errors="replace").splitlines()[-OUTPUT_LINES:]
-        return Unavailable("\n".join([f"rank {self.rank} ended with exit code {self.process.returncode}", *lines]))
+        return ChildProcessError(
+            "\n".join([f"rank {self.rank} ended with exit code {self.process.returncode}", *lines])
+        )
 
     def leave(self) -> None:
         """Let it come to its own end."""

@@ -20,9 +20,10 @@ def upgrade() -> None:
         op.add_column(table, sa.Column("project", sa.String(length=128), nullable=False, server_default=FIRST))
     for table, rest in KEYED.items():
         _set_key(table, ["project", *rest])
-    for table in (*OWNED, *KEYED):
-        with op.batch_alter_table(table) as batch:
-            batch.alter_column("project", server_default=None)
+    if op.get_bind().dialect.name == "postgresql":
+        # SQLite would have to make the tables anew, and so lose the rows that point at theirs: there the default stays.
+        for table in (*OWNED, *KEYED):
+            op.alter_column(table, "project", server_default=None)
     _set_dataset_names(["project", "name", "version"], instead_of=["name", "version"])
     op.create_index("ix_experiments_project_id", "experiments", ["project", "id"])
     op.create_index("ix_comparisons_id", "comparisons", ["id"])
@@ -102,5 +103,4 @@ def downgrade() -> None:
     for table, rest in KEYED.items():
         _set_key(table, rest)
     for table in (*OWNED, *KEYED):
-        with op.batch_alter_table(table) as batch:
-            batch.drop_column("project")
+        op.drop_column(table, "project")

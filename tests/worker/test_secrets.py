@@ -25,7 +25,8 @@ def test_nothing_that_a_run_leaves_behind_holds_a_secret(
         "broker_url": f"memory://user:{PLANTED['broker']}@localhost",
         "s3_endpoint_url": "http://127.0.0.1:9",
         "allowed_locations": ["s3://closed"],
-        "max_crashes": 1,
+        "max_outages": 1,
+        "store_seconds": 1,
     }
     settings = type(bench.settings)(**(bench.settings.model_dump() | changes))
     answers: list[str] = []

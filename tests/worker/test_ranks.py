@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from transfusion_core.errors import DataError, JobCancelled, OutOfMemory, Unavailable
+from transfusion_core.errors import DataError, JobCancelled, OutOfMemory
 from transfusion_core.science.training.checkpoint import load_checkpoint
 from transfusion_core.specs.dataset import DatasetSpec, StoredObject
 from transfusion_core.specs.facts import ingest_draft
@@ -94,7 +94,7 @@ def test_a_cancel_reaches_all_processes(context_of, peers):
 def test_a_killed_process_is_noticed_and_told(context_of, peers):
     context = context_of(gpus=2, **LONG)
     _after_first_step(context, lambda: os.kill(peers[0].process.pid, signal.SIGKILL))
-    with pytest.raises(Unavailable, match="rank 1 ended with exit code -9"):
+    with pytest.raises(ChildProcessError, match="rank 1 ended with exit code -9"):
         train.run(context)
 
 

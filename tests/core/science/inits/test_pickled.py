@@ -8,6 +8,7 @@ import safetensors.torch
 import torch
 
 import bad_weights
+from transfusion_core.science import apart
 from transfusion_core.science.inits import pickled
 from transfusion_core.science.inits.pickled import Patience, convert
 from transfusion_core.science.inits.source_errors import SourceUnreadable
@@ -91,4 +92,4 @@ def test_a_file_that_is_not_there_is_told(tmp_path: Path, target: Path) -> None:
 def test_the_child_inherits_no_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_SECRET_ACCESS_KEY", "TRANSFUSION_DATABASE_URL", "HF_TOKEN", "HTTPS_PROXY"):
         monkeypatch.setenv(name, "secret")
-    assert "secret" not in pickled._environment().values()
+    assert "secret" not in apart.environment().values()

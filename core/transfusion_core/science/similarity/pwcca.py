@@ -28,7 +28,9 @@ def pwcca(moments: Moments | Pair) -> CanonicalCorrelations:
     if min(kept) == 0:
         return nothing_kept(pair, kept)
     values, weights = pair.canonical.values.cpu(), projection_weights(pair).cpu()
-    return CanonicalCorrelations(values, float(weights @ values / weights.sum()), kept)
+    # Rounded, the weighted mean of equal values can be one digit above them: 1 would no longer be the most.
+    mean = min(float(values.max()), float(weights @ values / weights.sum()))
+    return CanonicalCorrelations(values, mean, kept)
 
 
 def projection_weights(pair: Pair) -> Tensor:

@@ -68,6 +68,13 @@ def test_pwcca_weights_come_from_unit_variates(layers, moments_of):
     assert pwcca(moments_of(stretched, y)).mean == pytest.approx(reference.pwcca(x, y), abs=1e-8)
 
 
+def test_pwcca_of_a_layer_with_itself_never_rounds_above_1(layers, moments_of):
+    """A mean of ones weighted by anything is one; dividing the rounded sums gave 1 + 2e-16 for one in twelve."""
+    for _ in range(50):
+        x, _ = layers(100, 7, 7)
+        assert pwcca(moments_of(x, x)).mean <= 1
+
+
 @pytest.mark.parametrize(("p", "q"), [(5, 12), (12, 5)])
 def test_either_side_may_be_the_wider(layers, moments_of, p, q):
     moments = moments_of(*layers(300, p, q))

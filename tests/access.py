@@ -90,6 +90,12 @@ def world_of(client: TestClient, spec: dict[str, Any], work: Callable[[TestClien
         world.make("/v1/weights", {"name": "mine", "location": f"upload:{upload}"})
         pictures = {"name": "pictures", "kind": "npz", "location": f"upload:{world.upload('p.npz', b'pictures')}"}
         world.ids.update(dataset=world.make("/v1/datasets", pictures)["name"])
+        gone = {"name": "gone", "kind": "npz", "location": f"upload:{world.upload('g.npz', b'gone')}"}
+        world.make("/v1/datasets", gone)
+        work(client)
+        removed = world.ask(own["write"], "DELETE", "/v1/datasets/gone@1").json()
+        world.ids.update(removal_id=removed["id"])
+        world.ids.update(key_id=world.ask(own["admin"], "GET", "/v1/keys").json()["items"][-1]["id"])
         world.ids.update(upload_id=world.make("/v1/uploads", {"filename": "x.npz", "size_bytes": 3})["id"])
         work(client)
         yield world

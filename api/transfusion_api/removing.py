@@ -4,6 +4,7 @@ from contextlib import suppress
 
 from transfusion_api.service import Service
 from transfusion_core.db import removals
+from transfusion_core.db.scope import Scope
 from transfusion_core.errors import StoreError, Unavailable
 from transfusion_core.janitor import Janitor
 from transfusion_core.specs.removal import Removal
@@ -15,4 +16,4 @@ def removed(service: Service, removal_id: str) -> Removal:
     """Take a removal's objects out of the store; what a request leaves, or a store that is away, workers go on with."""
     with suppress(StoreError, Unavailable):
         return Janitor(service.engine, service.store, service.settings).finish(removal_id, seconds=REQUEST_SECONDS)
-    return removals.get(service.engine, removal_id)
+    return removals.get(Scope(service.engine), removal_id)

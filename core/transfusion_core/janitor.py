@@ -13,6 +13,7 @@ from itertools import islice
 from sqlalchemy import Engine
 
 from transfusion_core.db import pointers, removals
+from transfusion_core.db.scope import Scope
 from transfusion_core.settings import Settings
 from transfusion_core.specs.removal import Removal
 from transfusion_core.store import Listed, Store, Unfinished
@@ -92,7 +93,7 @@ class Janitor:
         mark = removals.find_unfinished(self.engine, removal_id)
         if mark is not None and self._empty(mark, deadline):
             removals.finish(self.engine, removal_id)
-        return removals.get(self.engine, removal_id)
+        return removals.get(Scope(self.engine), removal_id)
 
     def _empty(self, mark: removals.Mark, deadline: float) -> bool:
         for batch in _batches(self._below(mark.places)):

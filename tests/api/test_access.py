@@ -11,7 +11,7 @@ from transfusion_core.settings import Settings
 
 BODILESS = {"get", "delete"}
 OPEN = ("/healthz", "/readyz", "/metrics")
-OF_ADMINS = ("/v1/keys", "/v1/removals")
+OF_ADMINS = ("/v1/keys", "/v1/removals", "/v1/audit")
 OF_EVERYBODY = ("/v1/models", "/v1/presets", "/v1/schemas")
 
 
@@ -34,7 +34,7 @@ def operations(world: World) -> Iterator[tuple[str, str, dict[str, Any]]]:
 
 
 def filled(world: World, path: str) -> str:
-    names = {**world.ids, "name": world.ids["dataset"], "key_id": "nothing", "removal_id": "nothing"}
+    names = {**world.ids, "name": world.ids["dataset"]}
     if "/charts/" in path:
         names["name"] = world.ids["chart"]
     for catalogue, name in (("models", "cbr-tiny"), ("presets", "quick"), ("schemas", "report")):
@@ -59,12 +59,14 @@ def test_without_a_key_every_route_but_health_is_closed(world: World) -> None:
 def test_what_a_route_names_by_id_is_not_found_by_a_foreign_key_of_any_role(world: World) -> None:
     walked = 0
     for method, path, _ in operations(world):
-        if "{" not in path or path.startswith((*OF_EVERYBODY, *OF_ADMINS)):
+        if "{" not in path or path.startswith(OF_EVERYBODY):
             continue
         place = filled(world, path)
         for role, key in world.foreign.items():
             answer = send(world, key, method, place)
-            too_low = role == "read" and method not in ("get", "head")
+            too_low = (role == "read" and method not in ("get", "head")) or (
+                role != "admin" and path.startswith(OF_ADMINS)
+            )
             assert answer.status_code == (403 if too_low else 404), (role, method, path, answer.text)
             told = answer.json()
             assert "mine" not in told["detail"]
@@ -75,8 +77,9 @@ def test_what_a_route_names_by_id_is_not_found_by_a_foreign_key_of_any_role(worl
 
 def test_the_same_requests_reach_what_is_ones_own(world: World) -> None:
     for method, path, _ in operations(world):
-        if method == "get" and "{" in path and not path.startswith(OF_ADMINS):
-            answer = send(world, world.own["read"], method, filled(world, path))
+        if method == "get" and "{" in path:
+            role = "admin" if path.startswith(OF_ADMINS) else "read"
+            answer = send(world, world.own[role], method, filled(world, path))
             assert answer.status_code in (200, 307, 409), (path, answer.text)
             assert answer.status_code != 409 or "report" in path or "profile" in path
 
@@ -90,6 +93,42 @@ def test_lists_hold_ones_own_rows_alone(world: World) -> None:
             assert world.ask(key, "GET", f"/v1/{noun}").json() == {"items": [], "next": None}
     filters = {"experiment": world.ids["experiment_id"]}
     assert world.ask(world.foreign["admin"], "GET", "/v1/runs", params=filters).json()["items"] == []
+
+
+def test_accounts_are_a_projects_own_and_those_of_all_belong_to_who_runs_the_service(world: World) -> None:
+    stranger, key_id = key_of(world.client, role="admin", project="third"), world.ids["key_id"]
+    noted = {"keys": ("id", key_id), "removals": ("id", world.ids["removal_id"]), "audit": ("project", "first")}
+    for noun, (field, value) in noted.items():
+        for key, sees in (
+            (world.own["admin"], True),
+            (ADMIN, True),
+            (world.foreign["admin"], False),
+            (stranger, False),
+        ):
+            page = world.ask(key, "GET", f"/v1/{noun}", params={"limit": 200}).json()
+            assert (value in [item[field] for item in page["items"]]) is sees, noun
+    assert world.ask(stranger, "GET", "/v1/removals").json()["items"] == []
+    projects = {item["project"] for item in world.ask(stranger, "GET", "/v1/keys").json()["items"]}
+    assert projects == {"third"}
+
+
+def test_an_admin_of_a_project_makes_keys_of_that_project_alone(world: World) -> None:
+    words = {"name": "k", "role": "read"}
+    own = world.ask(world.foreign["admin"], "POST", "/v1/keys", json=words)
+    assert (own.status_code, own.json()["project"]) == (201, "second")
+    other = world.ask(world.foreign["admin"], "POST", "/v1/keys", json={**words, "project": "first"})
+    assert other.status_code == 403
+    assert "'second'" in other.json()["detail"]
+    assert world.ask(world.foreign["admin"], "DELETE", f"/v1/keys/{world.ids['key_id']}").status_code == 404
+    assert world.ask(world.own["read"], "GET", "/v1/experiments").status_code == 200
+
+
+def test_versions_of_a_name_count_what_the_own_project_deleted(world: World) -> None:
+    words = {"name": "gone", "kind": "npz"}
+    for keys, version in ((world.own, 2), (world.foreign, 1)):
+        upload = world.upload("g.npz", b"again", key=keys["write"])
+        made = world.ask(keys["write"], "POST", "/v1/datasets", json={**words, "location": f"upload:{upload}"}).json()
+        assert made["name"] == f"gone@{version}"
 
 
 def test_names_in_bodies_reach_nothing_of_another_project(world: World, spec: dict[str, Any]) -> None:

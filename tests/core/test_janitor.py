@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from transfusion_core.db import chores, datasets, jobs, pointers, removals, tables, uploads, weights
 from transfusion_core.db.clock import clock
-from transfusion_core.db.scope import Scope
+from transfusion_core.db.scope import LOCAL, Scope
 from transfusion_core.errors import Conflict, NotFound, Unavailable
 from transfusion_core.janitor import Janitor
 from transfusion_core.settings import Settings
@@ -85,9 +85,9 @@ def test_what_no_row_speaks_for_goes_and_nothing_else(world):
     assert world.keys() == kept
     again = world.janitor().sweep()
     assert (again.objects, again.removals) == ([], [])
-    (removal,) = removals.page(world.engine, limit=5).items
+    (removal,) = removals.page(Scope(world.engine), limit=5).items
     assert (removal.kind, removal.state, removal.objects, removal.size_bytes) == ("unpointed", "done", 4, 20)
-    assert [each.key for each in removals.objects(world.engine, removal.id, limit=9).items] == UNPOINTED[::-1]
+    assert [each.key for each in removals.objects(Scope(world.engine), removal.id, limit=9).items] == UNPOINTED[::-1]
 
 
 def test_what_is_young_is_left_alone(world):
@@ -165,7 +165,7 @@ def test_uploads_that_came_to_nothing_go_and_those_of_datasets_stay(world):
     gone = DatasetSpec(name="late", kind="folder", location=f"upload:{left.id}")
     with pytest.raises(Conflict, match="has expired"):
         datasets.register(Scope(world.engine), gone, ingest_draft(gone))
-    (removal,) = [each for each in removals.page(world.engine, limit=9).items if each.kind == "upload"]
+    (removal,) = [each for each in removals.page(Scope(world.engine), limit=9).items if each.kind == "upload"]
     assert (removal.name, removal.state, removal.size_bytes) == (left.id, "done", 5)
 
 
@@ -189,12 +189,12 @@ def test_a_deletion_that_is_interrupted_anywhere_goes_on_to_the_same_account(wor
         world.put(f"jobs/x/1/{name}")
     other = world.put("jobs/xy/1/a").key
     with Session(world.engine) as session, session.begin():
-        removal_id = removals.mark(session, "experiment", "e", removals.places_of_jobs(["x"]))
+        removal_id = removals.mark(session, "experiment", "e", removals.places_of_jobs(["x"]), project=LOCAL)
     root = Path(world.settings.store_url.removeprefix("file://"))
     if after < 4:
         with pytest.raises(Unavailable):
             world.janitor(Failing(root, after)).finish(removal_id)
-        assert removals.get(world.engine, removal_id).state == "removing"
+        assert removals.get(Scope(world.engine), removal_id).state == "removing"
         assert len(world.keys()) == 5 - after
     account = world.janitor(Failing(root, 4)).finish(removal_id)
     assert (account.state, account.objects, account.size_bytes) == ("done", 4, 20)
@@ -206,14 +206,14 @@ def test_a_deletion_that_is_interrupted_anywhere_goes_on_to_the_same_account(wor
 def test_a_deletion_takes_no_longer_than_it_may_and_is_gone_on_with(world):
     world.put("jobs/x/1/a")
     with Session(world.engine) as session, session.begin():
-        removal_id = removals.mark(session, "experiment", "e", ["jobs/x/"])
+        removal_id = removals.mark(session, "experiment", "e", ["jobs/x/"], project=LOCAL)
     assert world.janitor().finish(removal_id, seconds=-1).state == "removing"
     assert world.janitor().go_on() == [removal_id]
-    assert removals.get(world.engine, removal_id).state == "done"
+    assert removals.get(Scope(world.engine), removal_id).state == "done"
     with pytest.raises(NotFound):
-        removals.get(world.engine, "none")
+        removals.get(Scope(world.engine), "none")
     with pytest.raises(NotFound):
-        removals.objects(world.engine, "none", limit=1)
+        removals.objects(Scope(world.engine), "none", limit=1)
 
 
 def test_two_janitors_at_once_are_as_good_as_one(world):
@@ -225,8 +225,8 @@ def test_two_janitors_at_once_are_as_good_as_one(world):
     assert pointers.mark_unpointed(world.engine, [(key, 5) for key in UNPOINTED]) is None
     done = world.janitor().sweep()
     assert (done.objects, done.removals) == ([], [marked])
-    assert removals.get(world.engine, marked).objects == 4
-    assert removals.get(world.engine, marked).state == "done"
+    assert removals.get(Scope(world.engine), marked).objects == 4
+    assert removals.get(Scope(world.engine), marked).state == "done"
     assert world.keys() == [kept.key]
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from transfusion_core.db import removals
 from transfusion_core.db.engine import unit_of_work
+from transfusion_core.db.scope import LOCAL, Scope
 from transfusion_core.errors import Unavailable
 from transfusion_core.specs.dataset import StoredObject
 from transfusion_core.specs.job import Bundle
@@ -28,8 +29,8 @@ def test_a_worker_sweeps_the_store_and_goes_on_with_deletions(bench, store, monk
     until(lambda: not list(store.list("jobs/")))
     store.put_bytes("elsewhere/a", b"1")
     with unit_of_work(bench.engine) as session:
-        removal = removals.mark(session, "experiment", "e", ["elsewhere/"])
-    until(lambda: removals.get(bench.engine, removal).state == "done")
+        removal = removals.mark(session, "experiment", "e", ["elsewhere/"], project=LOCAL)
+    until(lambda: removals.get(Scope(bench.engine), removal).state == "done")
     assert list(store.list("")) == []
     worker.stop()
 
@@ -52,7 +53,7 @@ def test_the_command_says_what_would_go_and_then_removes_it(bench, store, monkey
     draft = bench.folder / "store" / "jobs" / ".half.part"
     draft.write_bytes(b"")
     with unit_of_work(bench.engine) as session:
-        removal = removals.mark(session, "experiment", "e", ["jobs/x/"])
+        removal = removals.mark(session, "experiment", "e", ["jobs/x/"], project=LOCAL)
     cli.sweep(dry_run=True)
     told = capsys.readouterr().out
     assert "object jobs/never/1/a: 3 bytes" in told

@@ -15,9 +15,9 @@ from transfusion_core.db.clock import rfc3339
 router = APIRouter(prefix="/v1", tags=["keys"], dependencies=[needs("admin")])
 
 
-@router.post("/keys", status_code=201, responses=documented(408, 413), openapi_extra=takes(KeyRequest))
+@router.post("/keys", status_code=201, responses=documented(403, 408, 413), openapi_extra=takes(KeyRequest))
 def create_key(service: Serving, scope: Scoped, body: Body) -> NewKey:
-    """Make a key. Its secret is in this answer and nowhere else."""
+    """Make a key of your project, or from `default` of any. Its secret is in this answer and nowhere else."""
     wanted = read(KeyRequest, body)
     days = wanted.expires_in_days
     expires_at = datetime.now(UTC) + timedelta(days=days) if days else None
@@ -29,8 +29,8 @@ def create_key(service: Serving, scope: Scoped, body: Body) -> NewKey:
 
 @router.get("/keys", responses=documented())
 def list_keys(scope: Scoped, limit: Limit = 50, cursor: Cursor = None) -> Page[Key]:
-    """The keys of all projects that are not revoked, the newest first, without their secrets."""
-    page = api_keys.page(scope.engine, limit=limit, cursor=cursor)
+    """Your project's keys that are not revoked, the newest first, without their secrets; for `default` all."""
+    page = api_keys.page(scope, limit=limit, cursor=cursor)
     return Page[Key](items=[_answer(key) for key in page.items], next=page.next)
 
 
@@ -42,8 +42,8 @@ def revoke_key(scope: Scoped, key_id: Id) -> None:
 
 @router.get("/audit", responses=documented())
 def list_audit_events(scope: Scoped, limit: Limit = 50, cursor: Cursor = None) -> Page[AuditEvent]:
-    """Who did what, and when, in all projects, the newest first. Nothing here can be changed or taken away."""
-    page = audit.page(scope.engine, limit=limit, cursor=cursor)
+    """Who did what in your project, and when, the newest first; in all for `default`. Nothing here can be changed."""
+    page = audit.page(scope, limit=limit, cursor=cursor)
     items = [AuditEvent(**{**vars(event), "at": rfc3339(event.at)}) for event in page.items]
     return Page[AuditEvent](items=items, next=page.next)
 

@@ -20,7 +20,7 @@ from transfusion_core.db.ids import new_id
 from transfusion_core.db.paging import Page, cursor_after, page_rows
 from transfusion_core.db.scope import LOCAL, Scope
 from transfusion_core.db.tables import ApiKey as Row
-from transfusion_core.errors import NotFound
+from transfusion_core.errors import NotAllowed, NotFound
 
 Role = Literal["read", "write", "admin"]
 _FROM_ENVIRONMENT = "admin key of the environment"
@@ -50,10 +50,17 @@ def create(
     project: str | None = None,
     expires_at: datetime | None = None,
 ) -> tuple[ApiKey, str]:
-    """A new key and, this once, its plaintext `tf_ID_BITS`. Without a `project` it has one of its own."""
+    """A new key and, this once, its plaintext `tf_ID_BITS`.
+
+    Without a `project` it is of one of its own where those who run the service make it, else of its maker's. Raises
+    NotAllowed for another project than the maker's own.
+    """
     key_id, bits = new_id(), secrets.token_urlsafe(_SECRET_BYTES)
+    if scope.project != LOCAL and project not in (None, scope.project):
+        raise NotAllowed(f"your key is of project {scope.project!r}, and makes keys for that project alone")
+    project = project or (key_id if scope.project == LOCAL else scope.project)
     with unit_of_work(scope.engine) as session:
-        words = {"name": name, "role": role, "project": project or key_id, "expires_at": expires_at}
+        words = {"name": name, "role": role, "project": project, "expires_at": expires_at}
         row = _add(session, key_id, digest=_digest(secret, key_id, bits), **words)
         audit.add(session, scope, "key.create", key_id)
         return _record(row), f"tf_{key_id}_{bits}"
@@ -75,10 +82,10 @@ def get_valid(session: Session, key_id: str) -> ApiKey | None:
     return _record(row) if row else None
 
 
-def page(engine: Engine, *, limit: int, cursor: str | None = None) -> Page[ApiKey]:
-    """The keys of all projects that are not revoked, newest first."""
-    query = select(Row).where(Row.revoked_at.is_(None))
-    with unit_of_work(engine, write=False) as session:
+def page(scope: Scope, *, limit: int, cursor: str | None = None) -> Page[ApiKey]:
+    """The project's keys that are not revoked, for those who run the service all projects'; the newest first."""
+    query = select(Row).where(Row.revoked_at.is_(None), scope.answers_for(Row.project))
+    with unit_of_work(scope.engine, write=False) as session:
         rows, more = page_rows(session, query, Row.id, limit=limit, cursor=cursor)
         items = [_record(row) for (row,) in rows]
         return Page(items, cursor_after(items[-1].id) if more else None)
@@ -87,8 +94,9 @@ def page(engine: Engine, *, limit: int, cursor: str | None = None) -> Page[ApiKe
 def revoke(scope: Scope, key_id: str) -> ApiKey:
     """Take a key back; doing it again changes nothing. Raises NotFound."""
     with unit_of_work(scope.engine) as session:
-        session.execute(update(Row).where(Row.id == key_id, Row.revoked_at.is_(None)).values(revoked_at=clock()))
-        row = session.get(Row, key_id, populate_existing=True)
+        ours = (Row.id == key_id, scope.answers_for(Row.project))
+        session.execute(update(Row).where(*ours, Row.revoked_at.is_(None)).values(revoked_at=clock()))
+        row = session.scalars(select(Row).where(*ours)).one_or_none()
         if row is None:
             raise NotFound(f"there is no API key {key_id!r}")
         audit.add(session, scope, "key.revoke", key_id)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Engine, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from transfusion_core.db.engine import unit_of_work
@@ -32,10 +32,11 @@ def add(session: Session, scope: Scope, action: str, subject: str) -> None:
     session.add(Row(id=new_id(), action=action, subject=subject, **who))
 
 
-def page(engine: Engine, *, limit: int, cursor: str | None = None) -> Page[AuditEvent]:
-    """All deeds, newest first."""
-    with unit_of_work(engine, write=False) as session:
-        rows, more = page_rows(session, select(Row), Row.id, limit=limit, cursor=cursor)
+def page(scope: Scope, *, limit: int, cursor: str | None = None) -> Page[AuditEvent]:
+    """Deeds of the project, for those who run the service of all projects; the newest first."""
+    query = select(Row).where(scope.answers_for(Row.project))
+    with unit_of_work(scope.engine, write=False) as session:
+        rows, more = page_rows(session, query, Row.id, limit=limit, cursor=cursor)
         items = [
             AuditEvent(**{word: getattr(row, word) for word in AuditEvent.__dataclass_fields__}) for (row,) in rows
         ]

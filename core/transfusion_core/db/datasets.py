@@ -51,7 +51,7 @@ def register(
         row = (
             same[-1]
             if same
-            else _add(session, scope, spec, _next_version(session, spec.name, versions), placed.ids[draft.key])
+            else _add(session, scope, spec, _next_version(session, scope, spec.name, versions), placed.ids[draft.key])
         )
         dataset = _dataset(row, session.get_one(Job, row.job_id, populate_existing=True))
         remember(session, scope, idempotency, dataset.name)
@@ -69,8 +69,8 @@ def _hold_upload(session: Session, spec: DatasetSpec) -> None:
         raise Conflict(f"upload {upload_id} has expired just now; upload the file again")
 
 
-def _next_version(session: Session, name: str, versions: Sequence[Row]) -> int:
-    return 1 + max(removals.newest_version(session, name), versions[-1].version if versions else 0)
+def _next_version(session: Session, scope: Scope, name: str, versions: Sequence[Row]) -> int:
+    return 1 + max(removals.newest_version(session, scope, name), versions[-1].version if versions else 0)
 
 
 def _add(session: Session, scope: Scope, spec: DatasetSpec, version: int, job_id: str) -> Row:
@@ -114,7 +114,7 @@ def remove(scope: Scope, name: str) -> str:
         delete_jobs(session, freed)
         places = [*removals.places_of_jobs(freed), *_take_upload(session, ingest.spec.get("location") or "")]
         audit.add(session, scope, "dataset.delete", name)
-        return removals.mark(session, "dataset", name, places)
+        return removals.mark(session, "dataset", name, places, project=scope.project)
 
     return transact(scope.engine, work)
 

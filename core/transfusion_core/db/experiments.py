@@ -267,6 +267,7 @@ def remove(scope: Scope, experiment_id: str) -> str:
         delete_jobs(session, freed)
         session.execute(delete(Row).where(Row.id == experiment_id))
         audit.add(session, scope, "experiment.delete", experiment_id)
-        return removals.mark(session, "experiment", experiment_id, removals.places_of_jobs(freed))
+        places = removals.places_of_jobs(freed)
+        return removals.mark(session, "experiment", experiment_id, places, project=scope.project)
 
     return transact(scope.engine, work)

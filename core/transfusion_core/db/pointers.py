@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from transfusion_core.db import removals
 from transfusion_core.db.clock import clock
 from transfusion_core.db.engine import transact, unit_of_work
+from transfusion_core.db.scope import LOCAL
 from transfusion_core.db.tables import Job, Upload, Weights
 from transfusion_core.db.transitions import batches
 from transfusion_core.specs.removal import object_keys
@@ -36,7 +37,7 @@ def mark_unpointed(engine: Engine, objects: Sequence[tuple[str, int]]) -> str | 
         found = _unpointed(session, [key for key, _ in objects])
         if not found:
             return None
-        removal_id = removals.mark(session, "unpointed", f"{len(found)} objects", found)
+        removal_id = removals.mark(session, "unpointed", f"{len(found)} objects", found, project=LOCAL)
         sizes = dict(objects)
         removals.add_objects(session, removal_id, [(key, sizes[key]) for key in found])
         return removal_id
@@ -62,7 +63,7 @@ def expire_uploads(engine: Engine, *, seconds: float) -> list[str]:
             for row in held:
                 if row.id in still:
                     session.delete(row)
-                    marked.append(removals.mark(session, "upload", row.id, [row.key]))
+                    marked.append(removals.mark(session, "upload", row.id, [row.key], project=row.project))
         return marked
 
     return transact(engine, work)

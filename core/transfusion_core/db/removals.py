@@ -14,6 +14,7 @@ from transfusion_core.db.clock import clock, rfc3339
 from transfusion_core.db.engine import transact, unit_of_work
 from transfusion_core.db.ids import new_id
 from transfusion_core.db.paging import Page, cursor_after, page_rows
+from transfusion_core.db.scope import Scope
 from transfusion_core.db.tables import Removal as Marked
 from transfusion_core.db.tables import RemovedObject as Object
 from transfusion_core.errors import NotFound
@@ -29,10 +30,10 @@ class Mark:
     """Keys, and prefixes that end with a slash."""
 
 
-def mark(session: Session, kind: RemovalKind, name: str, places: Sequence[str]) -> str:
+def mark(session: Session, kind: RemovalKind, name: str, places: Sequence[str], *, project: str) -> str:
     """Say in this transaction that nothing points at these places any more; the removal's id."""
     removal_id = new_id()
-    session.add(Marked(id=removal_id, kind=kind, name=name, places=list(places)))
+    session.add(Marked(id=removal_id, kind=kind, name=name, places=list(places), project=project))
     session.flush()
     return removal_id
 
@@ -83,28 +84,28 @@ def finish(engine: Engine, removal_id: str) -> None:
         session.execute(update(Marked).where(*here).values(finished_at=clock()))
 
 
-def get(engine: Engine, removal_id: str) -> Removal:
+def get(scope: Scope, removal_id: str) -> Removal:
     """One removal. Raises NotFound."""
-    with unit_of_work(engine, write=False) as session:
-        found = session.execute(_counted().where(Marked.id == removal_id)).one_or_none()
+    with unit_of_work(scope.engine, write=False) as session:
+        found = session.execute(_counted(scope).where(Marked.id == removal_id)).one_or_none()
         if found is None:
             raise NotFound(f"there is no removal {removal_id!r}")
         return _removal(found)
 
 
-def page(engine: Engine, *, limit: int, cursor: str | None = None) -> Page[Removal]:
+def page(scope: Scope, *, limit: int, cursor: str | None = None) -> Page[Removal]:
     """Removals, the newest first."""
-    with unit_of_work(engine, write=False) as session:
-        rows, more = page_rows(session, _counted(), Marked.id, limit=limit, cursor=cursor)
+    with unit_of_work(scope.engine, write=False) as session:
+        rows, more = page_rows(session, _counted(scope), Marked.id, limit=limit, cursor=cursor)
         items = [_removal(row) for row in rows]
         return Page(items, cursor_after(items[-1].id) if more else None)
 
 
-def objects(engine: Engine, removal_id: str, *, limit: int, cursor: str | None = None) -> Page[RemovedObject]:
+def objects(scope: Scope, removal_id: str, *, limit: int, cursor: str | None = None) -> Page[RemovedObject]:
     """What a removal took out of the store, by key from the last. Raises NotFound."""
-    get(engine, removal_id)
+    get(scope, removal_id)
     query = select(Object).where(Object.removal_id == removal_id)
-    with unit_of_work(engine, write=False) as session:
+    with unit_of_work(scope.engine, write=False) as session:
         rows, more = page_rows(session, query, Object.key, limit=limit, cursor=cursor)
         items = [RemovedObject(key=row.key, size_bytes=row.size_bytes) for (row,) in rows]
         return Page(items, cursor_after(items[-1].key) if more else None)
@@ -129,22 +130,21 @@ def places_under_way(session: Session) -> set[str]:
     return {place for places in marks for place in places}
 
 
-def newest_version(session: Session, dataset: str) -> int:
-    """The highest version of a dataset that was ever deleted; 0 where none was. Names are never given twice."""
-    named = Marked.name.startswith(f"{dataset}@", autoescape=True)
-    names = session.scalars(select(Marked.name).where(Marked.kind == "dataset", named))
+def newest_version(session: Session, scope: Scope, dataset: str) -> int:
+    """The highest version of a dataset that the project ever deleted; 0 for none. Names are never given twice."""
+    named = (Marked.name.startswith(f"{dataset}@", autoescape=True), Marked.project == scope.project)
+    names = session.scalars(select(Marked.name).where(Marked.kind == "dataset", *named))
     return max((int(name.rpartition("@")[2]) for name in names), default=0)
 
 
-def _counted() -> Select[Marked, int, int]:
+def _counted(scope: Scope) -> Select[Marked, int, int]:
     counted = (
         select(
             Object.removal_id, func.count().label("objects"), func.sum(Object.size_bytes).label("size_bytes")
         ).group_by(Object.removal_id)
     ).subquery()
-    return select(Marked, func.coalesce(counted.c.objects, 0), func.coalesce(counted.c.size_bytes, 0)).outerjoin(
-        counted, counted.c.removal_id == Marked.id
-    )
+    with_counts = select(Marked, func.coalesce(counted.c.objects, 0), func.coalesce(counted.c.size_bytes, 0))
+    return with_counts.outerjoin(counted, counted.c.removal_id == Marked.id).where(scope.answers_for(Marked.project))
 
 
 def _removal(found: Row[Marked, int, int]) -> Removal:

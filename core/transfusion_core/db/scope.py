@@ -6,13 +6,14 @@ Jobs belong to nobody: the same key is computed once for all. A project sees of 
 
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Engine, and_, exists, func, or_, select
-from sqlalchemy.orm import aliased
+from sqlalchemy import ColumnElement, Engine, and_, exists, func, or_, select, true
+from sqlalchemy.orm import InstrumentedAttribute, aliased
 
 from transfusion_core.db.tables import Comparison, Experiment, ExperimentJob, Job
 
 LOCAL = "default"
-"""The project of an embedded service, and that of a service's first admin key."""
+"""The project of an embedded service, and that of a service's first admin key: its admins run the service, and its
+accounts (keys, deeds, deletions) are theirs for all projects."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,10 @@ class Scope:
     actor: str = "local"
     """Who asks, for the audit: id of an API key."""
     request_id: str | None = None
+
+    def answers_for(self, project: InstrumentedAttribute[str]) -> ColumnElement[bool]:
+        """SQL over an account's column: the project's own entries, for those who run the service all of them."""
+        return true() if self.project == LOCAL else project == self.project
 
 
 def is_first_link(scope: Scope) -> ColumnElement[bool]:

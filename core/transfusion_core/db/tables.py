@@ -290,6 +290,8 @@ class Removal(Table):
     """Of what was deleted."""
     places: Mapped[list[Any]]
     """Keys, and prefixes that end with a slash."""
+    project: Mapped[str] = mapped_column(String(128))
+    """Whose it was; what no row named was nobody's, and stands with those who run the service."""
     created_at: Mapped[datetime] = mapped_column(default=clock())
     finished_at: Mapped[datetime | None]
 

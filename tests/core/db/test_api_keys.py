@@ -50,7 +50,9 @@ def test_expired_and_revoked_keys_are_nobody(engine):
         assert (api_keys.verify(engine, SECRET, plaintext) is not None) is valid
     record, plaintext = api_keys.create(Scope(engine), SECRET, name="r", role="read")
     assert api_keys.revoke(Scope(engine), record.id).revoked_at is not None
-    assert api_keys.revoke(Scope(engine), record.id).id not in [key.id for key in api_keys.page(engine, limit=9).items]
+    assert api_keys.revoke(Scope(engine), record.id).id not in [
+        key.id for key in api_keys.page(Scope(engine), limit=9).items
+    ]
     assert api_keys.verify(engine, SECRET, plaintext) is None
     with pytest.raises(NotFound, match="no API key"):
         api_keys.revoke(Scope(engine), "nothing")
@@ -61,7 +63,7 @@ def test_an_admin_key_is_made_once(engine):
     assert api_keys.verify(engine, SECRET, made).role == "admin"
     assert api_keys.ensure_admin(engine, SECRET, None) is None
     assert api_keys.ensure_admin(engine, SECRET, made) is None
-    assert [key.revoked_at for key in api_keys.page(engine, limit=9).items] == [None]
+    assert [key.revoked_at for key in api_keys.page(Scope(engine), limit=9).items] == [None]
 
 
 def test_a_key_of_the_environment_may_have_any_shape_and_replaces_the_one_before(engine):
@@ -96,7 +98,7 @@ def test_a_secret_is_made_once(engine):
 
 def test_keys_are_listed_page_by_page(engine):
     made = [api_keys.create(Scope(engine), SECRET, name=name, role="read")[0].id for name in "abc"]
-    page = api_keys.page(engine, limit=2)
-    rest = api_keys.page(engine, limit=2, cursor=page.next)
+    page = api_keys.page(Scope(engine), limit=2)
+    rest = api_keys.page(Scope(engine), limit=2, cursor=page.next)
     assert sorted(key.id for key in [*page.items, *rest.items]) == sorted(made)
     assert rest.next is None

@@ -13,7 +13,7 @@ from transfusion_core.errors import Conflict
 def test_a_deed_and_its_record_are_one_transaction(engine, world):
     scope = Scope(engine, project="p", actor="key", request_id="r")
     created = experiments.create(Scope(engine, project="p", actor="key", request_id="r"), world.expansion(), name="e")
-    (event,) = audit.page(engine, limit=9).items
+    (event,) = audit.page(Scope(engine), limit=9).items
     told = (event.actor, event.project, event.action, event.subject, event.request_id)
     assert told == ("key", "p", "experiment.create", created.id, "r")
     with pytest.raises(Conflict):
@@ -22,7 +22,7 @@ def test_a_deed_and_its_record_are_one_transaction(engine, world):
     experiments.resume(scope, created.id)
     experiments.cancel(scope, created.id)
     experiments.remove(scope, created.id)
-    actions = [event.action.partition(".")[2] for event in audit.page(engine, limit=9).items]
+    actions = [event.action.partition(".")[2] for event in audit.page(Scope(engine), limit=9).items]
     assert actions == ["delete", "cancel", "resume", "cancel", "create"]
 
 
@@ -31,14 +31,14 @@ def test_nobody_changes_what_is_recorded(engine, deed):
     uploads.create(Scope(engine), filename="a", size_bytes=1)
     with pytest.raises(DBAPIError, match="only ever added"), engine.begin() as connection:
         connection.execute(text(deed))
-    assert [event.actor for event in audit.page(engine, limit=9).items] == ["local"]
+    assert [event.actor for event in audit.page(Scope(engine), limit=9).items] == ["local"]
 
 
 def test_deeds_are_read_page_by_page(engine):
     for _ in range(3):
         uploads.create(Scope(engine), filename="a", size_bytes=1)
-    first = audit.page(engine, limit=2)
-    rest = audit.page(engine, limit=2, cursor=first.next)
+    first = audit.page(Scope(engine), limit=2)
+    rest = audit.page(Scope(engine), limit=2, cursor=first.next)
     assert len({event.id for event in [*first.items, *rest.items]}) == 3
     assert rest.next is None
 

@@ -37,6 +37,21 @@ def test_a_downgrade_takes_everything_away_and_an_upgrade_brings_it_back(databas
     engine.dispose()
 
 
+def test_many_may_open_a_new_sqlite_file_at_once(tmp_path: Path):
+    """SQLite answers "database is locked" to some who turn on the write-ahead log together, without any wait."""
+    for number in range(40):
+        engines = [connect(f"sqlite:///{tmp_path}/{number}.db") for _ in range(8)]
+        together = Barrier(8)
+
+        def open_it(engine: Engine, together: Barrier = together) -> None:
+            together.wait(timeout=10)
+            ping(engine)
+            engine.dispose()
+
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(open_it, engines))
+
+
 def test_several_may_migrate_at_once(database_url: str):
     engines = [connect(database_url) for _ in range(4)]
     with ThreadPoolExecutor(4) as pool:

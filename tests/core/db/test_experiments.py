@@ -301,7 +301,7 @@ def test_a_delete_frees_what_nobody_else_uses(engine, world, drain):
     removal = experiments.remove(Scope(engine), second)
     (mark,) = removals.unfinished(engine)
     assert (mark.id, mark.places) == (removal, [f"jobs/{job_id}/" for job_id in sorted(alone)])
-    assert removals.get(engine, removal).name == second
+    assert removals.get(Scope(engine), removal).name == second
     for job_id in alone:
         with pytest.raises(NotFound):
             jobs.get(engine, job_id)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from transfusion_core.reporting.statistics import EQUIVALENCE_MARGIN, Summary, summarise
+from transfusion_core.reporting.statistics import EQUIVALENCE_MARGIN, UNIT, Summary, summarise
 from transfusion_core.reporting.steps import steps_to, threshold
 from transfusion_core.reporting.study import Arm, Study
 from transfusion_core.specs.report import Row
@@ -44,7 +44,7 @@ def _images(size: int | str) -> float:
 
 def _candidate(study: Study, arm: Arm) -> Candidate | None:
     cells = study.seeds_of(arm)
-    quality = summarise([cell.auroc for cell in cells if cell.auroc is not None])
+    quality = summarise([cell.auroc for cell in cells if cell.auroc is not None], bounds=UNIT)
     if quality is None or cells[0].result is None:
         return None
     level = threshold(study, arm)

@@ -1,5 +1,6 @@
 """How many stages have to come from a source: quality, speed and size against the stages that are reused."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -74,7 +75,7 @@ def _rows(study: Study, rung: Rung) -> Iterator[Row]:
     level = threshold(study, rung.arm)
     steps = [steps_to(cell, level) if level is not None else None for cell in cells]
     reached = [float(step) for step in steps if step is not None]
-    found = summarise(reached) if len(reached) == len(steps) else None
+    found = summarise(reached, bounds=(0, math.inf)) if len(reached) == len(steps) else None
     yield _row(found, words, metric="steps_to_threshold", reason="not reached" if level else "no threshold")
     parameters = summarise([float(cell.result.parameters) for cell in cells if cell.result])
     yield _row(parameters, words, metric="parameters", reason=None)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from studies import expansion, jobs
+from studies import LIFT, expansion, jobs
 from transfusion_core.reporting.build import SECTIONS, build
 from transfusion_core.specs.experiment import Section
 from transfusion_core.specs.report import Report, Row
@@ -34,6 +34,21 @@ def test_a_whole_study_is_complete_and_holds_only_what_json_can_say() -> None:
     ]
     assert all(section.complete and not section.missing for section in made.sections.values())
     json.dumps(made.model_dump(mode="json"), allow_nan=False)
+
+
+def test_no_interval_of_a_quality_or_similarity_leaves_what_it_can_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two seeds of a good model: the t interval of 0.99 and 0.96 reaches to 1.17, where there is no AUROC."""
+    monkeypatch.setitem(LIFT, "random", 0.19)
+    made = report(seeds=2, sections=["performance", "similarity", "convergence", "transfusion", "robustness", "verdict"])
+    held = {"auroc", "auprc", "cca", "svcca", "cka"}
+    level = [
+        row
+        for section in made.sections.values()
+        for row in section.table
+        if row.interval and row.pair is None and (row.metric or row.measure) in held
+    ]
+    assert {row.question for row in level} >= {None, "advice"}
+    assert all(0 <= row.interval[0] <= row.interval[1] <= 1 for row in level if row.interval)
 
 
 def test_table_1_is_mean_and_sd_over_seeds_with_the_published_value_beside_it() -> None:

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -12,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 from transfusion_client import Client
 
@@ -75,15 +76,24 @@ class Started:
 
 def start(arguments: list[str], *, ready: str | None, environment: dict[str, str] | None = None) -> Started:
     """Start `transfusion ARGUMENTS`; wait for the line that begins with `ready`."""
+    output = subprocess.DEVNULL if ready is None else subprocess.PIPE
     process = subprocess.Popen(
-        [str(TRANSFUSION), *arguments], stdout=subprocess.PIPE, text=True, env={**os.environ, **(environment or {})}
+        [str(TRANSFUSION), *arguments], stdout=output, text=True, env={**os.environ, **(environment or {})}
     )
     if ready is None:
         return Started(process, "")
     assert process.stdout is not None
     line = next((line for line in process.stdout if line.startswith(ready)), None)
     assert line is not None, f"transfusion {' '.join(arguments)} ended with {process.wait()} before it was ready"
+    threading.Thread(target=_read_on, args=(process.stdout,), daemon=True).start()
     return Started(process, line.strip())
+
+
+def _read_on(output: IO[str]) -> None:
+    # A pipe that nobody reads fills up with the access log, and the service then waits for ever to write a line.
+    with output:
+        for _ in output:
+            pass
 
 
 def stop(process: subprocess.Popen[str], timeout_seconds: float = 30) -> int:
@@ -94,9 +104,6 @@ def stop(process: subprocess.Popen[str], timeout_seconds: float = 30) -> int:
     except subprocess.TimeoutExpired:
         process.kill()
         return process.wait()
-    finally:
-        if process.stdout is not None:
-            process.stdout.close()
 
 
 def until(look: Callable[[], Found | None], what: str, timeout_seconds: float = 60) -> Found:

@@ -96,8 +96,6 @@ class Service:
         process = self.processes.get(name)
         if process is not None and process.poll() is None:
             return
-        if process is not None and process.stdout is not None:
-            process.stdout.close()
         arguments = ["api", "--port", str(self.port)] if part == "api" else ["worker", "--queues", "gpu,cpu"]
         self.processes[name] = start(arguments, ready=None, environment=self.environment).process
 

@@ -17,7 +17,7 @@ from transfusion_core.db.engine import connect
 from transfusion_core.settings import Settings
 from transfusion_core.store import open_store
 
-pytestmark = [pytest.mark.faults, pytest.mark.skipif(not SOAK, reason="minutes of killing: make soak")]
+pytestmark = pytest.mark.faults
 
 TRIALS = {0: 50, 1: 50, 2: 50, 3: 50} if SOAK else {0: 4}
 """Experiments of each round; the rounds are apart so that each is done in minutes."""

@@ -86,11 +86,15 @@ def _bought(study: Study, found: Sequence[Candidate]) -> Iterator[Row]:
         )
         yield Row(**other.arm.words, question="advice", metric="speed_up", value=factor, n=other.quality.n, text=text)
     enough = [each for each in others if each.quality.mean >= random.quality.mean]
-    if enough:
-        small = min(enough, key=lambda each: each.parameters)
-        share = small.parameters / random.parameters
+    small = min(enough, key=lambda each: each.parameters, default=other)
+    share = small.parameters / random.parameters
+    if small in enough and share < 1:
         text = f"{small.name} has as high a mean AUROC as {random.name} with {share:.0%} of its parameters."
         yield Row(**small.arm.words, question="advice", metric="parameters", value=share, text=text)
+    else:
+        text = f"No init has as high a mean AUROC as {random.name} with fewer parameters."
+        reason = "none is smaller"
+        yield Row(**random.arm.words, question="advice", metric="parameters", value=None, reason=reason, text=text)
 
 
 def _gained(study: Study, random: Candidate, other: Candidate) -> Row:

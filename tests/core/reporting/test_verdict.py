@@ -176,9 +176,23 @@ def test_advice_takes_the_smallest_network_that_is_as_good() -> None:
     assert advice[0].model == "cbr-tiny"
     assert "the best mean is 0.875 of resnet18" in advice[0].text
     (share,) = [row for row in advice if row.metric == "parameters"]
-    assert share.value == pytest.approx(1)
+    assert (share.value, share.reason) == (None, "none is smaller")
     (lone,) = [row for row in answers(report(seeds=1), "advice") if row.pair is None and row.metric == "auroc"]
     assert "a guess" in lone.text
+
+
+def test_advice_says_how_many_parameters_transfer_saves() -> None:
+    def plant(job: dict[str, Any]) -> None:
+        if job["kind"] == "train":
+            large = job["labels"]["model"] == "resnet18"
+            job["result"]["parameters"] = 1000 if large else 10
+            if large:
+                job["result"]["metrics"]["test"]["auroc"] += 0.01
+
+    advice = answers(report(plant, models=["cbr-tiny", "resnet18"]), "advice")
+    (share,) = [row for row in advice if row.metric == "parameters"]
+    assert (share.model, share.value) == ("cbr-tiny", pytest.approx(0.01))
+    assert "with 1% of its parameters" in share.text
 
 
 def test_advice_says_how_many_labels_transfer_saves() -> None:

@@ -52,6 +52,20 @@ def test_many_may_open_a_new_sqlite_file_at_once(tmp_path: Path):
             list(pool.map(open_it, engines))
 
 
+def test_writers_of_one_process_take_turns_and_give_up_after_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Engines of one file share its turn, whatever the file is called."""
+    (tmp_path / "d").mkdir()
+    first, second = (connect(f"sqlite:///{tmp_path}/{name}") for name in ("t.db", "d/../t.db"))
+    migrate(first)
+    monkeypatch.setattr("transfusion_core.db.engine._BUSY_TIMEOUT_SECONDS", 0.05)
+    with unit_of_work(first), pytest.raises(Unavailable, match=r"another writer has it for 0\.05 s"), unit_of_work(second):
+        pass
+    with unit_of_work(first, write=False), unit_of_work(second):
+        ping(first)
+    first.dispose()
+    second.dispose()
+
+
 def test_several_may_migrate_at_once(database_url: str):
     engines = [connect(database_url) for _ in range(4)]
     with ThreadPoolExecutor(4) as pool:

@@ -16,6 +16,9 @@ from sqlalchemy.orm import Session
 
 from transfusion_core.db import jobs, tables
 from transfusion_core.settings import Settings
+from transfusion_core.specs.init import Init
+from transfusion_core.specs.job import TrainJob
+from transfusion_core.specs.training import TrainingSpec
 from transfusion_worker.worker import Worker
 
 KINDS_MODULE = "worker_kinds"
@@ -103,6 +106,15 @@ def bench_settings(folder: Path, database_url: str, **changes: Any) -> Settings:
         threads_per_job=1,
         device="cpu",
     ).model_copy(update=changes)
+
+
+def train_job(room: int) -> dict[str, Any]:
+    """The spec of a training of `worker_kinds`, for which memory is enough for `room` images at a time."""
+    job = TrainJob(
+        dataset="0" * 64, model="cbr-tiny", init=Init(kind="random"), train_size="all", seed=room, image_size=24,
+        training=TrainingSpec(batch_size=32),
+    )  # fmt: skip
+    return job.model_dump(mode="json")
 
 
 Start = Callable[..., "subprocess.Popen[bytes]"]

@@ -14,6 +14,7 @@ from fastapi.testclient import TestClient
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import OperationalError
 
+import invariants
 from fault_proxy import FaultProxy, fault_proxy, through
 from platforms import SOAK
 from servers import PostgresCluster, postgres_cluster
@@ -24,7 +25,8 @@ from transfusion_core.db import events, experiments, jobs
 from transfusion_core.db.engine import connect, migrate, ping, transact, unit_of_work
 from transfusion_core.db.scope import Scope
 from transfusion_core.errors import Fenced, Unavailable
-from worker_bench import Bench, Start, bench_settings, until, worker_processes
+from transfusion_core.store import open_store
+from worker_bench import Bench, Start, bench_settings, train_job, until, worker_processes
 
 pytestmark = pytest.mark.faults
 POSTGRES = pytest.mark.parametrize("database", ["postgres"])
@@ -223,6 +225,40 @@ def test_a_database_that_is_restarted_or_away_for_longer_than_a_lease_loses_noth
         stoppable.go()
         done = stoppable.ended(job)
         assert (done.state, done.attempt, done.crashes) == ("succeeded", 2, 0)
+
+
+PLACES = (
+    *("sweep", "before-claim", "claimed", "begin", "upload", "uploaded"),
+    *("pointer", "pointed", "memory", "done", "result", "applied"),
+)
+"""Between them lie all of a job's transitions but those that are asked for: a cancel, a release."""
+
+
+def test_a_restart_of_the_database_at_every_transition_changes_nothing(
+    cluster: PostgresCluster, stoppable: Bench
+) -> None:
+    once = stoppable.folder / "faults"
+    once.mkdir()
+    faults = {"FAULT": ",".join(f"{place}:sleep:0.5" for place in PLACES), "FAULT_ONCE": str(once)}
+    with worker_processes(stoppable) as start:
+        made = [stoppable.add("steps"), stoppable.add("train", **train_job(room=9))]
+        worker = start(environment=faults, slots=1, max_outages=99)
+        restarted: set[str] = set()
+        deadline = time.monotonic() + 180
+        while restarted != set(PLACES):
+            assert time.monotonic() < deadline, f"never came to {set(PLACES) - restarted}"
+            new = {file.name for file in once.iterdir()} - restarted
+            if new:
+                cluster.stop()
+                cluster.start()
+            restarted |= new
+            time.sleep(0.02)
+        done = [stoppable.ended(job) for job in made]
+        assert [job.state for job in done] == ["succeeded"] * 2
+        assert [job.crashes for job in done] == [0, 0]
+        assert done[0].result["steps"] == 5
+        store = open_store(stoppable.settings)
+        invariants.check(stoppable.engine, store, lease_seconds=2.0, workers=[worker.pid])
 
 
 def test_events_and_answers_come_through_a_restart_of_the_database(cluster: PostgresCluster, stoppable: Bench) -> None:

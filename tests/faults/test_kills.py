@@ -2,13 +2,19 @@
 
 import os
 import signal
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import invariants
 from platforms import TINY, embedded, job_children, training_child, until
 from transfusion_client import Client
+from transfusion_core.db.engine import connect
+from transfusion_core.settings import Settings
+from transfusion_core.store import open_store
 
 pytestmark = pytest.mark.faults
 
@@ -20,6 +26,8 @@ SLOW: dict[str, Any] = {
     "training": {"steps": 60, "eval_every": 30, "batch_size": 16, "checkpoints": 1},
 }
 """Long enough to be caught in the middle."""
+WRITTEN_BYTES = 100_000
+"""Of the log: some dozens of transactions."""
 
 
 def _ended_once(client: Client, experiment_id: str) -> None:
@@ -51,6 +59,31 @@ def test_a_killed_platform_goes_on_where_it_is_started_again(tmp_path: Path) -> 
         until(lambda: not any(_alive(pid) for pid in children), "the children to die with their supervisor")
     with embedded(tmp_path) as platform, Client(platform.url) as client:
         _ended_once(client, made.id)
+
+
+def test_power_that_is_lost_with_the_tail_of_the_log_costs_work_and_no_result(tmp_path: Path) -> None:
+    """Everything dies, and of the database's write-ahead log the last tenth never reached the disk."""
+    with embedded(tmp_path) as platform, Client(platform.url) as client:
+        made = client.experiments.create(SLOW)
+        until(lambda: training_child(client, made.id, platform.process.pid), "a training")
+        _checkpoint(tmp_path)  # the experiment is in the file itself: what is lost is what came after
+        log = tmp_path / "transfusion.db-wal"
+        until(lambda: log.stat().st_size > WRITTEN_BYTES, "something to lose")
+        children = job_children(platform.process.pid)
+        platform.kill()
+        until(lambda: not any(_alive(pid) for pid in children), "the children to die with their supervisor")
+    os.truncate(log, log.stat().st_size * 9 // 10)
+    with embedded(tmp_path) as platform, Client(platform.url) as client:
+        _ended_once(client, made.id)
+        engine = connect(f"sqlite:///{tmp_path}/transfusion.db")
+        store = open_store(Settings(store_url=f"file://{tmp_path}/store"))
+        invariants.check(engine, store, lease_seconds=20, workers=[platform.process.pid])
+        engine.dispose()
+
+
+def _checkpoint(data: Path) -> None:
+    with closing(sqlite3.connect(data / "transfusion.db", timeout=30)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
 def _alive(pid: int) -> bool:

@@ -10,10 +10,7 @@ import pytest
 from platforms import SOAK
 from transfusion_core.db import jobs
 from transfusion_core.faultpoints import FaultPoint
-from transfusion_core.specs.init import Init
-from transfusion_core.specs.job import TrainJob
-from transfusion_core.specs.training import TrainingSpec
-from worker_bench import Bench, Start, is_running
+from worker_bench import Bench, Start, is_running, train_job
 
 pytestmark = [
     pytest.mark.faults,
@@ -57,18 +54,10 @@ def test_a_child_that_dies_or_fails_at_any_place_is_replaced(
     check(worker.pid)
 
 
-def _train_job(room: int) -> dict[str, object]:
-    job = TrainJob(
-        dataset="0" * 64, model="cbr-tiny", init=Init(kind="random"), train_size="all", seed=room, image_size=24,
-        training=TrainingSpec(batch_size=32),
-    )  # fmt: skip
-    return job.model_dump(mode="json")
-
-
 def test_a_supervisor_that_dies_at_any_place_is_replaced_with_its_child(
     bench: Bench, start: Start, check: Callable[..., None]
 ) -> None:
-    made = [bench.add("steps"), bench.add("train", **_train_job(room=9))]
+    made = [bench.add("steps"), bench.add("train", **train_job(room=9))]
     places = SUPERVISOR if SOAK else TOLD
     environment = _asked(bench.folder, *places)
     deaths = 0
@@ -108,7 +97,7 @@ def test_a_supervisor_that_dies_in_a_cancel_or_a_release_leaves_both_to_the_next
 
 @pytest.mark.skipif(not SOAK, reason="waits for the ends of leases: make soak")
 def test_a_fault_of_the_worker_itself_costs_no_job(bench: Bench, start: Start, check: Callable[..., None]) -> None:
-    made = [bench.add("steps"), bench.add("train", **_train_job(room=9))]
+    made = [bench.add("steps"), bench.add("train", **train_job(room=9))]
     worker = start(environment=_asked(bench.folder, *SUPERVISOR, act="raise"), slots=1, lease_seconds=2.0)
     assert [bench.ended(job).state for job in made] == ["succeeded"] * 2
     assert _happened(bench.folder) == set(SUPERVISOR)

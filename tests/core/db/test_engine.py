@@ -58,7 +58,11 @@ def test_writers_of_one_process_take_turns_and_give_up_after_a_time(tmp_path: Pa
     first, second = (connect(f"sqlite:///{tmp_path}/{name}") for name in ("t.db", "d/../t.db"))
     migrate(first)
     monkeypatch.setattr("transfusion_core.db.engine._BUSY_TIMEOUT_SECONDS", 0.05)
-    with unit_of_work(first), pytest.raises(Unavailable, match=r"another writer has it for 0\.05 s"), unit_of_work(second):
+    with (
+        unit_of_work(first),
+        pytest.raises(Unavailable, match=r"another writer has it for 0\.05 s"),
+        unit_of_work(second),
+    ):
         pass
     with unit_of_work(first, write=False), unit_of_work(second):
         ping(first)

@@ -39,7 +39,9 @@ def test_a_whole_study_is_complete_and_holds_only_what_json_can_say() -> None:
 def test_no_interval_of_a_quality_or_similarity_leaves_what_it_can_be(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two seeds of a good model: the t interval of 0.99 and 0.96 reaches to 1.17, where there is no AUROC."""
     monkeypatch.setitem(LIFT, "random", 0.19)
-    made = report(seeds=2, sections=["performance", "similarity", "convergence", "transfusion", "robustness", "verdict"])
+    made = report(
+        seeds=2, sections=["performance", "similarity", "convergence", "transfusion", "robustness", "verdict"]
+    )
     held = {"auroc", "auprc", "cca", "svcca", "cka"}
     level = [
         row

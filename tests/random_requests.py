@@ -1,6 +1,9 @@
 """Random requests to every route, valid and not, by schemathesis: each answer must be one that the document names."""
 
 import contextlib
+import zlib
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import schemathesis
@@ -9,6 +12,20 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.errors import Unsatisfiable
 
 TAKEN = ("method", "url", "params", "headers", "json", "data", "content")
+STEPS = 20
+"""Of one walk."""
+
+
+def _bounded(examples: int, **more: Any) -> settings:
+    return settings(
+        max_examples=examples,
+        deadline=None,
+        database=None,
+        derandomize=True,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+        **more,
+    )
 
 
 def send_random(client: TestClient, *, per_route: int) -> int:
@@ -18,40 +35,80 @@ def send_random(client: TestClient, *, per_route: int) -> int:
     for found in schemathesis.openapi.from_dict(document).get_all_operations():
         operation = found.ok()
         if not operation.path.endswith("/events"):
-            documented = set(document["paths"][operation.path][operation.method]["responses"])
-            sent += _send(client, operation, documented, per_route)
+            sent += _send(client, operation, document, per_route)
     return sent
 
 
-def _send(client: TestClient, operation: Any, documented: set[str], per_route: int) -> int:
+def _send(client: TestClient, operation: Any, document: dict[str, Any], per_route: int) -> int:
     sent = 0
-    bounded = settings(
-        max_examples=per_route,
-        deadline=None,
-        database=None,
-        derandomize=True,
-        phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
-    )
     for mode in (schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE):
 
-        @bounded
+        @_bounded(per_route)
         @given(case=operation.as_strategy(generation_mode=mode))
         def answers(case: schemathesis.Case) -> None:
             nonlocal sent
             sent += 1
-            request = case.as_transport_kwargs(base_url="http://127.0.0.1:8000")
-            words = {name: value for name, value in request.items() if name in TAKEN and value is not None}
-            if "data" in words:
-                words["content"] = words.pop("data")
-            answer = client.request(**words)
-            # A method that the route has not, or a path that is none, is answered before any route.
-            known = documented | ({"404", "405"} if case.method.lower() != operation.method or not case.path else set())
-            assert str(answer.status_code) in known, (words, answer.status_code, answer.text[:500])
-            assert answer.status_code < 500, (words, answer.text)
-            if answer.status_code >= 400:
-                assert answer.headers["content-type"] == "application/problem+json", (words, answer.text)
+            _check(_ask(client, case), case, document)
 
         with contextlib.suppress(Unsatisfiable):  # a route without parameters cannot be asked wrongly
             answers()
     return sent
+
+
+def walk_at_random(
+    client: TestClient, *, walks: int, bodies: Mapping[str, Sequence[Any]], between: Callable[[], object]
+) -> Counter[tuple[str, int]]:
+    """Chains of requests in which ids that answers gave are asked for next; how often each route gave each status.
+
+    Every other request to a route of `bodies` has one of those, which make something; `between` is done now and then.
+    """
+    document = client.get("/openapi.json").json()
+    schema = schemathesis.openapi.from_dict(document).exclude(path_regex="/events$")
+    seen: Counter[tuple[str, int]] = Counter()
+
+    class Walk(schema.as_state_machine()):  # type: ignore[misc]
+        """One walk."""
+
+        def before_call(self, case: schemathesis.Case) -> None:
+            """Put in a body that makes something."""
+            drawn = zlib.crc32(repr(case.body).encode())
+            if (good := bodies.get(case.operation.label)) and drawn % 2:
+                case.body, case.media_type = good[drawn // 2 % len(good)], "application/json"
+            if drawn % 7 == 0:
+                between()
+
+        def call(self, case: schemathesis.Case, **_: Any) -> schemathesis.Response:
+            """One request."""
+            answer = _ask(client, case)
+            seen[case.operation.label, answer.status_code] += 1
+            _check(answer, case, document)
+            found: schemathesis.Response = schemathesis.Response.from_any(answer)
+            return found
+
+        def validate_response(self, response: Any, case: schemathesis.Case, *_: Any, **__: Any) -> None:
+            """That was done, for the answer as it came."""
+
+    Walk.run(settings=_bounded(walks, stateful_step_count=STEPS))
+    return seen
+
+
+def _ask(client: TestClient, case: schemathesis.Case) -> Any:
+    request = case.as_transport_kwargs(base_url="http://127.0.0.1:8000")
+    words = {name: value for name, value in request.items() if name in TAKEN and value is not None}
+    if "data" in words:
+        words["content"] = words.pop("data")
+    # Any text may come in a header; a client that knows only ASCII cannot say it otherwise.
+    words["headers"] = {name: str(value).encode("utf-8", "replace") for name, value in words.get("headers", {}).items()}
+    return client.request(**words)
+
+
+def _check(answer: Any, case: schemathesis.Case, document: dict[str, Any]) -> None:
+    operation = case.operation
+    documented = set(document["paths"][operation.path][operation.method]["responses"])
+    # A method that the route has not, or a path that is none, is answered before any route.
+    known = documented | ({"404", "405"} if case.method.lower() != operation.method or not case.path else set())
+    told = (operation.label, case.formatted_path, case.body, answer.status_code, answer.text[:500])
+    assert str(answer.status_code) in known, told
+    assert answer.status_code < 500, told
+    if answer.status_code >= 400:
+        assert answer.headers["content-type"] == "application/problem+json", told

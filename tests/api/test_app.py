@@ -1,6 +1,7 @@
 """The app as a whole: where it imports, what its document says, and that random requests never break it."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -9,7 +10,8 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from random_requests import send_random
+from access import Made
+from random_requests import send_random, walk_at_random
 from transfusion_api import openapi
 from transfusion_core.settings import Settings
 
@@ -82,3 +84,16 @@ def test_random_requests_are_answered_as_the_document_says(
 ) -> None:
     with serve(settings(requests_per_second=1e6)) as client:
         assert send_random(client, per_route=3) > 200
+
+
+def test_random_chains_of_requests_are_answered_as_the_document_says(
+    settings: Callable[..., Settings], serve: Callable[..., TestClient], made: Made
+) -> None:
+    bodies = {"POST /v1/experiments": [made.spec, {**made.spec, "seeds": 1}]}
+    walks = int(os.environ.get("TRANSFUSION_WALKS", "8"))  # `make soak` asks for hundreds
+    with serve(settings(requests_per_second=1e6)) as client:
+        seen = walk_at_random(client, walks=walks, bodies=bodies, between=lambda: made.work(client))
+    print(f"{seen.total()} requests, {len(seen)} pairs of route and status")
+    reached = {route for (route, status) in seen if status < 300 and "{" in route}
+    assert seen["POST /v1/experiments", 201] > 0
+    assert len(reached) > 5, reached

@@ -39,7 +39,7 @@ THEME: dict[str, Any] = {
         "labelLimit": 220,
         "gridColor": "#e4e4e4",
     },
-    "axisX": {"labelAngle": 0, "labelOverlap": True},
+    "axisX": {"labelAngle": 0, "labelOverlap": True, "labelSeparation": 5},
     "legend": {"labelFontSize": 11, "titleFontSize": 12, "labelLimit": 260, "symbolOpacity": 1, "symbolSize": 70},
     "line": {"strokeWidth": 1.8},
     "point": {"size": 45, "opacity": 1},

@@ -17,6 +17,8 @@ from transfusion_core.reporting.charts.base import (
 )
 from transfusion_core.specs.report import Row
 
+NAMED = alt.Axis(labelLimit=360)
+"""Two names of arms fit in a label."""
 MOST_LAYERS = 32
 """A map has so many rows and columns at most: more could not be told apart."""
 
@@ -25,7 +27,7 @@ def figure_2(table: Sequence[Row]) -> dict[str, Any]:
     """Similarity of trained networks, top stages averaged; the tick is what independent noise gives."""
     measure = first_measure(table)
     rows = [row for row in table if row.layer is None and row.measure == measure]
-    base = alt.Chart(ROWS).encode(y=alt.Y("pair:N", title=None, sort=pair_order(rows)))
+    base = alt.Chart(ROWS).encode(y=alt.Y("pair:N", title=None, sort=pair_order(rows), axis=NAMED))
     values = base.mark_bar().encode(
         x=alt.X("value:Q", title=f"{measure} of the top stages", scale=alt.Scale(domain=[0, 1])),
         color=pair_colour(rows),

@@ -62,6 +62,7 @@ class Service:
             "RETRY_SECONDS": "0.2",
             "RESUME_STEPS": "2",
             "SLOTS": "1",
+            "THREADS_PER_JOB": "1",  # two workers share the cores: of two threads each, both would wait for both
             "MAX_CRASHES": "9",  # the tormentor hits some jobs three times; that three are enough is tested elsewhere
             "MAX_OUTAGES": "99",
         }

@@ -23,7 +23,7 @@ TRIALS = {0: 50, 1: 50, 2: 50, 3: 50} if SOAK else {0: 4}
 """Experiments of each round; the rounds are apart so that each is done in minutes."""
 KILLED_PLATFORMS = {0: 25, 1: 25} if SOAK else {0: 2}
 DISTINCT = 5 if SOAK else 2
-EVERY_SECONDS = 4.0 if SOAK else 0.5
+EVERY_SECONDS = 3.0 if SOAK else 0.5
 ACTS = None if SOAK else 12
 """Of the tormentor: the short form does each once."""
 UNDER_WAY = 8

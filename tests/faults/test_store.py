@@ -231,6 +231,7 @@ def test_a_store_that_is_away_for_a_while_changes_nothing(world: World) -> None:
     world.check(made)
 
 
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize(
     ("trouble", "told"),
     [({"away": True}, "the store does not answer"), ({"refused": "ExpiredToken"}, "refused our credentials")],
@@ -241,7 +242,7 @@ def test_a_store_that_stays_away_or_refuses_fails_the_run_with_the_reason_and_a_
     for name, value in trouble.items():
         setattr(world.faults, name, value)
     made = world.begin()
-    assert world.end(made) == "failed"
+    assert world.end(made, seconds=120 + 4 * STORE_SECONDS) == "failed"  # it is given up twice
     failed = world.run(made)
     assert failed.reason == "infrastructure"
     assert told in (failed.error or "")

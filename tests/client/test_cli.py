@@ -6,7 +6,7 @@ import types
 from collections.abc import Callable
 from importlib.metadata import EntryPoint
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import typer
@@ -16,9 +16,10 @@ from typer.testing import CliRunner, Result
 from transfusion_client import cli
 from transfusion_client.cli import app as app_module
 from transfusion_client.cli.app import build_app
-from transfusion_client.cli.data import columns_of
+from transfusion_client.cli.data import KINDS, columns_of
 from transfusion_client.retries import Clock
 from transfusion_core.errors import InvalidRequest
+from transfusion_core.specs.dataset import Kind
 
 Run = Callable[..., Result]
 
@@ -234,6 +235,16 @@ def test_a_dataset_is_added_waited_for_listed_and_shown(run: Run, service: Any, 
     service.states = ["failed"]
     assert run("datasets", "add", "retina", str(tmp_path)).exit_code == 1
     assert run("datasets", "add", "retina", str(tmp_path), "--no-wait").exit_code == 0
+
+
+def test_a_published_dataset_is_added_with_its_options(run: Run, service: Any, tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text("Path\n")
+    words = ["--kind", "chexpert", "--labels", "Edema+Cardiomegaly", "--uncertain", "ones", "--views", "frontal"]
+    assert run("datasets", "add", "chest", str(tmp_path), *words).exit_code == 0
+    sent = service.calls("POST", "/v1/datasets")[0].json
+    assert (sent["kind"], sent["uncertain"], sent["views"]) == ("chexpert", "ones", "frontal")
+    assert sent["labels"] == ["Edema", "Cardiomegaly"]
+    assert set(KINDS.replace(" or ", ", ").split(", ")) == set(get_args(Kind)) - {"recipe"}
 
 
 def test_columns_are_read_or_refused_with_the_nearest_name() -> None:

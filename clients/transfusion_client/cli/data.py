@@ -10,6 +10,7 @@ from transfusion_client.cli.session import Format, Key, Output, Url, chosen, exi
 DATASET_SUMMARY = ("name", "state", "task", "images", "splits", "classes", "reason")
 PROFILE_SUMMARY = ("digest", "splits", "counts", "resolutions", "patients", "found", "leaks")
 COLUMNS = ("file", "label", "split", "patient")
+KINDS = "npz, folder, csv, chexpert, chestxray14, eyepacs, aptos, idrid, messidor2, ham10000 or isic"
 
 
 def register(app: typer.Typer) -> None:
@@ -29,11 +30,14 @@ def register(app: typer.Typer) -> None:
 def add_dataset(
     name: Annotated[str, typer.Argument(help="Its name; the version is counted by the service.")],
     path: Annotated[str, typer.Argument(help="A file or folder of this machine, or s3://...")],
-    kind: Annotated[str | None, typer.Option(help="npz, folder or csv; told by the path unless given.")] = None,
+    kind: Annotated[str | None, typer.Option(help=f"{KINDS}; npz, folder and csv are told by the path.")] = None,
     task: Annotated[str | None, typer.Option(help="multiclass, ordinal or multilabel.")] = None,
     columns: Annotated[
         str | None, typer.Option(help="For csv: file=F,label=L,split=S,patient=P; several labels as label=A+B.")
     ] = None,
+    labels: Annotated[str | None, typer.Option(help="For chexpert and chestxray14: which findings, as A+B.")] = None,
+    uncertain: Annotated[str | None, typer.Option(help="For chexpert: take -1 as ignore, zeros or ones.")] = None,
+    views: Annotated[str | None, typer.Option(help="For chexpert: all, frontal or lateral.")] = None,
     skip_unreadable: Annotated[bool, typer.Option("--skip-unreadable", help="Leave out files that fail.")] = False,
     wait: Annotated[bool, typer.Option(help="Wait until it is ingested.")] = True,
     url: Url = None,
@@ -42,7 +46,9 @@ def add_dataset(
 ) -> None:
     """Register a dataset version."""
     with session(url, key) as client:
-        options = {"skip_unreadable": True if skip_unreadable else None, "columns": columns_of(columns)}
+        options: dict[str, Any] = {"columns": columns_of(columns), "uncertain": uncertain, "views": views}
+        options["labels"] = labels.split("+") if labels else None
+        options["skip_unreadable"] = True if skip_unreadable else None
         dataset = client.datasets.add(name, path, kind=kind, task=task, **options)
         if wait:
             dataset = client.datasets.wait(dataset.name)

@@ -19,6 +19,33 @@ RECIPE_TASKS: dict[str, Task] = {
     "demo-natural": "multiclass",
 }
 
+LAYOUT_TASKS: dict[str, Task] = {
+    "chexpert": "multilabel",
+    "chestxray14": "multilabel",
+    "eyepacs": "ordinal",
+    "aptos": "ordinal",
+    "idrid": "ordinal",
+    "messidor2": "ordinal",
+    "ham10000": "multiclass",
+    "isic": "multiclass",
+}
+"""Published datasets that are read as they are downloaded, and what their labels are."""
+Kind = Literal[
+    "recipe",
+    "npz",
+    "folder",
+    "csv",
+    "chexpert",
+    "chestxray14",
+    "eyepacs",
+    "aptos",
+    "idrid",
+    "messidor2",
+    "ham10000",
+    "isic",
+]
+_LAYOUT_FIELDS = {"uncertain": ("chexpert",), "views": ("chexpert",), "labels": ("chexpert", "chestxray14")}
+
 Location = Annotated[
     str, StringConstraints(pattern=r"^(upload:[A-Za-z0-9._-]{1,128}|s3://.+|file:///.+)$", max_length=1024)
 ]
@@ -48,7 +75,7 @@ class DatasetSpec(Spec):
     """Labelled images with a fixed split."""
 
     name: Name
-    kind: Literal["recipe", "npz", "folder", "csv"]
+    kind: Kind
     task: Task | None = None
     """Taken from the recipe where there is one, else `multiclass`."""
     recipe: RecipeSpec | None = None
@@ -56,6 +83,13 @@ class DatasetSpec(Spec):
     columns: ColumnsSpec | None = None
     manifest: str | None = None
     """For `csv`: the manifest's name, where the location holds several CSV files."""
+    uncertain: Literal["ignore", "zeros", "ones"] | None = Field(None, exclude_if=not_)
+    """For `chexpert`: what a label of -1 is taken for; `ignore`, a missing label, by default."""
+    views: Literal["all", "frontal", "lateral"] | None = Field(None, exclude_if=not_)
+    """For `chexpert`: which films; all by default."""
+    labels: list[str] | None = Field(None, exclude_if=not_, min_length=1, max_length=100)
+    """For `chexpert` and `chestxray14`: which findings, in this order; the five that Raghu et al. 2019 studied, or all
+    fourteen, by default."""
     skip_unreadable: bool = False
     """Leave out files that cannot be read, and list them, instead of failing."""
     allow_shared_patients: bool = Field(False, exclude_if=not_)
@@ -83,6 +117,15 @@ class DatasetSpec(Spec):
             )
         if self.kind != "csv" and (self.columns or self.manifest):
             raise PydanticCustomError("excess", "'columns' and 'manifest' are for kind 'csv'", {})
+        for field, kinds in _LAYOUT_FIELDS.items():
+            if getattr(self, field) is not None and self.kind not in kinds:
+                raise PydanticCustomError(
+                    "excess", "'{field}' is for kind {kinds}", {"field": field, "kinds": " or ".join(kinds)}
+                )
+        if self.kind in LAYOUT_TASKS and self.task not in (None, LAYOUT_TASKS[self.kind]):
+            raise PydanticCustomError(
+                "task", "a dataset of kind '{kind}' is {task}", {"kind": self.kind, "task": LAYOUT_TASKS[self.kind]}
+            )
         if self.recipe and self.task not in (None, RECIPE_TASKS[self.recipe.name]):
             raise PydanticCustomError(
                 "task",
@@ -93,7 +136,8 @@ class DatasetSpec(Spec):
 
     def resolved(self) -> Self:
         """The same spec with its defaults filled in."""
-        task = self.task or (RECIPE_TASKS[self.recipe.name] if self.recipe else "multiclass")
+        drawn = RECIPE_TASKS[self.recipe.name] if self.recipe else LAYOUT_TASKS.get(self.kind, "multiclass")
+        task = self.task or drawn
         columns = (self.columns or ColumnsSpec()) if self.kind == "csv" else None
         return self.model_copy(update={"task": task, "columns": columns})
 

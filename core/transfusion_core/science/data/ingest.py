@@ -24,6 +24,7 @@ from transfusion_core.science.data.opening import Opened, open_samples
 from transfusion_core.science.data.pack import Encoded, Pack
 from transfusion_core.science.data.readers.csv_manifest import list_manifest
 from transfusion_core.science.data.readers.folder import list_folder
+from transfusion_core.science.data.readers.layouts import LAYOUTS, list_layout
 from transfusion_core.science.data.readers.npz import read_npz
 from transfusion_core.science.data.recipes import RECIPES
 from transfusion_core.science.data.samples import SPLITS, Arrays, Label, Listing, Sample
@@ -162,6 +163,8 @@ def _is_manifest(spec: DatasetSpec, source: Path) -> bool:
 
 
 def _listed(spec: DatasetSpec, task: Task, source: Path, tree: Tree) -> Listing:
+    if spec.kind in LAYOUTS:
+        return list_layout(tree, spec)
     if spec.kind == "folder":
         return list_folder(tree, task=task)
     manifest = source.name if _is_manifest(spec, source) else spec.manifest

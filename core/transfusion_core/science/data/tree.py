@@ -31,6 +31,10 @@ class Tree(Protocol):
         """All paths, sorted."""
         ...
 
+    def everything(self) -> list[str]:
+        """All paths that can be read, members of archives too."""
+        ...
+
     def holds(self, path: str) -> bool:
         """Is there such a file."""
         ...
@@ -77,6 +81,10 @@ class FolderTree:
                 raise DataError(f"{self._root.name}: it holds more than {self._limits.files} files")
         return sorted(found)
 
+    def everything(self) -> list[str]:
+        """All plain files, and the members of archives directly in the folder; sorted."""
+        return sorted({*self.files(), *(member for archive in self._zips() for member in archive.files())})
+
     def holds(self, path: str) -> bool:
         """Is there such a plain file, or one in an archive directly in the folder."""
         return self._plain(path) is not None or self._archive_of(path) is not None
@@ -101,12 +109,15 @@ class FolderTree:
             return None
 
     def _archive_of(self, path: str) -> "ZipTree | None":
+        return next((archive for archive in self._zips() if archive.holds(path)), None)
+
+    def _zips(self) -> "list[ZipTree]":
         if self._archives is None:
             zips = sorted(file for file in self._root.glob("*.zip") if file.is_file() and not file.is_symlink())
             if len(zips) > ARCHIVES_MAX:
                 raise DataError(f"{self._root.name}: it holds {len(zips)} zip files, more than {ARCHIVES_MAX}")
             self._archives = [self._stack.enter_context(_archive(file, self._limits)) for file in zips]
-        return next((archive for archive in self._archives if archive.holds(path)), None)
+        return self._archives
 
 
 class ZipTree:
@@ -126,6 +137,10 @@ class ZipTree:
     def files(self) -> list[str]:
         """All members, sorted."""
         return sorted(self._sizes)
+
+    def everything(self) -> list[str]:
+        """The same: an archive in an archive is not opened."""
+        return self.files()
 
     def holds(self, path: str) -> bool:
         """Is there such a member."""

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from transfusion_core.errors import DataError
-from transfusion_core.science.data.readers import csv_manifest
+from transfusion_core.science.data.readers import tables
 from transfusion_core.science.data.readers.csv_manifest import list_manifest
 from transfusion_core.science.data.samples import Listing
 from transfusion_core.science.data.tree import open_tree
@@ -125,7 +125,7 @@ def test_a_manifest_that_is_no_table_is_refused(tmp_path: Path, text: bytes, mat
 
 
 def test_too_many_rows_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(csv_manifest, "MAX_ROWS", 1)
+    monkeypatch.setattr(tables, "MAX_ROWS", 1)
     with pytest.raises(DataError, match="more than 1 rows"):
         _list(tmp_path, "file,label\na.png,0\nb.png,1\n")
 

@@ -1,0 +1,239 @@
+"""Published layouts, each in its true format: tables, names and labels as they are downloaded."""
+
+import math
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from transfusion_core.errors import DataError
+from transfusion_core.science.data.ingest import ingest
+from transfusion_core.science.data.readers.layouts import FINDINGS, LAYOUTS, STUDIED, list_layout
+from transfusion_core.science.data.samples import Listing
+from transfusion_core.science.data.tree import open_tree
+from transfusion_core.specs.dataset import LAYOUT_TASKS, DatasetSpec
+
+CHEXPERT = "Path,Sex,Age,Frontal/Lateral,AP/PA,No Finding,Cardiomegaly,Edema,Consolidation,Atelectasis,Pleural Effusion"
+ISIC = "image,MEL,NV,BCC"
+
+
+def spec(kind: str, **options: Any) -> DatasetSpec:
+    return DatasetSpec.model_validate({"name": "d", "kind": kind, "location": "file:///d", **options}).resolved()
+
+
+def listing(folder: Path, kind: str, files: dict[str, str], **options: Any) -> Listing:
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    with open_tree(folder) as tree:
+        return list_layout(tree, spec(kind, **options))
+
+
+def told(found: Listing) -> list[tuple[str, Any, str | None, str | None]]:
+    assert found.faults == []
+    return [(sample.file, sample.label, sample.split, sample.patient) for sample in found.samples]
+
+
+def test_every_kind_has_its_layout_and_its_task() -> None:
+    assert set(LAYOUTS) == set(LAYOUT_TASKS)
+
+
+def chexpert(folder: Path, **options: Any) -> Listing:
+    train = "CheXpert-v1.0-small/train/patient00001/study1"
+    return listing(folder, "chexpert", {
+        "train.csv": f"{CHEXPERT}\n{train}/view1_frontal.jpg,Female,68,Frontal,AP,1.0,,-1.0,0.0,1.0,\n"
+                     f"{train}/view2_lateral.jpg,Female,68,Lateral,,,1.0,,,,-1.0\n",
+        "valid.csv": f"{CHEXPERT}\nCheXpert-v1.0-small/valid/patient64541/study1/view1_frontal.jpg,Male,73,Frontal,AP,"
+                     "0.0,1.0,0.0,0.0,0.0,0.0\n",
+        "train/patient00001/study1/view1_frontal.jpg": "", "train/patient00001/study1/view2_lateral.jpg": "",
+        "valid/patient64541/study1/view1_frontal.jpg": "",
+    }, **options)  # fmt: skip
+
+
+def test_chexpert_has_paths_patients_and_uncertain_labels(tmp_path: Path) -> None:
+    found = chexpert(tmp_path)
+    assert found.classes == STUDIED
+    first, second, third = told(found)
+    assert first[0] == "train/patient00001/study1/view1_frontal.jpg"
+    assert (first[2:], third[2:]) == (("train", "patient00001"), ("val", "patient64541"))
+    atelectasis, cardiomegaly, consolidation, edema, effusion = first[1]
+    assert (atelectasis, consolidation) == (1, 0)
+    assert all(map(math.isnan, (cardiomegaly, edema, effusion)))  # not mentioned, uncertain, not mentioned
+    assert second[1][1] == 1
+    assert third[1] == (0, 1, 0, 0, 0)
+
+
+@pytest.mark.parametrize(("uncertain", "edema"), [("zeros", 0), ("ones", 1)])
+def test_chexperts_uncertain_labels_may_be_taken_for_either(tmp_path: Path, uncertain: str, edema: int) -> None:
+    found = chexpert(tmp_path, uncertain=uncertain, labels=["Edema", "Consolidation"], views="frontal")
+    assert found.classes == ["Edema", "Consolidation"]
+    assert [sample.label for sample in found.samples] == [(edema, 0), (0, 0)]
+
+
+def test_chexperts_views_may_be_chosen(tmp_path: Path) -> None:
+    assert [sample.row for sample in chexpert(tmp_path, views="lateral").samples] == [2]
+
+
+def test_chestxray14_has_findings_between_bars_and_lists_of_its_splits(tmp_path: Path) -> None:
+    header = "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position"
+    files = {
+        "Data_Entry_2017_v2020.csv": f"{header}\n00000001_000.png,Cardiomegaly|Effusion,0,1,57,M,PA\n"
+        "00000002_000.png,No Finding,0,2,80,M,PA\n",
+        "images_001/images/00000001_000.png": "",
+        "images_002/images/00000002_000.png": "",
+    }
+    drawn = told(listing(tmp_path, "chestxray14", files))
+    assert [(split, patient) for *_, split, patient in drawn] == [(None, "1"), (None, "2")]
+    lists = {"train_val_list.txt": "00000001_000.png\n", "test_list.txt": "00000002_000.png\n"}
+    (first, second) = told(listing(tmp_path, "chestxray14", lists))
+    assert first[0] == "images_001/images/00000001_000.png"
+    assert [FINDINGS[at] for at, value in enumerate(first[1]) if value] == ["Cardiomegaly", "Effusion"]
+    assert (first[2], second[1], second[2]) == ("train", (0,) * 14, "test")
+
+
+def test_eyepacs_knows_its_patients_by_their_eyes(tmp_path: Path) -> None:
+    files = {
+        "trainLabels.csv": "image,level\n10_left,0\n10_right,3\n",
+        "retinopathy_solution.csv": "image,level,Usage\n1_left,1,Private\n",
+    }
+    files |= dict.fromkeys(("train/10_left.jpeg", "train/10_right.jpeg", "test/1_left.jpeg"), "")
+    assert told(listing(tmp_path, "eyepacs", files)) == [
+        ("train/10_left.jpeg", 0, "train", "10"),
+        ("train/10_right.jpeg", 3, "train", "10"),
+        ("test/1_left.jpeg", 1, "test", "1"),
+    ]
+
+
+def test_aptos_takes_tables_with_grades_alone(tmp_path: Path) -> None:
+    files = {"train.csv": "id_code,diagnosis\n000c1434d8d7,2\n", "test.csv": "id_code\n0005cfc8afb6\n"}
+    files |= {"train_images/000c1434d8d7.png": "", "test_images/0005cfc8afb6.png": ""}
+    assert told(listing(tmp_path, "aptos", files)) == [("train_images/000c1434d8d7.png", 2, "train", None)]
+
+
+def test_idrid_uses_the_same_names_in_both_splits(tmp_path: Path) -> None:
+    header = "Image name,Retinopathy grade,Risk of macular edema "
+    images = "1. Original Images"
+    files = {
+        "2. Groundtruths/a. IDRiD_Disease Grading_Training Labels.csv": f"{header}\nIDRiD_001,3,2\n",
+        "2. Groundtruths/b. IDRiD_Disease Grading_Testing Labels.csv": f"{header}\nIDRiD_001,4,0\n",
+        f"{images}/a. Training Set/IDRiD_001.jpg": "",
+        f"{images}/b. Testing Set/IDRiD_001.jpg": "",
+    }
+    assert told(listing(tmp_path, "idrid", files)) == [
+        (f"{images}/a. Training Set/IDRiD_001.jpg", 3, "train", None),
+        (f"{images}/b. Testing Set/IDRiD_001.jpg", 4, "test", None),
+    ]
+
+
+def test_messidor_leaves_out_what_nobody_could_grade(tmp_path: Path) -> None:
+    header = "image_id,adjudicated_dr_grade,adjudicated_dme,adjudicated_gradable"
+    files = {"messidor_data.csv": f"{header}\n20051020_43808_0100_PP.png,0,0,1\nIM000001.jpg,,,0\n"}
+    files |= {"IMAGES/20051020_43808_0100_PP.png": "", "IMAGES/IM000001.JPG": ""}
+    assert told(listing(tmp_path, "messidor2", files)) == [("IMAGES/20051020_43808_0100_PP.png", 0, None, None)]
+
+
+def test_ham10000_keeps_images_of_one_lesion_together_and_lies_in_archives(tmp_path: Path) -> None:
+    for part, image in (("1", "ISIC_0027419"), ("2", "ISIC_0025030")):
+        with zipfile.ZipFile(tmp_path / f"HAM10000_images_part_{part}.zip", "w") as archive:
+            archive.writestr(f"{image}.jpg", b"")
+    table = "lesion_id,image_id,dx,dx_type,age,sex,localization\n"
+    table += "HAM_0000118,ISIC_0027419,bkl,histo,80.0,male,scalp\nHAM_0000118,ISIC_0025030,nv,histo,80.0,male,scalp\n"
+    found = listing(tmp_path, "ham10000", {"HAM10000_metadata.csv": table})
+    assert found.classes == ["bkl", "nv"]
+    assert told(found) == [
+        ("ISIC_0027419.jpg", 0, None, "HAM_0000118"),
+        ("ISIC_0025030.jpg", 1, None, "HAM_0000118"),
+    ]
+
+
+def test_isic_has_a_column_of_each_class_and_lesions_in_another_table(tmp_path: Path) -> None:
+    files = {
+        "ISIC2018_Task3_Training_GroundTruth/ISIC2018_Task3_Training_GroundTruth.csv":
+            f"{ISIC}\nISIC_0024306,0.0,1.0,0.0\nISIC_0024307,1.0,0.0,0.0\n",
+        "ISIC2018_Task3_Test_GroundTruth.csv": f"{ISIC}\nISIC_0034524,0,0,1\n",
+        "ISIC2018_Task3_Training_LesionGroupings.csv": "image,lesion_id\nISIC_0024306,HAM_0000550\n",
+    }  # fmt: skip
+    files |= dict.fromkeys((f"input/ISIC_{number}.jpg" for number in ("0024306", "0024307", "0034524")), "")
+    found = listing(tmp_path, "isic", files)
+    assert found.classes == ["BCC", "MEL", "NV"]
+    assert told(found) == [
+        ("input/ISIC_0024306.jpg", 2, "train", "HAM_0000550"),
+        ("input/ISIC_0024307.jpg", 1, "train", "alone: input/ISIC_0024307.jpg"),
+        ("input/ISIC_0034524.jpg", 0, "test", "alone: input/ISIC_0034524.jpg"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "table", "row", "message"),
+    [
+        ("eyepacs", "trainLabels.csv", "image,level\n11_left,0", "trainLabels.csv: there is no such image"),
+        ("eyepacs", "trainLabels.csv", "image,level\n10_left,five", "the grade is 'five'"),
+        ("eyepacs", "trainLabels.csv", "image,level\n10_left,0,1", "more or fewer fields"),
+        ("eyepacs", "trainLabels.csv", "image,level\n../10_left,0", "no file inside"),
+        ("eyepacs", "trainLabels.csv", "image,level\nother,0", "no patient can be told from 'other'"),
+        ("aptos", "train.csv", "id_code,diagnosis\n10_left,0\n10_left,1", "named by row 1 of train.csv already"),
+        ("aptos", "train.csv", "id_code,diagnosis\ntwice,0", "2 images have this name"),
+        ("ham10000", "HAM10000_metadata", "image_id,dx,lesion_id\n10_left,,L", "the diagnosis 'dx' is empty"),
+        ("isic", "A_Training_GroundTruth.csv", f"{ISIC}\n10_left,1,1,0", "expected one class that is 1"),
+        ("chestxray14", "Data_Entry_2017.csv", "Image Index,Finding Labels,Patient ID\n10_left,Cold,1",
+         "there is no finding 'Cold'"),
+        ("chexpert", "train.csv", f"{CHEXPERT}\n10_left,F,1,Frontal,AP,,2.0,,,,", "a label is '2.0'"),
+    ],
+)  # fmt: skip
+def test_a_row_that_cannot_be_used_is_a_fault_with_its_table_and_number(
+    tmp_path: Path, kind: str, table: str, row: str, message: str
+) -> None:
+    images = dict.fromkeys(("10_left.png", "other.png", "a/twice.png", "b/twice.png"), "")
+    found = listing(tmp_path, kind, {table: f"{row}\n", **images})
+    (fault,) = found.faults
+    assert message in fault.message
+    assert fault.row == row.count("\n")
+
+
+def test_an_image_in_no_list_is_a_fault(tmp_path: Path) -> None:
+    files = {"Data_Entry_2017.csv": "Image Index,Finding Labels,Patient ID\na.png,No Finding,1\n", "a.png": ""}
+    (fault,) = listing(tmp_path, "chestxray14", {**files, "test_list.txt": "b.png\n"}).faults
+    assert "in none of train_val_list.txt, test_list.txt" in fault.message
+
+
+def test_a_dataset_without_its_table_is_told_what_is_expected(tmp_path: Path) -> None:
+    with pytest.raises(
+        DataError, match=r"train\*\.csv or valid\*\.csv.*'id_code', 'diagnosis'.*found \['labels.csv'\]"
+    ):
+        listing(tmp_path, "aptos", {"labels.csv": "id_code,diagnosis\n"})
+    with pytest.raises(DataError, match=r"there is no label 'Oedema'.*did you mean 'Edema'"):
+        chexpert(tmp_path, labels=["Oedema"])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ({"kind": "csv", "uncertain": "ones"}, "'uncertain' is for kind chexpert"),
+        ({"kind": "aptos", "labels": ["x"]}, "'labels' is for kind chexpert or chestxray14"),
+        ({"kind": "aptos", "task": "multilabel"}, "a dataset of kind 'aptos' is ordinal"),
+        ({"kind": "aptos", "columns": {}}, "are for kind 'csv'"),
+    ],
+)
+def test_options_are_for_the_kinds_that_know_them(words: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        DatasetSpec.model_validate({"name": "d", "location": "file:///d", **words})
+
+
+def test_a_published_layout_goes_through_to_a_pack_with_its_patients_on_one_side(
+    tmp_path: Path, png: Callable[..., bytes]
+) -> None:
+    rows = ["image,level"]
+    (tmp_path / "set" / "train").mkdir(parents=True)
+    for number in range(40):
+        for eye in ("left", "right"):
+            (tmp_path / "set" / "train" / f"{number}_{eye}.jpeg").write_bytes(
+                png(number * 2 + (eye == "left"), form="JPEG")
+            )
+            rows.append(f"{number}_{eye},{number % 2}")
+    (tmp_path / "set" / "trainLabels.csv").write_text("\n".join(rows))
+    done = ingest(spec("eyepacs"), source=tmp_path / "set", out=tmp_path / "pack")
+    assert (done.task, done.images, done.classes) == ("ordinal", 80, ["0", "1"])
+    assert all(count % 2 == 0 for count in done.splits.values())

@@ -107,33 +107,47 @@ def list_layout(tree: Tree, spec: DatasetSpec) -> Listing:
 
 
 class _Images:
-    """Images by any end of their path, with their suffix or without it."""
+    """Images by the end of their path, as long as a table gives it, whatever their suffix."""
 
     def __init__(self, files: Sequence[str]) -> None:
-        self._by_end: dict[str, list[str]] = defaultdict(list)
-        for file in files:
-            if file.lower().endswith(IMAGES):
-                parts = PurePosixPath(file).parts
-                for begin in range(len(parts)):
-                    end = "/".join(parts[begin:])
-                    self._by_end[end].append(file)
-                    self._by_end[end.rpartition(".")[0]].append(file)
+        self._files = [file for file in files if file.lower().endswith(IMAGES)]
+        self._by_depth: dict[int, dict[str, list[str]]] = {}
 
     def find(self, named: str, split: Split | None) -> str:
         """The one image of this name; where splits use the same names, that in the split's folder."""
         if not named or not is_plain(named) or not is_inside(named):
             raise RowFault("the row names no file inside of the dataset")
-        parts = PurePosixPath(named).parts
-        ends = ("/".join(parts[begin:]) for begin in range(len(parts)))
-        found = next((self._by_end[end] for end in ends if end in self._by_end), [])
+        parts = _bare(named).split("/")
+        ends = ((depth, "/".join(parts[-depth:])) for depth in range(len(parts), 0, -1))
+        found = next((here for depth, end in ends if (here := self._ends(depth).get(end))), [])
+        if len(found) > 1:
+            of_suffix = [file for file in found if file.lower().endswith(named.rpartition("/")[2].lower())]
+            found = of_suffix or found
         if len(found) > 1 and split is not None:
-            in_folder = [file for file in found if split in PurePosixPath(file).parent.as_posix().lower()]
+            in_folder = [file for file in found if split in file.rpartition("/")[0].lower()]
             found = in_folder or found
         if len(found) != 1:
             raise RowFault(
                 "there is no such image" if not found else f"{len(found)} images have this name: {found[:3]}"
             )
         return found[0]
+
+    def _ends(self, depth: int) -> dict[str, list[str]]:
+        """By so many last parts; made when it is first asked for, as a dataset has hundreds of thousands of files."""
+        if depth not in self._by_depth:
+            ends: dict[str, list[str]] = defaultdict(list)
+            for file in self._files:
+                parts = _bare(file).split("/")
+                if len(parts) >= depth:
+                    ends["/".join(parts[-depth:])].append(file)
+            self._by_depth[depth] = dict(ends)
+        return self._by_depth[depth]
+
+
+def _bare(file: str) -> str:
+    """Without the suffix of an image."""
+    suffix = next((suffix for suffix in IMAGES if file.lower().endswith(suffix)), "")
+    return file[: len(file) - len(suffix)]
 
 
 def _tables(

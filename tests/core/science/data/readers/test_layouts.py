@@ -193,6 +193,12 @@ def test_a_row_that_cannot_be_used_is_a_fault_with_its_table_and_number(
     assert fault.row == row.count("\n")
 
 
+def test_of_images_that_differ_by_their_suffix_the_tables_own_is_taken(tmp_path: Path) -> None:
+    files = {"messidor_data.csv": "image_id,adjudicated_dr_grade,adjudicated_gradable\nIM1.jpg,2,1\n"}
+    files |= {"IM1.jpg": "", "IM1.png": "", "old/XIM1.jpg": ""}
+    assert told(listing(tmp_path, "messidor2", files)) == [("IM1.jpg", 2, None, None)]
+
+
 def test_an_image_in_no_list_is_a_fault(tmp_path: Path) -> None:
     files = {"Data_Entry_2017.csv": "Image Index,Finding Labels,Patient ID\na.png,No Finding,1\n", "a.png": ""}
     (fault,) = listing(tmp_path, "chestxray14", {**files, "test_list.txt": "b.png\n"}).faults

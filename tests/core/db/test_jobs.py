@@ -338,3 +338,15 @@ def test_sqlite_claims_along_the_index_of_turns(tmp_path):
     assert "USING INDEX ix_jobs_queued" in plan
     assert "B-TREE" not in plan
     engine.dispose()
+
+
+@pytest.mark.parametrize("database", ["postgres"])
+def test_postgres_claims_along_the_index_of_turns_before_it_has_statistics(engine, world):
+    """Without them it sorts all that are queued for each claim: 13 ms among 10,000 where the index takes 2."""
+    world.place(*(world.draft(str(number)) for number in range(300)))
+    query = select(jobs._best(["gpu", "cpu"])).compile(engine, compile_kwargs={"literal_binds": True})
+    with unit_of_work(engine) as session:
+        jobs._take_in_order(session)
+        plan = str(session.connection().exec_driver_sql(f"EXPLAIN {query}").all())
+    assert "using ix_jobs_queued" in plan
+    assert "Sort" not in plan

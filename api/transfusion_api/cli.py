@@ -7,6 +7,9 @@ import typer
 from transfusion_core.logs import configure
 from transfusion_core.settings import Settings
 
+KEEP_ALIVE_SECONDS = 30
+"""An idle connection stays: one that is closed just as its client asks again costs an answer."""
+
 
 def api(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
@@ -26,6 +29,7 @@ def api(
         log_level=settings.log_level.lower(),
         proxy_headers=False,
         server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=10,
     )
 

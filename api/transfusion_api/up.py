@@ -21,6 +21,7 @@ import typer
 import uvicorn
 
 from transfusion_api.app import create_app
+from transfusion_api.cli import KEEP_ALIVE_SECONDS
 from transfusion_core.db.engine import connect, migrate
 from transfusion_core.logs import configure
 from transfusion_core.settings import Settings
@@ -98,7 +99,13 @@ def serve(settings: Settings, listener: socket.socket) -> None:
     configure("WARNING")
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     worker = _worker(settings)
-    server = uvicorn.Server(uvicorn.Config(create_app(settings), log_level="warning", timeout_graceful_shutdown=5))
+    served = uvicorn.Config(
+        create_app(settings),
+        log_level="warning",
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=5,
+    )
+    server = uvicorn.Server(served)
     threading.Thread(target=_announce, args=(url,), daemon=True).start()
     # When it has ended the server raises SIGTERM again, which by default ends the process before the worker is asked.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))

@@ -1,6 +1,6 @@
 """How long a report of many runs and layers takes, and how much memory: 200 runs of networks with 60 layers.
 
-Run `PYTHONPATH=tests python tests/benchmarks/bench_report.py [runs] [layers]`. Results are made up, but as many
+Run `python tests/benchmarks/bench_report.py [runs] [layers]`. Results are made up, but as many
 and as large as real ones, test scores of 2,000 images included; making them is not timed, holding them is counted. The
 limits are 60 s and 2 GiB. Prints seconds per section, the peak of memory, and the size of the report.
 """
@@ -9,9 +9,12 @@ import json
 import resource
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from studies import expansion, jobs
 from transfusion_core.reporting import build as building

@@ -1,9 +1,9 @@
 """Random requests to every route, valid and not, by schemathesis: each answer must be one that the document names."""
 
 import contextlib
-import zlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
 import schemathesis
@@ -56,30 +56,46 @@ def _send(client: TestClient, operation: Any, document: dict[str, Any], per_rout
 
 
 def walk_at_random(
-    client: TestClient, *, walks: int, bodies: Mapping[str, Sequence[Any]], between: Callable[[], object]
+    fresh: Callable[[], AbstractContextManager[TestClient]],
+    *,
+    walks: int,
+    bodies: Mapping[str, Sequence[Any]],
+    between: Callable[[TestClient], object],
 ) -> Counter[tuple[str, int]]:
     """Chains of requests in which ids that answers gave are asked for next; how often each route gave each status.
 
-    Every other request to a route of `bodies` has one of those, which make something; `between` is done now and then.
+    Each walk has a `fresh` service: Hypothesis repeats walks, and takes another answer for its own mistake. Every other
+    request to a route of `bodies` has one of those, which make something; `between` is done now and then.
     """
-    document = client.get("/openapi.json").json()
+    with fresh() as client:
+        document = client.get("/openapi.json").json()
     schema = schemathesis.openapi.from_dict(document).exclude(path_regex="/events$")
     seen: Counter[tuple[str, int]] = Counter()
 
     class Walk(schema.as_state_machine()):  # type: ignore[misc]
         """One walk."""
 
+        def setup(self) -> None:
+            """Begin with nothing."""
+            self.open = ExitStack()
+            self.client = self.open.enter_context(fresh())
+            self.turn = 0
+
+        def teardown(self) -> None:
+            """Stop the service."""
+            self.open.close()
+
         def before_call(self, case: schemathesis.Case) -> None:
-            """Put in a body that makes something."""
-            drawn = zlib.crc32(repr(case.body).encode())
-            if (good := bodies.get(case.operation.label)) and drawn % 2:
-                case.body, case.media_type = good[drawn // 2 % len(good)], "application/json"
-            if drawn % 7 == 0:
-                between()
+            """Put in a body that makes something, by turns: ids, and so all that is drawn from them, are chance."""
+            self.turn += 1
+            if (good := bodies.get(case.operation.label)) and self.turn % 2:
+                case.body, case.media_type = good[self.turn // 2 % len(good)], "application/json"
+            if self.turn % 5 == 0:
+                between(self.client)
 
         def call(self, case: schemathesis.Case, **_: Any) -> schemathesis.Response:
             """One request."""
-            answer = _ask(client, case)
+            answer = _ask(self.client, case)
             seen[case.operation.label, answer.status_code] += 1
             _check(answer, case, document)
             found: schemathesis.Response = schemathesis.Response.from_any(answer)

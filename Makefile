@@ -36,7 +36,7 @@ bench: setup ## Run the benchmarks, one after the other
 	@for script in tests/benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
 soak: setup ## The long form of the fault tests
-	TRANSFUSION_SOAK=1 TRANSFUSION_WALKS=300 $(BIN)/python -m pytest tests/faults tests/core/db/test_claims.py tests/api/test_app.py
+	TRANSFUSION_SOAK=1 TRANSFUSION_WALKS=150 $(BIN)/python -m pytest tests/faults tests/core/db/test_claims.py tests/api/test_app.py
 
 lock: setup ## Write deploy/requirements anew: pinned and hashed, without addresses
 	@for part in api worker; do $(BIN)/uv pip compile pyproject.toml --extra $$part --generate-hashes --no-annotate \

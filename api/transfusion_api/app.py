@@ -28,6 +28,7 @@ from transfusion_api.routes import (
     removals,
     reports,
     runs,
+    sessions,
     uploads,
     weights,
 )
@@ -83,7 +84,20 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.service = open_service(settings)
     problems.install(app)
-    for noun in (experiments, reports, runs, comparisons, datasets, weights, models, keys, removals, health, pages):
+    for noun in (
+        experiments,
+        reports,
+        runs,
+        comparisons,
+        datasets,
+        weights,
+        models,
+        keys,
+        removals,
+        health,
+        pages,
+        sessions,
+    ):
         app.include_router(noun.router)
     app.include_router(uploads.router(settings))
     return app

@@ -3,6 +3,8 @@
 `Scoped` is how a route reaches what projects own: the rows of the project of whoever asks, and no others.
 """
 
+import hashlib
+import hmac
 import os
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -21,8 +23,9 @@ Role = Literal["read", "write", "admin"]
 RANKS: dict[str, int] = {"read": 0, "write": 1, "admin": 2}
 """Each role may do what the roles below it may."""
 COOKIE = "transfusion_session"
+FORM_TOKEN = "x-csrf-token"
 SAFE_METHODS = frozenset({"GET", "HEAD"})
-"""What a cookie alone is good for; forms bring a token besides (routes/pages.py)."""
+"""What a cookie alone is good for; what changes things brings the session's token besides (routes/sessions.py)."""
 
 
 @dataclass(frozen=True)
@@ -51,11 +54,21 @@ def caller_of(request: Request) -> Caller | None:
     scheme, _, presented = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer" and presented:
         key = api_keys.verify(service.engine, service.secret, presented.strip())
-    elif request.method in SAFE_METHODS and (token := request.cookies.get(COOKIE)):
+    elif (token := request.cookies.get(COOKIE)) and _may_use_cookie(service, request, token):
         key = web_sessions.key_of(service.engine, token)
     else:
         key = None
     return Caller(key.id, key.project, key.role) if key else None
+
+
+def _may_use_cookie(service: Service, request: Request, token: str) -> bool:
+    brought = request.headers.get(FORM_TOKEN, "")
+    return request.method in SAFE_METHODS or hmac.compare_digest(form_token(service, token).encode(), brought.encode())
+
+
+def form_token(service: Service, token: str) -> str:
+    """What a page of this session holds; nobody makes it without the cookie, which no other page can read."""
+    return hmac.new(service.secret, b"form " + token.encode("utf-8", "replace"), hashlib.sha256).hexdigest()
 
 
 def scope_for(request: Request, caller: Caller) -> Scope:

@@ -1,99 +1,241 @@
-"""The web pages: what there is and where its reports are, without scripts and without anything from elsewhere.
+"""The web pages: shells with what is known when they are asked for, which scripts of ours then keep up to date.
 
-A browser logs in with an API key and then holds a session in a cookie, which reads and nothing else. Forms that change
-things bring a token besides, made of the session: a foreign page has neither.
+Everything comes from this service: one stylesheet, plain modules, the Vega bundle. What changes things goes through the
+API, with a token that only our pages hold.
 """
 
 import hashlib
-import hmac
+from collections.abc import Mapping
 from functools import cache
-from typing import Annotated, Any
-from urllib.parse import parse_qs
+from importlib.metadata import version
+from importlib.resources import files
+from typing import Annotated, Any, get_args
+from urllib.parse import urlencode
 
-from fastapi import APIRouter, Depends, Request
-from fastapi.responses import HTMLResponse, RedirectResponse, Response
+import yaml
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import HTMLResponse, Response
 from jinja2 import Environment, PackageLoader, select_autoescape
 
-from transfusion_api.auth import COOKIE, Caller, caller_of, scope_for
-from transfusion_api.body import taken
-from transfusion_api.service import Service, Serving
-from transfusion_core.db import api_keys, experiments, web_sessions
-from transfusion_core.errors import InvalidRequest, NotAllowed
+from transfusion_api.answers import Cursor, Id
+from transfusion_api.auth import COOKIE, Caller, caller_of, form_token, needs, scope_for
+from transfusion_api.body import Body
+from transfusion_api.reports import report_of
+from transfusion_api.routes.comparisons import similarity_report
+from transfusion_api.service import Service, Serving, service_of
+from transfusion_core.db import api_keys, comparisons, datasets, experiments, runs
+from transfusion_core.db.clock import rfc3339
+from transfusion_core.db.scope import Scope
+from transfusion_core.errors import InvalidRequest, NotFound, NotReady
+from transfusion_core.specs.comparison import Measure
+from transfusion_core.specs.dataset import Kind, RecipeName, Task
+from transfusion_core.specs.job import State
+from transfusion_core.specs.report import ReportSection, Row
 
 router = APIRouter(include_in_schema=False)
-SHOWN = 100
-MAX_FORM_BYTES = 10_000
-_FORM = "application/x-www-form-urlencoded"
-
-
-async def form(request: Request) -> dict[str, str]:
-    """The fields of a form, the first of each name."""
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != _FORM:
-        raise InvalidRequest(f"expected a form, {_FORM}")
-    text = (await taken(request)).decode("utf-8", "replace")
-    try:
-        return {name: values[0] for name, values in parse_qs(text, max_num_fields=10).items()}
-    except ValueError as error:
-        raise InvalidRequest("expected a form of ten fields at most") from error
-
-
-Form = Annotated[dict[str, str], Depends(form)]
+SHOWN = 50
+STATIC_SECONDS = 365 * 86_400
+MAX_YAML_CHARACTERS = 200_000
+KINDS = {"css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8"}
+VEGA = "vega.js"
+Asked = Annotated[str | None, Query(max_length=200)]
 
 
 @router.get("/", response_class=HTMLResponse)
-def show_experiments(service: Serving, request: Request) -> HTMLResponse:
-    """The newest experiments of whoever has logged in, or where to do that."""
+def show_experiments(
+    service: Serving, request: Request, state: Asked = None, name: Asked = None, cursor: Cursor = None
+) -> HTMLResponse:
+    """The newest experiments of whoever has logged in."""
+    scope = _reader(request)
+    if scope is None:
+        return log_in_page(request)
+    wanted = state if state in get_args(State) else None
+    page = experiments.page(scope, limit=SHOWN, cursor=cursor, state=wanted, name=name or None)
+    words: dict[str, Any] = {"state": wanted, "name": name, "cursor": cursor}
+    following = _following(page.next, words)
+    return _page(request, "index.html", experiments=page.items, states=get_args(State), following=following, **words)
+
+
+@router.get("/experiments/new", response_class=HTMLResponse)
+def show_new_experiment(
+    request: Request, fork: Annotated[str | None, Query(alias="from", max_length=128)] = None
+) -> HTMLResponse:
+    """The form of a new experiment, or of one that differs from another."""
+    return _page(request, "new.html", fork=fork) if _reader(request) else log_in_page(request)
+
+
+@router.post("/experiments/read-yaml", dependencies=[needs("read")])
+def read_yaml(body: Body) -> Any:
+    """A spec that somebody writes as YAML, as JSON."""
+    text = body.get("yaml") if isinstance(body, dict) else None
+    if not isinstance(text, str) or len(text) > MAX_YAML_CHARACTERS:
+        raise InvalidRequest(f"expected {{'yaml': text}} of {MAX_YAML_CHARACTERS} characters at most")
+    try:
+        found = yaml.load(text, Loader=_PlainLoader)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise InvalidRequest(f"this is not YAML: {' '.join(str(error).split())}"[:300]) from error
+    if not isinstance(found, dict):
+        raise InvalidRequest("expected a spec: names with values, 'name: ...'")
+    return found
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """Without aliases, which make much of little, and with dates as the text that they are."""
+
+    yaml_implicit_resolvers = {
+        first: [pair for pair in pairs if pair[0] != "tag:yaml.org,2002:timestamp"]
+        for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        """Refuse an alias."""
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("aliases (*name) are not taken")
+        return super().compose_node(parent, index)
+
+
+@router.get("/experiments/{experiment_id}", response_class=HTMLResponse)
+def show_experiment(request: Request, experiment_id: Id) -> HTMLResponse:
+    """One experiment as it happens."""
+    scope = _reader(request)
+    if scope is None:
+        return log_in_page(request)
+    experiment = experiments.get(scope, experiment_id)
+    return _page(request, "experiment.html", experiment=experiment, spec=_as_yaml(experiment.spec))
+
+
+@router.get("/experiments/{experiment_id}/report", response_class=HTMLResponse)
+def show_report(service: Serving, request: Request, experiment_id: Id) -> HTMLResponse:
+    """The report: sections, charts, downloads."""
+    scope = _reader(request)
+    if scope is None:
+        return log_in_page(request)
+    experiment = experiments.get(scope, experiment_id)
+    try:
+        report, reason = report_of(service, scope, experiment_id), None
+    except NotReady as error:
+        report, reason = None, str(error)
+    sections = dict(sorted(report.sections.items(), key=lambda one: one[0] != "verdict")) if report else {}
+    words: dict[str, Any] = {"columns": _columns, "cell": _cell}
+    return _page(
+        request, "report.html", experiment=experiment, report=report, reason=reason, sections=sections, **words
+    )
+
+
+@router.get("/runs/{run_id}", response_class=HTMLResponse)
+def show_run(request: Request, run_id: Id) -> HTMLResponse:
+    """One run: curves, checkpoints, log, provenance."""
+    scope = _reader(request)
+    if scope is None:
+        return log_in_page(request)
+    run = runs.get(scope, run_id)
+    weights, manifest = (said and _as_yaml(said) for said in (run.weight_report, run.manifest))
+    return _page(request, "run.html", run=run, weights=weights, manifest=manifest)
+
+
+@router.get("/comparisons", response_class=HTMLResponse)
+def show_comparisons(request: Request, a: Asked = None, cursor: Cursor = None) -> HTMLResponse:
+    """The newest comparisons, and a form for one more."""
+    scope = _reader(request)
+    if scope is None:
+        return log_in_page(request)
+    page = comparisons.page(scope, limit=SHOWN, cursor=cursor)
+    rows = [{**vars(row), "created_at": rfc3339(row.created_at)} for row in page.items]
+    words: dict[str, Any] = {"a": a, "measures": get_args(Measure), "following": _following(page.next, {})}
+    return _page(request, "comparisons.html", comparisons=rows, **words)
+
+
+@router.get("/comparisons/{comparison_id}", response_class=HTMLResponse)
+def show_comparison(service: Serving, request: Request, comparison_id: Id) -> HTMLResponse:
+    """A similarity report: heat map, nulls, numbers."""
+    scope = _reader(request)
+    if scope is None:
+        return log_in_page(request)
+    found = similarity_report(service, comparisons.get(scope, comparison_id))
+    return _page(request, "comparison.html", comparison=found)
+
+
+@router.get("/datasets", response_class=HTMLResponse)
+def show_datasets(request: Request, cursor: Cursor = None) -> HTMLResponse:
+    """The newest datasets, and a form for one more."""
+    scope = _reader(request)
+    if scope is None:
+        return log_in_page(request)
+    page = datasets.page(scope, limit=SHOWN, cursor=cursor)
+    words: dict[str, Any] = {"kinds": get_args(Kind), "tasks": get_args(Task), "recipes": get_args(RecipeName)}
+    return _page(request, "datasets.html", datasets=page.items, following=_following(page.next, {}), **words)
+
+
+@router.get("/datasets/{name}", response_class=HTMLResponse)
+def show_dataset(service: Serving, request: Request, name: Id) -> HTMLResponse:
+    """One dataset version and what it is like."""
+    scope = _reader(request)
+    if scope is None:
+        return log_in_page(request)
+    dataset = datasets.get(scope, name)
+    looked = dataset.state == "succeeded" and _profile_state(service, scope, dataset.name)
+    return _page(request, "dataset.html", dataset=dataset, looked=looked or None, spec=_as_yaml(dataset.spec))
+
+
+@router.get("/keys", response_class=HTMLResponse)
+def show_keys(request: Request) -> HTMLResponse:
+    """The project's API keys, for its admins."""
+    scope = _reader(request)
     caller = caller_of(request)
-    if caller is None:
-        return _page("login.html", fault=None)
-    page = experiments.page(scope_for(request, caller), limit=SHOWN, cursor=None)
-    token = request.cookies.get(COOKIE, "")
-    session = {"project": caller.project, "csrf": _csrf(service, token)} if token else None
-    return _page("index.html", experiments=page.items, more=bool(page.next), session=session)
-
-
-@router.post("/login", max_body_size=MAX_FORM_BYTES)
-def log_in(service: Serving, request: Request, fields: Form) -> Response:
-    """Begin a session with an API key."""
-    service.limits.rate.take(f"address {request.client.host if request.client else None}")
-    key = api_keys.verify(service.engine, service.secret, fields.get("key", "").strip())
-    if key is None:
-        return _page("login.html", status=401, fault="This is no key of this service, or it has ended.")
-    token = web_sessions.create(scope_for(request, Caller(key.id, key.project, key.role)))
-    answer = RedirectResponse("/", 303)
-    answer.set_cookie(COOKIE, token, max_age=web_sessions.LIFETIME_SECONDS, **_cookie(service, request))
-    return answer
-
-
-@router.post("/logout", max_body_size=MAX_FORM_BYTES)
-def log_out(service: Serving, request: Request, fields: Form) -> Response:
-    """End the session."""
-    token = request.cookies.get(COOKIE, "")
-    if not hmac.compare_digest(_csrf(service, token).encode(), fields.get("csrf", "").encode()):
-        raise NotAllowed("this form was not made by this service for this session; go back to the first page")
-    key = web_sessions.key_of(service.engine, token)
-    if key:
-        web_sessions.end(scope_for(request, Caller(key.id, key.project, key.role)), token)
-    answer = RedirectResponse("/", 303)
-    answer.delete_cookie(COOKIE, **_cookie(service, request))
-    return answer
-
-
-def _csrf(service: Service, token: str) -> str:
-    """What a form of this session holds; nobody makes it without the cookie, which no other page can read."""
-    return hmac.new(service.secret, b"form " + token.encode("utf-8", "replace"), hashlib.sha256).hexdigest()
-
-
-def _cookie(service: Service, request: Request) -> dict[str, Any]:
-    secure = service.settings.behind_https or request.url.scheme == "https"
-    return {"path": "/", "httponly": True, "samesite": "strict", "secure": secure}
+    if scope is None or caller is None:
+        return log_in_page(request)
+    if caller.role != "admin":
+        raise NotFound("there is no such page")
+    page = api_keys.page(scope, limit=200)
+    rows = [
+        {**vars(key), "created_at": rfc3339(key.created_at), "expires_at": key.expires_at and rfc3339(key.expires_at)}
+        for key in page.items
+    ]
+    return _page(request, "keys.html", keys=rows)
 
 
 @router.get("/docs", response_class=HTMLResponse)
 def show_documentation(request: Request) -> HTMLResponse:
     """Every route, from the same OpenAPI document that /openapi.json serves."""
     document = request.app.openapi()
-    return _page("docs.html", document=document, operations=_operations(document))
+    return _page(request, "docs.html", document=document, operations=_operations(document))
+
+
+@router.get("/static/{digest}/{name}")
+def get_static(digest: str, name: str) -> Response:
+    """A stylesheet or a script; `digest` changes with any of them, so that browsers may keep them."""
+    content = _vega() if name == VEGA else _statics().get(name)
+    if content is None:
+        raise NotFound("there is no such file")
+    headers = {"Cache-Control": f"public, max-age={STATIC_SECONDS}, immutable"}
+    return Response(content, media_type=KINDS[name.rpartition(".")[2]], headers=headers)
+
+
+def log_in_page(request: Request, *, fault: str | None = None, status: int = 200) -> HTMLResponse:
+    """Where to log in, and then go on to the page that was asked for."""
+    query = f"?{request.url.query}" if request.url.query else ""
+    return _page(request, "login.html", status=status, fault=fault, next=f"{request.url.path}{query}")
+
+
+def _reader(request: Request) -> Scope | None:
+    caller = caller_of(request)
+    return scope_for(request, caller) if caller else None
+
+
+def _profile_state(service: Service, scope: Scope, name: str) -> str:
+    """The state of the job that looks at a dataset; it is made when it is first asked for."""
+    job, queues = datasets.profile_job(scope, name)
+    service.ring(queues)
+    return job.state
+
+
+def _following(cursor: str | None, words: Mapping[str, str | None]) -> str | None:
+    """The query of the next page."""
+    return urlencode({**{name: word for name, word in words.items() if word}, "cursor": cursor}) if cursor else None
+
+
+def _as_yaml(value: Any) -> str:
+    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True)
 
 
 def _operations(document: dict[str, Any]) -> list[dict[str, Any]]:
@@ -104,6 +246,44 @@ def _operations(document: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
+def _columns(section: ReportSection) -> list[str]:
+    from transfusion_core.reporting.html import columns_of  # the drawing engine takes long to import
+
+    return columns_of(section)
+
+
+def _cell(row: Row, column: str) -> str:
+    from transfusion_core.reporting.html import cell
+
+    return cell(getattr(row, column), column)
+
+
+@cache
+def _statics() -> dict[str, bytes]:
+    folder = files("transfusion_api").joinpath("pages", "static")
+    return {file.name: file.read_bytes() for file in folder.iterdir() if file.name.rpartition(".")[2] in KINDS}
+
+
+@cache
+def _vega() -> bytes:
+    """The Vega bundle; it is made in a second, when a browser first asks for it."""
+    from transfusion_core.reporting.html import vega_bundle
+
+    return vega_bundle().encode()
+
+
+@cache
+def _static_digest() -> str:
+    whole = hashlib.sha256(version("vl-convert-python").encode())
+    for name, content in sorted(_statics().items()):
+        whole.update(name.encode() + content)
+    return whole.hexdigest()[:12]
+
+
+def _static(name: str) -> str:
+    return f"/static/{_static_digest()}/{name}"
+
+
 @cache
 def _templates() -> Environment:
     return Environment(
@@ -111,5 +291,13 @@ def _templates() -> Environment:
     )
 
 
-def _page(template: str, *, status: int = 200, **words: Any) -> HTMLResponse:
-    return HTMLResponse(_templates().get_template(template).render(**words), status)
+def _page(request: Request, template: str, *, status: int = 200, **words: Any) -> HTMLResponse:
+    caller = caller_of(request)
+    frame = {"caller": caller, "session": _session(service_of(request), request, caller), "static": _static}
+    content = _templates().get_template(template).render(here=request.url.path, **frame, **words)
+    return HTMLResponse(content, status, headers={"Cache-Control": "no-store"})
+
+
+def _session(service: Service, request: Request, caller: Caller | None) -> dict[str, str] | None:
+    token = request.cookies.get(COOKIE, "")
+    return {"project": caller.project, "csrf": form_token(service, token)} if caller and token else None

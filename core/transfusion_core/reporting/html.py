@@ -53,7 +53,7 @@ def render(report: Report) -> str:
         "scripts": [Markup(script) for script in _scripts()],
         "charts": _packed(json.dumps(charts)),
         "figures": _figures(report),
-        "columns": _columns,
+        "columns": columns_of,
         "shown": _shown,
         "rows_shown": ROWS_SHOWN,
         "spec": yaml.safe_dump(report.spec, sort_keys=False) if report.spec else "",
@@ -87,7 +87,13 @@ def policy() -> str:
 @cache
 def _scripts() -> tuple[str, str]:
     """The bundle of Vega, Vega-Lite and Vega-Embed, and our own script."""
-    return vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"), template_text("report.js")
+    return vega_bundle(), template_text("report.js")
+
+
+@cache
+def vega_bundle() -> str:
+    """Vega, Vega-Lite and Vega-Embed as one script, which defines `vegaEmbed`."""
+    return str(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"))
 
 
 def template_text(name: str) -> str:
@@ -125,7 +131,7 @@ def _address(drawn: str | None) -> str | None:
     return drawn and f"data:image/svg+xml;base64,{base64.b64encode(drawn.encode()).decode()}"
 
 
-def _columns(section: ReportSection) -> list[str]:
+def columns_of(section: ReportSection) -> list[str]:
     """The columns that say something in this section; `value` always, as it says that there is none.
 
     Pictures are left to the charts.

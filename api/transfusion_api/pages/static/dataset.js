@@ -1,0 +1,50 @@
+// A dataset's profile, once it has been looked at.
+import { ENDED, api, byId, element } from "./api.js";
+import { draw } from "./charts.js";
+
+const root = byId("dataset");
+const PATH = `/v1/datasets/${encodeURIComponent(root.dataset.name)}`;
+const PAUSE = 2000;
+const GROUPS_SHOWN = 50;
+
+const heading = (text) => element("h2", {}, text);
+
+function table(caption, heads, rows) {
+  return element("div", { class: "scroll" }, element("table", {}, element("caption", {}, caption),
+    element("thead", {}, element("tr", {}, ...heads.map((head) => element("th", { scope: "col" }, head)))),
+    element("tbody", {}, ...rows.map((row) => element("tr", {}, ...row.map((text) => element("td", {}, String(text))))))));
+}
+
+function show(profile) {
+  const chart = element("div", { class: "chart", role: "img", "aria-label": "Images of each class in each split; the numbers are in the table" });
+  const splits = Object.keys(profile.splits);
+  const counts = splits.flatMap((split) => Object.entries(profile.counts[split] ?? {}).map(([label, images]) => ({ split, label, images })));
+  byId("profile").replaceChildren(
+    heading("Classes"), chart,
+    table("Images of each class", ["Class", ...splits], profile.classes.map((name) => [name, ...splits.map((split) => profile.counts[split]?.[name] ?? 0)])),
+    profile.patients ? table(`${profile.patients.total} patients`, Object.keys(profile.patients.splits), [Object.values(profile.patients.splits)]) : "",
+    table("Sizes of images", ["Size", "Images"], Object.entries(profile.resolutions)),
+    heading("Found twice"),
+    table("Groups of images that are the same, alike, or of one patient in several splits", ["Kind", "Groups", "Images", "Across splits", "Labelled differently"], profile.found.map((each) => [each.kind, each.groups, each.files, each.across_splits, each.across_labels])),
+    profile.leaks.length ? table("Across splits, the first", ["Kind", "Images", "Splits", "Labels"], profile.leaks.slice(0, GROUPS_SHOWN).map((each) => [each.kind, each.files.slice(0, 6).join(", "), [...new Set(each.splits)].join(", "), [...new Set(each.labels)].join(", ")])) : "",
+    heading("Samples"),
+    ...profile.samples.map((each) => element("figure", {}, element("img", { class: "samples", src: each.picture, alt: `Train images of class ${each.label}` }), element("figcaption", {}, each.label))));
+  return draw(chart, {
+    width: Math.min(640, root.clientWidth - 140), height: { step: 18 }, data: { values: counts }, mark: "bar",
+    encoding: { y: { field: "label", type: "nominal", sort: profile.classes, title: null }, x: { field: "images", type: "quantitative" }, color: { field: "split", type: "nominal", sort: splits, title: null }, tooltip: [{ field: "split" }, { field: "label" }, { field: "images" }] },
+  });
+}
+
+// The page itself says how far things are: an answer that is not there yet would be an error on the console.
+async function follow() {
+  if (root.dataset.looked === "succeeded") return show(await api(`${PATH}/profile`));
+  const isDone = ENDED.has(root.dataset.state) && (root.dataset.state !== "succeeded" || ENDED.has(root.dataset.looked));
+  if (isDone) return;
+  await new Promise((done) => setTimeout(done, PAUSE));
+  const answer = await fetch(location.href);
+  const now = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById("dataset")?.dataset;
+  if (now && (now.state !== root.dataset.state || now.looked !== root.dataset.looked)) location.reload();
+  else await follow();
+}
+
+await follow();

@@ -38,6 +38,9 @@ bench: setup ## Run the benchmarks, one after the other
 soak: setup ## The long form of the fault tests
 	TRANSFUSION_SOAK=1 TRANSFUSION_WALKS=150 $(BIN)/python -m pytest tests/faults tests/core/db/test_claims.py tests/api/test_app.py
 
+screenshots: setup ## Pictures of every page, to be looked at, in screenshots/
+	PYTHONPATH=tests $(BIN)/python tests/screenshots.py
+
 lock: setup ## Write deploy/requirements anew: pinned and hashed, without addresses
 	@for part in api worker; do $(BIN)/uv pip compile pyproject.toml --extra $$part --generate-hashes --no-annotate \
 	  --no-header --no-emit-index-url --no-emit-find-links --python-version 3.11 -q -o deploy/requirements/$$part.txt; done
@@ -45,4 +48,4 @@ lock: setup ## Write deploy/requirements anew: pinned and hashed, without addres
 up: setup ## Start the embedded platform on port 8000
 	$(BIN)/transfusion up
 
-.PHONY: help setup demo format check test bench soak lock up
+.PHONY: help setup demo format check test bench soak screenshots lock up

@@ -56,6 +56,11 @@ def json_body(raw: Annotated[bytes, Depends(raw_body)]) -> Any:
         raise InvalidRequest(f"the body is nested more than {MAX_DEPTH} deep") from error
     except ValueError as error:
         raise InvalidRequest(f"the body is not JSON: {error}"[:300]) from error
+    return storable(value)
+
+
+def storable(value: Any) -> Any:
+    """The same value; InvalidRequest says where it is nothing that can be stored as JSON."""
     faults = [fault for _, fault in zip(range(20), _unfit(value), strict=False)]
     if faults:
         raise InvalidRequest("The body cannot be stored as JSON.", faults=faults)

@@ -133,7 +133,7 @@ def test_every_page_has_its_safe_headers(service: TestClient) -> None:
         headers = service.get(path).headers
         assert "default-src 'none'" in headers["content-security-policy"], path
         assert "frame-ancestors 'none'" in headers["content-security-policy"]
-        assert "script-src" not in headers["content-security-policy"]
+        assert "script-src 'self';" in headers["content-security-policy"]
         assert headers["x-content-type-options"] == "nosniff"
         assert headers["referrer-policy"] == "no-referrer"
         assert headers["x-frame-options"] == "DENY"

@@ -5,6 +5,7 @@ API, with a token that only our pages hold.
 """
 
 import hashlib
+import json
 from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import version
@@ -18,10 +19,11 @@ from fastapi.responses import HTMLResponse, Response
 from jinja2 import Environment, PackageLoader, select_autoescape
 
 from transfusion_api.answers import Cursor, Id
-from transfusion_api.auth import COOKIE, Caller, caller_of, form_token, needs, scope_for
-from transfusion_api.body import Body
+from transfusion_api.auth import COOKIE, DRAWN, Caller, Scoped, caller_of, form_token, needs, scope_for
+from transfusion_api.body import Body, storable
 from transfusion_api.reports import report_of
 from transfusion_api.routes.comparisons import similarity_report
+from transfusion_api.routes.experiments import plan_experiment
 from transfusion_api.service import Service, Serving, service_of
 from transfusion_core.db import api_keys, comparisons, datasets, experiments, runs
 from transfusion_core.db.clock import rfc3339
@@ -64,18 +66,30 @@ def show_new_experiment(
     return _page(request, "new.html", fork=fork) if _reader(request) else log_in_page(request)
 
 
-@router.post("/experiments/read-yaml", dependencies=[needs("read")])
-def read_yaml(body: Body) -> Any:
-    """A spec that somebody writes as YAML, as JSON."""
-    text = body.get("yaml") if isinstance(body, dict) else None
-    if not isinstance(text, str) or len(text) > MAX_YAML_CHARACTERS:
-        raise InvalidRequest(f"expected {{'yaml': text}} of {MAX_YAML_CHARACTERS} characters at most")
+@router.post("/experiments/draft", dependencies=[needs("read"), DRAWN])
+def look_at_draft(service: Serving, scope: Scoped, body: Body) -> dict[str, Any]:
+    """What has been written of a spec so far, as YAML or JSON: the spec, with its plan or what is wrong with it.
+
+    To have faults is what drafts are like, so this is no error, as a plan that cannot be made is.
+    """
+    spec = body.get("spec") if isinstance(body, dict) else None
     try:
-        found = yaml.load(text, Loader=_PlainLoader)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise InvalidRequest(f"this is not YAML: {' '.join(str(error).split())}"[:300]) from error
+        spec = _read_yaml(spec) if isinstance(spec, str) else spec
+        return {"spec": spec, "plan": plan_experiment(service, scope, spec)}
+    except InvalidRequest as error:
+        return {"spec": spec, "problem": {"detail": str(error), "errors": error.faults}}
+
+
+def _read_yaml(text: str) -> dict[str, Any]:
+    try:
+        if len(text) > MAX_YAML_CHARACTERS:
+            raise ValueError(f"it has more than {MAX_YAML_CHARACTERS} characters")
+        found = json.loads(json.dumps(yaml.load(text, Loader=_PlainLoader)))
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
+        raise InvalidRequest(f"this is no spec in YAML: {' '.join(str(error).split())}"[:300]) from error
     if not isinstance(found, dict):
         raise InvalidRequest("expected a spec: names with values, 'name: ...'")
+    storable(found)
     return found
 
 

@@ -16,7 +16,7 @@ function table(caption, heads, rows) {
 }
 
 function show(profile) {
-  const chart = element("div", { class: "chart", role: "img", "aria-label": "Images of each class in each split; the numbers are in the table" });
+  const chart = element("div", { class: "chart", role: "group", "aria-label": "Images of each class in each split; the numbers are in the table" });
   const splits = Object.keys(profile.splits);
   const counts = splits.flatMap((split) => Object.entries(profile.counts[split] ?? {}).map(([label, images]) => ({ split, label, images })));
   byId("profile").replaceChildren(

@@ -1,5 +1,5 @@
 // A new experiment: the popular fields first, then all others from the schema; the plan as one types.
-import { all, api, byId, element, say, seconds, showFaults } from "./api.js";
+import { Problem, all, api, byId, element, say, seconds, showFaults } from "./api.js";
 import { field, group, words } from "./form.js";
 import { toYaml } from "./yaml.js";
 
@@ -158,15 +158,16 @@ function showPlan(found) {
 async function plan() {
   asking?.abort();
   asking = new AbortController();
-  if (!spec.dataset && !spec.models) return;
+  if (!isYaml() && !spec.dataset && !spec.models) return;
   try {
-    const found = await api("/v1/experiments/plan", { method: "POST", body: spec, signal: asking.signal });
+    const found = await api("/experiments/draft", { method: "POST", body: { spec: isYaml() ? byId("text").value : spec }, signal: asking.signal });
+    if (isYaml() && found.spec instanceof Object) spec = found.spec;
+    if (found.problem) return tell(new Problem(found.problem, 200));
     showFaults(byId("form"), []);
     byId("yaml-fault").textContent = "";
-    showPlan(found);
+    showPlan(found.plan);
   } catch (problem) {
-    if (problem.name === "AbortError") return;
-    tell(problem);
+    if (problem.name !== "AbortError") tell(problem);
   }
 }
 
@@ -205,28 +206,18 @@ async function start() {
   }
 }
 
-function view(isYaml) {
-  byId("yaml").hidden = !isYaml;
-  byId("form").hidden = isYaml;
-  byId("as-yaml").setAttribute("aria-pressed", String(isYaml));
-  byId("as-form").setAttribute("aria-pressed", String(!isYaml));
-  if (isYaml) byId("text").value = toYaml(spec).trimStart();
+const isYaml = () => !byId("yaml").hidden;
+
+function view(yaml) {
+  byId("yaml").hidden = !yaml;
+  byId("form").hidden = yaml;
+  byId("as-yaml").setAttribute("aria-pressed", String(yaml));
+  byId("as-form").setAttribute("aria-pressed", String(!yaml));
+  if (yaml) byId("text").value = toYaml(spec).trimStart();
   else build();
 }
 
-let reading = null;
-byId("text").addEventListener("input", () => {
-  clearTimeout(reading);
-  byId("submit").disabled = true;
-  reading = setTimeout(async () => {
-    try {
-      spec = await api("/experiments/read-yaml", { method: "POST", body: { yaml: byId("text").value } });
-      changed();
-    } catch (problem) {
-      byId("yaml-fault").textContent = problem.line ?? String(problem);
-    }
-  }, PAUSE);
-});
+byId("text").addEventListener("input", changed);
 byId("as-form").addEventListener("click", () => view(false));
 byId("as-yaml").addEventListener("click", () => view(true));
 byId("submit").addEventListener("click", start);
@@ -236,7 +227,7 @@ byId("preset").addEventListener("change", (event) => {
   const chosen = presets.find((one) => one.preset === event.target.value);
   spec = { ...structuredClone(chosen?.spec ?? {}), dataset: spec.dataset };
   changed();
-  view(!byId("yaml").hidden);
+  view(isYaml());
 });
 byId("models").append(...models.map((one) => element("option", { value: one.name })));
 

@@ -1,0 +1,61 @@
+"""Pictures of every page, to be looked at: `python tests/screenshots.py [FOLDER]`."""
+
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from playwright.sync_api import sync_playwright
+
+from browser import NAMES
+from platforms import TINY, embedded
+from transfusion_client import Client
+
+LOOKS = (("light", 1440), ("dark", 1440), ("light", 360))
+SETTLE_MS = 2500
+SPEC = {**TINY, "name": "Does transfer help on my fundus images?", "seeds": 3, "train_sizes": [64, "all"]}
+
+
+def main() -> None:
+    """Run a small study, then open every page of it."""
+    out = Path(sys.argv[1] if len(sys.argv) > 1 else "screenshots")
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder, embedded(Path(folder)) as platform, Client(platform.url) as client:
+        made = client.experiments.create({**SPEC, "training": {**SPEC["training"], "steps": 24, "eval_every": 4}})
+        experiment = made.wait(progress=True)
+        client.datasets.profile("demo-retina@1")
+        run = next(iter(client.experiments.runs(experiment.id)))
+        square = client.comparisons.create(f"{run.id}@init", f"{run.id}@final", pairs="all")
+        client.comparisons.wait(square.id)
+        pages = {
+            "experiments": "/",
+            "new": "/experiments/new",
+            "fork": f"/experiments/new?from={experiment.id}",
+            "experiment": f"/experiments/{experiment.id}",
+            "report": f"/experiments/{experiment.id}/report",
+            "run": f"/runs/{run.id}",
+            "comparisons": "/comparisons",
+            "comparison": f"/comparisons/{square.id}",
+            "datasets": "/datasets",
+            "dataset": "/datasets/demo-retina@1",
+            "docs": "/docs",
+        }
+        _take(platform.url, pages, out)
+
+
+def _take(url: str, pages: dict[str, str], out: Path) -> None:
+    with sync_playwright() as playwright:
+        binary = next(found for name in NAMES if (found := shutil.which(name)))
+        browser = playwright.chromium.launch(executable_path=binary, args=["--no-sandbox"])
+        for scheme, width in LOOKS:
+            page = browser.new_page(color_scheme=scheme, viewport={"width": width, "height": 900})
+            for name, path in pages.items():
+                page.goto(url + path)
+                page.wait_for_timeout(SETTLE_MS)
+                page.screenshot(path=out / f"{name}-{scheme}-{width}.png", full_page=True)
+            page.close()
+        browser.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,25 +1,29 @@
 // Vega-Lite drawn in the page. `ast`: expressions are interpreted, so that the policy needs no eval.
 
 const OPTIONS = { ast: true, renderer: "svg", logLevel: 1, actions: { export: true, source: false, compiled: false, editor: false } };
+const NARROW = 460;
 const LOOK = { $schema: "https://vega.github.io/schema/vega-lite/v6.json", background: "white" };
 
 export async function draw(place, spec) {
-  if (!window.vegaEmbed) await new Promise((ready) => addEventListener("load", ready, { once: true }));
+  const bundle = document.querySelector("script[src$='vega.js']"); // large: it comes beside the page, not before it
+  if (!window.vegaEmbed) await new Promise((ready) => bundle.addEventListener("load", ready, { once: true }));
   await window.vegaEmbed(place, { ...LOOK, ...spec }, OPTIONS);
   document.documentElement.dataset.drawn = "yes";
 }
 
 // Lines over steps: points {step, value, line}.
 export function curves(place, points, title) {
+  const room = place.parentElement.clientWidth;
+  const isNarrow = room < NARROW;
   return draw(place, {
-    width: Math.max(220, Math.min(620, place.parentElement.clientWidth - 190)),
+    width: isNarrow ? room - 100 : Math.min(620, room - 210),
     height: 240,
     data: { values: points },
     mark: { type: "line", point: true },
     encoding: {
       x: { field: "step", type: "quantitative", title: "step" },
       y: { field: "value", type: "quantitative", title, scale: { zero: false } },
-      color: { field: "line", type: "nominal", title: null, legend: { orient: "right", labelLimit: 150 } },
+      color: { field: "line", type: "nominal", title: null, legend: { orient: isNarrow ? "bottom" : "right", columns: isNarrow ? 2 : 1, labelLimit: 150 } },
       tooltip: [{ field: "line" }, { field: "step" }, { field: "value", format: ".4g" }],
     },
   });

@@ -18,7 +18,7 @@ function table(caption, heads, rows) {
 function show(profile) {
   const chart = element("div", { class: "chart", role: "group", "aria-label": "Images of each class in each split; the numbers are in the table" });
   const splits = Object.keys(profile.splits);
-  const counts = splits.flatMap((split) => Object.entries(profile.counts[split] ?? {}).map(([label, images]) => ({ split, label, images })));
+  const counts = splits.flatMap((split) => Object.entries(profile.counts[split] ?? {}).map(([label, images]) => ({ split, label, images, order: splits.indexOf(split) })));
   byId("profile").replaceChildren(
     heading("Classes"), chart,
     table("Images of each class", ["Class", ...splits], profile.classes.map((name) => [name, ...splits.map((split) => profile.counts[split]?.[name] ?? 0)])),
@@ -31,7 +31,7 @@ function show(profile) {
     ...profile.samples.map((each) => element("figure", {}, element("img", { class: "samples", src: each.picture, alt: `Train images of class ${each.label}` }), element("figcaption", {}, each.label))));
   return draw(chart, {
     width: Math.min(640, root.clientWidth - 140), height: { step: 18 }, data: { values: counts }, mark: "bar",
-    encoding: { y: { field: "label", type: "nominal", sort: profile.classes, title: null }, x: { field: "images", type: "quantitative" }, color: { field: "split", type: "nominal", sort: splits, title: null }, tooltip: [{ field: "split" }, { field: "label" }, { field: "images" }] },
+    encoding: { y: { field: "label", type: "nominal", sort: profile.classes, title: null }, x: { field: "images", type: "quantitative" }, color: { field: "split", type: "nominal", sort: splits, title: null }, order: { field: "order" }, tooltip: [{ field: "split" }, { field: "label" }, { field: "images" }] },
   });
 }
 

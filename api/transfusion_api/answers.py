@@ -131,9 +131,32 @@ class AuditEvent(Record):
     request_id: str | None
 
 
+class Document(Record):
+    """A document, or a picture or notebook of theirs."""
+
+    name: str
+    """Its path, as links between documents name it."""
+    size_bytes: int
+
+
 class Health(Record):
     """Whether a part of the service answers."""
 
     status: Literal["ok"] = "ok"
     mode: Literal["embedded", "service"]
     version: str = __version__
+
+
+class Readiness(Health):
+    """That the service can do its work, and what of it deserves a look all the same."""
+
+    parts: list["Part"]
+
+
+class Part(Record):
+    """A part of the service."""
+
+    name: Literal["database", "store", "broker", "queue", "disk"]
+    well: bool
+    """Where not, the service does its work, but slower or not for long."""
+    found: str

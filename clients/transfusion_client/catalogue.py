@@ -1,4 +1,4 @@
-"""What a service offers to build specs from: models, presets, source weights."""
+"""What a service offers to build specs from: models, presets, schemas, source weights."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -66,3 +66,37 @@ class Presets:
         """One preset's spec: set its `dataset`, and create it."""
         spec: dict[str, Any] = self._connection.get(f"/v1/presets/{name}")
         return spec
+
+
+class Schemas:
+    """What can be written and read, as JSON Schema with defaults."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def get(self, name: str) -> dict[str, Any]:
+        """One schema: `experiment`, `combine`, `dataset`, `comparison` or `report`."""
+        schema: dict[str, Any] = self._connection.get(f"/v1/schemas/{name}")
+        return schema
+
+
+class Document(Record):
+    """A document, notebook or picture that the service brings."""
+
+    name: str
+    size_bytes: int
+
+
+class Documents:
+    """The documents of a service, which fit its version."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def list(self) -> Iterator[Document]:
+        """Every document."""
+        return (self._connection.read(Document, item) for item in self._connection.pages("/v1/documents"))
+
+    def get(self, name: str) -> str:
+        """One as text: Markdown, a notebook, a picture."""
+        return self._connection.text(f"/v1/documents/{name}")

@@ -6,12 +6,13 @@ from typing import Any, Self
 
 import httpx2
 
-from transfusion_client.catalogue import Models, Presets, Weights
+from transfusion_client.catalogue import Documents, Models, Presets, Schemas, Weights
 from transfusion_client.comparisons import Comparisons
 from transfusion_client.connection import Connection
 from transfusion_client.datasets import Datasets
 from transfusion_client.experiments import Experiments
 from transfusion_client.keys import Keys
+from transfusion_client.removals import Removals
 from transfusion_client.retries import Clock
 from transfusion_client.runs import Runs
 
@@ -51,6 +52,9 @@ class Client:
         self.weights = Weights(self._connection)
         self.models = Models(self._connection)
         self.presets = Presets(self._connection)
+        self.schemas = Schemas(self._connection)
+        self.documents = Documents(self._connection)
+        self.removals = Removals(self._connection)
         self.keys = Keys(self._connection)
 
     def __enter__(self) -> Self:
@@ -74,3 +78,7 @@ class Client:
         """What `/readyz` answers; Unavailable where a part of the service does not work."""
         found: dict[str, Any] = self._connection.get("/readyz")
         return found
+
+    def metrics(self) -> str:
+        """The service's numbers, as Prometheus reads them."""
+        return self._connection.text("/metrics")

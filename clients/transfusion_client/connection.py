@@ -1,5 +1,6 @@
 """One service, spoken to over HTTP: keys, deadlines, retries, problems raised as errors. Knows no nouns."""
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,6 +20,8 @@ JSON = Any
 REPEATABLE_METHODS = frozenset({"GET", "HEAD", "PUT", "DELETE"})
 SILENCE_SECONDS = 60.0
 """An event stream that is silent for longer is taken for dead; the service sends keep-alives more often."""
+DOWNLOAD_SECONDS = 3600.0
+"""One try at one file."""
 UPLOAD_ANSWER_SECONDS = 600.0
 """A store may take long to answer after the last byte of a large file."""
 
@@ -128,10 +131,48 @@ class Connection:
             self.clock.sleep(pause_seconds)
         raise self._error(outcome)
 
+    def download(self, url: str, path: Path, *, sha256: str) -> None:
+        """Stream bytes into a file, whole and with that digest or not at all; TransfusionError where they differ."""
+        part = path.with_name(f".{path.name}.part")
+        try:
+            for tried in range(1, self._backoff.tries + 1):
+                try:
+                    found = self._pieces_into(part, url)
+                    break
+                except httpx2.RequestError as error:
+                    if tried == self._backoff.tries or not is_passing(error):
+                        raise self._error(error) from error
+                    self.clock.sleep(self._backoff.pause_seconds(tried, self.clock))
+            if found != sha256:
+                raise TransfusionError(f"{path.name}: expected bytes of sha256 {sha256}, got {found}; try again")
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+
+    def _pieces_into(self, part: Path, url: str) -> str:
+        """The sha256 of what came. A signed link elsewhere gets no API key."""
+        digest, deadline = hashlib.sha256(), self.clock.monotonic() + DOWNLOAD_SECONDS
+        headers = self._authorization if self._is_own(url) else {}
+        with (
+            part.open("wb") as file,
+            self._http.stream("GET", url, headers=headers, timeout=self._timeout_seconds) as answer,
+        ):
+            if not answer.is_success:
+                answer.read()
+                raise error_of(answer)
+            for piece in answer.iter_bytes():
+                file.write(piece)
+                digest.update(piece)
+                if self.clock.monotonic() > deadline:
+                    raise Unavailable(f"{url.partition('?')[0]} took longer than {DOWNLOAD_SECONDS:.0f} seconds")
+        return digest.hexdigest()
+
     @contextmanager
-    def stream(self, path: str, headers: Mapping[str, str]) -> Iterator[httpx2.EventSource]:
+    def stream(
+        self, path: str, headers: Mapping[str, str], *, silence_seconds: float | None = None
+    ) -> Iterator[httpx2.EventSource]:
         """An event stream. The errors of httpx2 come out as they are: who follows a stream knows where to resume."""
-        timeout = httpx2.Timeout(self._timeout_seconds, read=SILENCE_SECONDS)
+        timeout = httpx2.Timeout(self._timeout_seconds, read=silence_seconds or SILENCE_SECONDS)
         with self._http.sse(path, headers={**self._authorization, **headers}, timeout=timeout) as source:
             if not source.response.is_success:
                 source.response.read()

@@ -1,6 +1,6 @@
 """Datasets: labelled images with a fixed split, registered once and named `name@version` afterwards."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from transfusion_client.waiting import wait_until_ended
 from transfusion_core.errors import InvalidRequest, NotReady
 from transfusion_core.specs.base import Spec
 from transfusion_core.specs.dataset import Dataset
-from transfusion_core.specs.profile import DatasetProfile
+from transfusion_core.specs.profile import ClassSamples, DatasetProfile
 from transfusion_core.specs.removal import Removal
 
 
@@ -98,6 +98,11 @@ class Datasets:
         )
         assert found is not None
         return found
+
+    def samples(self, name: str) -> Sequence[ClassSamples]:
+        """A few train images of each class, as pictures. NotReady until the dataset has been looked at."""
+        pages = self._connection.pages(f"/v1/datasets/{name}/samples")
+        return [self._connection.read(ClassSamples, item) for item in pages]
 
 
 def _plain(spec: Mapping[str, Any] | Spec) -> dict[str, Any]:

@@ -1,40 +1,25 @@
 """Experiments: create, watch, and read what they answer."""
 
-import json
+import html
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
-import httpx2
-
-from transfusion_client.connection import Connection, is_passing
+from transfusion_client.connection import Connection
+from transfusion_client.events import Event, follow
 from transfusion_client.progress import Display, open_display
 from transfusion_client.reports import Report
-from transfusion_client.retries import Backoff
 from transfusion_client.specfile import SpecLike, spec_of
-from transfusion_client.waiting import ENDED, is_outage, wait_until_ended
-from transfusion_core.errors import TransfusionError, Unavailable
+from transfusion_client.waiting import ENDED, wait_until_ended
+from transfusion_core.errors import TransfusionError
 from transfusion_core.specs.experiment import Experiment as ExperimentRecord
 from transfusion_core.specs.experiment import Plan, Run
 from transfusion_core.specs.removal import Removal
-from transfusion_core.specs.report import ReportSection
+from transfusion_core.specs.report import ReportSection, ReportVersion
 
 if TYPE_CHECKING:
+    import altair
     import pandas as pd
-
-EVENT_TRIES = 20
-"""Times in a row that an event stream is opened again without a new event."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Event:
-    """One thing that happened to an experiment or one of its jobs."""
-
-    kind: str
-    data: dict[str, Any]
-    id: str | None
-    """Where to resume: its own, or that of the last kept event before it. None before the first."""
 
 
 class Experiment:
@@ -46,6 +31,10 @@ class Experiment:
 
     def __repr__(self) -> str:
         return f"<Experiment {self.id} {self.name!r}: {self.state}, {self.progress:.0%}>"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        return f"<b>{html.escape(self.name)}</b> <code>{self.id}</code>: {self.state}, {self.progress:.0%}"
 
     @property
     def id(self) -> str:
@@ -95,19 +84,22 @@ class Experiment:
     def wait(
         self,
         *,
-        progress: bool = False,
-        on_event: Callable[["Experiment"], None] | None = None,
+        progress: bool | Display = False,
+        on_event: Callable[[Event], None] | None = None,
         timeout_seconds: float | None = None,
     ) -> Self:
         """Wait until it has ended, well or not: `state` and `ok` tell.
 
         Cuts and restarts of the service are outlived. Ctrl-C ends the waiting, never the experiment. `progress` shows
-        a bar on stderr; `on_event` is called with this object whenever state, counts or progress have changed.
-        TimeoutError after `timeout_seconds`; the experiment goes on.
+        a bar on stderr, or what is given; `on_event` is called with each event of the experiment from its beginning,
+        once and in order, and with `progress` where it has changed. TimeoutError after `timeout_seconds`; the
+        experiment goes on.
         """
-        display = open_display() if progress else None
+        display = open_display() if progress is True else progress or None
         try:
-            return self._wait(display, on_event, timeout_seconds)
+            if on_event:
+                self._follow(display, on_event, timeout_seconds)
+            return self._wait(display, timeout_seconds)
         except KeyboardInterrupt:
             if display:
                 display.say(f"no longer waiting; the experiment goes on: transfusion watch {self.id}")
@@ -116,26 +108,22 @@ class Experiment:
             if display:
                 display.close()
 
-    def _wait(
-        self,
-        display: Display | None,
-        on_event: Callable[["Experiment"], None] | None,
-        timeout_seconds: float | None,
-    ) -> Self:
-        seen: ExperimentRecord | None = None
+    def _follow(
+        self, display: Display | None, on_event: Callable[[Event], None], timeout_seconds: float | None
+    ) -> None:
+        events = self._experiments.events(self.id, timeout_seconds=timeout_seconds, on_outage=_telling(display))
+        for event in events:
+            if event.kind == "progress":
+                self.record = self.record.model_copy(update=event.data)
+                if display:
+                    display.show(self.record)
+            on_event(event)
 
+    def _wait(self, display: Display | None, timeout_seconds: float | None) -> Self:
         def on_look(record: ExperimentRecord) -> None:
-            nonlocal seen
             self.record = record
             if display:
                 display.show(record)
-            if on_event and (seen is None or _moved(seen, record)):
-                on_event(self)
-            seen = record
-
-        def on_outage(error: TransfusionError) -> None:
-            if display:
-                display.say(f"{error.detail}; trying again")
 
         self.record = wait_until_ended(
             lambda: self._experiments.record(self.id),
@@ -144,7 +132,7 @@ class Experiment:
             what=f"experiment {self.id}",
             timeout_seconds=timeout_seconds,
             on_look=on_look,
-            on_outage=on_outage,
+            on_outage=_telling(display),
         )
         return self
 
@@ -155,6 +143,10 @@ class Experiment:
     def to_frame(self, section: str | None = None) -> "pd.DataFrame":
         """The report's rows as a pandas data frame."""
         return self.report().to_frame(section)
+
+    def chart(self, name: str) -> "altair.Chart":
+        """A chart of the report, such as `figure-4`, as Altair has it."""
+        return self.report().chart(name)
 
     def runs(self) -> list[Run]:
         """Its trainings."""
@@ -196,8 +188,8 @@ class Experiment:
         return self
 
 
-def _moved(before: ExperimentRecord, after: ExperimentRecord) -> bool:
-    return (before.state, before.counts, before.progress) != (after.state, after.counts, after.progress)
+def _telling(display: Display | None) -> Callable[[TransfusionError], None]:
+    return lambda error: display.say(f"{error.detail}; trying again") if display else None
 
 
 class Experiments:
@@ -286,43 +278,39 @@ class Experiments:
         path = f"/v1/experiments/{experiment_id}/report/{section}"
         return self.connection.read(ReportSection, self.connection.get(path))
 
+    def reports(self, experiment_id: str) -> Iterator[ReportVersion]:
+        """Every report that it has given, the newest first."""
+        pages = self.connection.pages(f"/v1/experiments/{experiment_id}/reports")
+        return (self.connection.read(ReportVersion, item) for item in pages)
+
+    def report_version(self, experiment_id: str, digest: str) -> Report:
+        """One of them, by its digest."""
+        return Report.fetch(self.connection, experiment_id, digest=digest)
+
     def report_html(self, experiment_id: str) -> str:
         """The report as one offline HTML file."""
         return self.connection.text(f"/v1/experiments/{experiment_id}/report.html")
 
-    def events(self, experiment_id: str, last_event_id: str | None = None) -> Iterator[Event]:
+    def events(
+        self,
+        experiment_id: str,
+        last_event_id: str | None = None,
+        *,
+        timeout_seconds: float | None = None,
+        on_outage: Callable[[TransfusionError], None] | None = None,
+    ) -> Iterator[Event]:
         """What happens to an experiment, from the beginning or after an event's id, until it has ended.
 
-        A cut stream is opened again after the last event that arrived. Unavailable after many cuts in a row.
+        A cut stream is opened again after the last event that arrived. Unavailable after a long outage.
         """
-        cuts = 0
-        cause: Exception | None = None
-        while cuts < EVENT_TRIES:
-            try:
-                for event in self._stream(experiment_id, last_event_id):
-                    cuts = 0
-                    last_event_id = event.id or last_event_id
-                    yield event
-                    if event.kind == "end":
-                        return
-            except httpx2.RequestError as error:
-                if not is_passing(error):
-                    raise Unavailable(str(error)) from error
-                cause = error
-            except TransfusionError as error:
-                if not is_outage(error):
-                    raise
-                cause = error
-            cuts += 1
-            clock = self.connection.clock
-            clock.sleep(Backoff().pause_seconds(cuts, clock))
-        raise Unavailable(f"the events of experiment {experiment_id} were cut off {cuts} times in a row") from cause
-
-    def _stream(self, experiment_id: str, last_event_id: str | None) -> Iterator[Event]:
-        headers = {"Last-Event-ID": last_event_id} if last_event_id else {}
-        with self.connection.stream(f"/v1/experiments/{experiment_id}/events", headers) as source:
-            for sent in source:
-                yield Event(kind=sent.event, data=json.loads(sent.data or "{}"), id=sent.id or None)
+        path = f"/v1/experiments/{experiment_id}/events"
+        return follow(
+            self.connection,
+            path,
+            last_event_id=last_event_id,
+            timeout_seconds=timeout_seconds,
+            on_outage=on_outage,
+        )
 
     def _act(self, experiment_id: str, action: str) -> Experiment:
         return self._handle(self.connection.post(f"/v1/experiments/{experiment_id}/{action}"))

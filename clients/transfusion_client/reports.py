@@ -1,5 +1,6 @@
 """Reports as the client hands them out: the shared record, its rows as a data frame, and all of it as files."""
 
+import html
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -12,6 +13,7 @@ from transfusion_core.specs.report import Report as ReportRecord
 from transfusion_core.specs.report import ReportDiff, ReportSection
 
 if TYPE_CHECKING:
+    import altair
     import pandas as pd
 
 
@@ -25,9 +27,10 @@ class Report(ReportRecord):
     _connection: Connection = PrivateAttr()
 
     @classmethod
-    def fetch(cls, connection: Connection, experiment_id: str) -> Self:
-        """The report of an experiment; NotReady until there is one."""
-        found = connection.read(cls, connection.get(f"/v1/experiments/{experiment_id}/report"))
+    def fetch(cls, connection: Connection, experiment_id: str, *, digest: str | None = None) -> Self:
+        """The report of an experiment, or an earlier one; NotReady until there is one."""
+        place = "report" if digest is None else f"reports/{digest}"
+        found = connection.read(cls, connection.get(f"/v1/experiments/{experiment_id}/{place}"))
         found._connection = connection
         return found
 
@@ -51,6 +54,29 @@ class Report(ReportRecord):
         else:
             rows = [{"section": name, **row.model_dump()} for name, s in self.sections.items() for row in s.table]
         return pd.DataFrame(rows).dropna(axis="columns", how="all")
+
+    def chart(self, name: str) -> "altair.Chart":
+        """A chart, such as `figure-4`, to be shown, changed and laid over others.
+
+        NotFound names the charts that there are. ImportError where Altair is not installed.
+        """
+        charts = {name: chart for section in self.sections.values() for name, chart in section.charts.items()}
+        if name not in charts:
+            raise NotFound(f"the report has no chart {name!r}; it has {', '.join(charts) or 'none'}")
+        try:
+            import altair
+        except ImportError as error:
+            raise ImportError("chart() needs Altair: pip install altair") from error
+        made: altair.Chart = altair.Chart.from_dict(charts[name])
+        return made
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the sections' words, and the charts that there are."""
+        parts = [f"<p><b>Report</b> <code>{self.digest[:12]}</code></p>"]
+        for name, section in self.sections.items():
+            charts = f" Charts: {', '.join(section.charts)}." if section.charts else ""
+            parts.append(f"<p><b>{html.escape(name)}</b>: {html.escape(section.text)}{html.escape(charts)}</p>")
+        return "".join(parts)
 
     def diff(self, against: str) -> ReportDiff:
         """What it says that the report of the experiment `against`, the earlier one, does not."""

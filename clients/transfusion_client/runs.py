@@ -1,12 +1,19 @@
 """Runs: one training each, with curves, log, checkpoints and provenance."""
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from transfusion_client.connection import Connection
+from transfusion_client.events import Event, follow
+from transfusion_client.waiting import ENDED, wait_until_ended
+from transfusion_core.errors import NotFound
 from transfusion_core.specs.base import Record
 from transfusion_core.specs.experiment import Run
 from transfusion_core.specs.training import Series
+
+LOG_SECONDS = 1.0
+"""Between two looks at a log that is followed."""
 
 
 class Checkpoint(Record):
@@ -48,6 +55,44 @@ class Runs:
         """Its checkpoints, with links to download them."""
         pages = self._connection.pages(f"/v1/runs/{run_id}/checkpoints")
         return [self._connection.read(Checkpoint, item) for item in pages]
+
+    def download(self, run_id: str, checkpoint: str = "final", *, to: str | Path) -> Path:
+        """Stream a checkpoint (`init`, `final` or a step) into a file; its sha256 is checked. NotFound names others."""
+        kept = {each.name: each for each in self.checkpoints(run_id)}
+        if checkpoint not in kept:
+            raise NotFound(f"run {run_id} has no checkpoint {checkpoint!r}; it has {', '.join(kept) or 'none'}")
+        path = Path(to).expanduser().absolute()
+        url = kept[checkpoint].url or f"/v1/runs/{run_id}/checkpoints/{checkpoint}"
+        self._connection.download(url, path, sha256=kept[checkpoint].sha256)
+        return path
+
+    def events(self, run_id: str, last_event_id: str | None = None) -> Iterator[Event]:
+        """What happens to a run, until it has ended; cuts are outlived."""
+        return follow(self._connection, f"/v1/runs/{run_id}/events", last_event_id=last_event_id)
+
+    def follow_log(self, run_id: str) -> Iterator[str]:
+        """Its log line by line as it is written, until the run has ended; cuts are outlived."""
+        seen: list[str] = []
+        fresh: list[str] = []
+
+        def look() -> Run:
+            run = self.get(run_id)  # before the log: what is written before the end is read after it
+            nonlocal seen
+            lines = list(self.log(run_id))
+            kept = next(n for n in range(min(len(seen), len(lines)), -1, -1) if lines[:n] == seen[len(seen) - n :])
+            fresh.extend(lines[kept:])
+            seen = lines
+            return run
+
+        clock = self._connection.clock
+        ended = False
+        while not ended:
+            run = wait_until_ended(look, lambda run: "succeeded", clock=clock, what=f"run {run_id}")
+            yield from fresh
+            fresh.clear()
+            ended = run.state in ENDED
+            if not ended:
+                clock.sleep(LOG_SECONDS)
 
     def manifest(self, run_id: str) -> dict[str, Any] | None:
         """Where its numbers come from: spec, seeds, code, environment, digests. None until it has ended."""

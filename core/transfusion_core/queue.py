@@ -67,6 +67,16 @@ def ring(app: Celery, queues: Iterable[str], job: str | None = None) -> None:
         _log.warning("the broker takes its time; workers will find the work by themselves")
 
 
+def unheard(app: Celery) -> str | None:
+    """Why the broker cannot be reached, the kind of error alone; None where it can."""
+    try:
+        with app.connection_for_write() as connection:
+            connection.ensure_connection(max_retries=1, interval_start=0, timeout=RING_TIMEOUT_SECONDS)
+    except (CeleryError, KombuError, OSError) as error:
+        return type(error.__cause__ or error).__name__
+    return None
+
+
 def _send(app: Celery, queues: list[str], job: str | None) -> None:
     try:
         for queue in queues:

@@ -21,7 +21,29 @@ def samples(client: TestClient) -> dict[tuple[str, ...], float]:
 def test_a_fresh_service_lives_and_is_ready(client: TestClient) -> None:
     alive = {"status": "ok", "mode": "embedded", "version": __version__}
     assert client.get("/healthz").json() == alive
-    assert client.get("/readyz").json() == alive
+    ready = client.get("/readyz").json()
+    parts = {part["name"]: part for part in ready.pop("parts")}
+    assert ready == alive
+    assert {name: parts[name]["found"] for name in ("database", "store", "broker", "queue")} == {
+        "database": client.app.state.service.engine.dialect.name,
+        "store": "file",
+        "broker": "memory",
+        "queue": "0 jobs queued, the oldest for 0 s",
+    }
+    assert parts["disk"]["found"].endswith(" GB free in the store")
+    assert all(part["well"] for part in parts.values())
+
+
+def test_a_broker_that_is_away_is_told_and_is_no_reason_not_to_be_ready(
+    settings: Callable[..., Settings], serve: Callable[..., TestClient]
+) -> None:
+    with serve(settings(broker_url="redis://127.0.0.1:9/0", min_free_bytes=10**18)) as client:
+        answer = client.get("/readyz")
+    assert answer.status_code == 200
+    parts = {part["name"]: part for part in answer.json()["parts"]}
+    assert parts["broker"]["found"].startswith("does not answer: ")
+    assert not parts["broker"]["well"]
+    assert not parts["disk"]["well"]
 
 
 def test_numbers_are_those_of_the_database(

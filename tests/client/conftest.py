@@ -82,6 +82,8 @@ class Service:
     streams: list[str] = field(default_factory=list)
     report: dict[str, Any] = field(default_factory=dict)
     page_size: int = 2
+    unwell: tuple[str, ...] = ()
+    version: str = "0.1.0"
 
     def upset(self, *outcomes: Answer | type[Exception], path: str = "") -> None:
         self.upsets += [(path, outcome) for outcome in outcomes]
@@ -113,10 +115,13 @@ class Service:
         return Answer(200, {"items": items[start:end], "next": str(end) if end < len(items) else None})
 
     def _get_healthz(self, sent: Sent, rest: list[str]) -> Answer:
-        return Answer(200, {"status": "ok", "mode": self.mode, "version": "0.1.0"})
+        return Answer(200, {"status": "ok", "mode": self.mode, "version": self.version})
 
     def _get_readyz(self, sent: Sent, rest: list[str]) -> Answer:
-        return Answer(200, {"status": "ok"})
+        parts = [
+            {"name": name, "well": name not in self.unwell, "found": "it is there"} for name in ("store", "broker")
+        ]
+        return Answer(200, {"status": "ok", "parts": parts})
 
     def _post_experiments(self, sent: Sent, rest: list[str]) -> Answer:
         if rest == ["plan"]:
@@ -157,6 +162,10 @@ class Service:
             return Answer(200, self.streams.pop(0), {"Content-Type": "text/event-stream"})
         if not self.report:
             return problem(409, "not_ready", "the report is waiting")
+        if rest == ["reports"]:
+            return self._page(sent, [{"digest": DIGEST, "is_complete": True, "made_at": NOW}])
+        if rest[0] == "reports":
+            return Answer(200, self.report)
         if rest[0] == "report.html":
             return Answer(200, "<html>the report</html>", {"Content-Type": "text/html"})
         if rest[0] == "charts" or rest[0].startswith("report."):
@@ -177,6 +186,8 @@ class Service:
             "checkpoints": {"items": [kept], "next": None},
             "manifest": {"manifest": {"seed": 0}},
         }
+        if rest[1:] == ["events"]:
+            return Answer(200, self.streams.pop(0), {"Content-Type": "text/event-stream"})
         return Answer(200, answers[rest[1] if len(rest) > 1 else ""])
 
     def _post_comparisons(self, sent: Sent, rest: list[str]) -> Answer:
@@ -197,6 +208,8 @@ class Service:
             return self._page(sent, [dataset_of("succeeded")])
         if rest[1:] == ["profile"]:
             return Answer(200, PROFILE)
+        if rest[1:] == ["samples"]:
+            return self._page(sent, [{"label": "0", "files": ["a.png"], "picture": "data:"}])
         return Answer(200, dataset_of(self.states.pop(0) if self.states else self.outcome))
 
     def _post_uploads(self, sent: Sent, rest: list[str]) -> Answer:
@@ -227,6 +240,22 @@ class Service:
     def _get_presets(self, sent: Sent, rest: list[str]) -> Answer:
         quick = {"name": "quick", "models": ["cbr-tiny"]}
         return Answer(200, quick) if rest else self._page(sent, [{"preset": "quick", "spec": quick}])
+
+    def _get_schemas(self, sent: Sent, rest: list[str]) -> Answer:
+        return Answer(200, {"type": "object", "title": rest[0]})
+
+    def _get_removals(self, sent: Sent, rest: list[str]) -> Answer:
+        told = {"id": "x1", "kind": "experiment", "name": "e1", "state": "done", "objects": 1, "size_bytes": 5}
+        told |= {"created_at": NOW, "finished_at": NOW}
+        if rest[1:]:
+            return self._page(sent, [{"key": "a/b", "size_bytes": 5}])
+        return Answer(200, told) if rest else self._page(sent, [told])
+
+    def _get_documents(self, sent: Sent, rest: list[str]) -> Answer:
+        return Answer(200, "# A document") if rest else self._page(sent, [{"name": "a.md", "size_bytes": 12}])
+
+    def _get_metrics(self, sent: Sent, rest: list[str]) -> Answer:
+        return Answer(200, "transfusion_jobs 1")
 
     def _post_keys(self, sent: Sent, rest: list[str]) -> Answer:
         return Answer(201, {"id": "k1", "key": "secret", "expires_at": None, "created_at": NOW, **sent.json})

@@ -1,5 +1,6 @@
 """The command line, against a service behind a real socket."""
 
+import io
 import json
 import sys
 import types
@@ -8,18 +9,23 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any, get_args
 
+import httpx2
 import pytest
 import typer
 import yaml
+from rich.console import Console
 from typer.testing import CliRunner, Result
 
 from transfusion_client import cli
 from transfusion_client.cli import app as app_module
 from transfusion_client.cli.app import build_app
 from transfusion_client.cli.data import KINDS, columns_of
+from transfusion_client.cli.watching import LiveRuns, table_of
+from transfusion_client.client import Client
 from transfusion_client.retries import Clock
 from transfusion_core.errors import InvalidRequest
 from transfusion_core.specs.dataset import Kind
+from transfusion_core.specs.experiment import Run as Run_
 
 Run = Callable[..., Result]
 
@@ -289,6 +295,92 @@ def test_doctor_tells_what_works(run: Run, service: Any, answering: Any) -> None
     assert done.exit_code == 2
     assert "queue: no worker" in done.output
     assert "An API key is needed" in done.output
+
+
+def test_doctor_says_how_to_mend_each_part(run: Run, service: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    service.unwell, service.version = ("broker",), "0.9.0"
+    checks = {check["check"]: check for check in json.loads(run("doctor", "-o", "json").output)}
+    assert {name for name, check in checks.items() if not check["ok"]} == {"client", "broker"}
+    assert checks["client"]["mend"].endswith("pip install transfusion==0.9.0")
+    assert "TRANSFUSION_BROKER_URL" in checks["broker"]["mend"]
+    assert checks["store"]["mend"] == ""
+    assert "GB free" in checks["disk here"]["found"]
+    away = json.loads(run("doctor", "--url", "http://127.0.0.1:9", "-o", "json").output)
+    assert [(check["check"], check["ok"]) for check in away][:2] == [("client", True), ("service", False)]
+    assert "transfusion up" in away[1]["mend"]
+
+
+def test_doctor_asks_nvidias_tool_for_the_gpu(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def found() -> str:
+        return str(json.loads(run("doctor", "-o", "json").output)[-1]["found"])
+
+    tool = tmp_path / "nvidia-smi"
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
+    for script, told in (("echo 'H200, 143771 MiB, 570.1'", "H200, 143771 MiB, 570.1"), ("exit 9", "none; none is")):
+        tool.write_text(f"#!/bin/sh\n{script}\n")
+        tool.chmod(0o755)
+        assert found().startswith(told)
+    monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
+    assert found().startswith("none; none is needed")
+
+
+def test_last_is_the_newest_experiment(run: Run, service: Any, file: str) -> None:
+    nothing = run("watch", "last")
+    assert nothing.exit_code == 2
+    assert "there is no experiment yet; make one with 'transfusion submit FILE'" in nothing.stderr
+    run("submit", file)
+    assert json.loads(run("cancel", "last", "-o", "json").output)["id"] == "e1"
+    assert run("runs", "--experiment", "last").exit_code == 0
+    assert service.calls("GET", "/v1/runs")[-1].query["experiment"] == "e1"
+
+
+def test_logs_are_printed_and_followed_to_the_runs_outcome(run: Run, service: Any, answering: Any) -> None:
+    assert run("logs", "r1").output == "first\nsecond\n"
+    followed = run("logs", "r1", "-f")
+    assert (followed.output, followed.exit_code) == ("first\nsecond\n", 0)
+    failed = {**json.loads(run("runs", "-o", "json").output)[0], "state": "failed"}
+    service.upset(*[answering["Answer"](200, failed)] * 3, path="/v1/runs/r1")
+    service.upsets.insert(1, ("/v1/runs/r1/log", answering["Answer"](200, {"lines": ["broken"]})))
+    broken = run("logs", "r1", "-f")
+    assert (broken.output, broken.exit_code) == ("broken\n", 1)
+
+
+def test_a_plan_says_in_a_line_what_runs_what_is_there_and_what_it_costs(run: Run, file: str) -> None:
+    told = run("plan", file).output.splitlines()[-1]
+    assert told == "1 of 1 runs to train, 0 are there; 1 new jobs: about 3 s on a small CPU, 0 MB"
+
+
+def test_a_terminal_shows_where_each_run_stands(client: Client, service: Any, spec: dict[str, Any]) -> None:
+    screen = io.StringIO()
+    experiment = client.experiments.create(spec)
+    live = LiveRuns(client, experiment.id, console=Console(file=screen, width=120, force_terminal=True))
+    live.show(experiment.record)
+    service.upset(*[httpx2.ConnectError] * 5, path="/v1/experiments/e1/runs")
+    live.show(experiment.record)
+    live.say("[away]; trying again")
+    live.close()
+    told = screen.getvalue()
+    for word in ("r0", "r2", "cbr-tiny", "first: queued, 0%, about 12 s left, 3 queued", "[away]; trying again"):
+        assert word in told
+
+
+def test_a_long_list_of_runs_is_cut_and_says_so() -> None:
+    run = Run_.model_validate(
+        {"id": "r", "key": "k", "model": "m", "init": "pretrained", "source": "natural", "train_size": 200, "seed": 0}
+        | {"dataset": "d@1", "state": "running", "attempt": 1, "created_at": "", "progress": {"step": 3, "steps": 9}}
+        | {"metrics": {"test": {"auroc": 0.5}}}
+    )
+    table = table_of([run] * 41)
+    assert (table.row_count, str(table.caption)[:17]) == (40, "the first 40 runs")
+    screen = io.StringIO()
+    Console(file=screen, width=120).print(table_of([run]))
+    for word in ("pretrained (natural)", "3/9", "0.5000"):
+        assert word in screen.getvalue()
+
+
+def test_an_error_says_the_way_out(run: Run, service: Any) -> None:
+    service.key = "secret"
+    assert run("runs").stderr == "error: An API key is needed. (give one by --key or TRANSFUSION_API_KEY)\n"
 
 
 def test_a_service_that_is_not_there_is_one_line(run: Run) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from transfusion_client import progress
 from transfusion_client.client import Client
+from transfusion_client.events import Event
 from transfusion_client.experiments import Experiment
 from transfusion_client.progress import in_words, open_display
 from transfusion_core.errors import NotFound, Unavailable
@@ -81,11 +82,47 @@ def test_ctrl_c_detaches_and_never_cancels(
     assert [sent.path for sent in service.sent if sent.method == "POST"] == ["/v1/experiments"]
 
 
-def test_on_event_hears_each_change_once(experiment: Experiment, service: Any) -> None:
-    service.states = ["queued", "queued", "running", "running", "succeeded"]
-    heard: list[str] = []
-    experiment.wait(on_event=lambda now: heard.append(now.state))
-    assert heard == ["queued", "running", "succeeded"]
+def told(number: int) -> str:
+    return f'id: {number}\nevent: state\ndata: {{"job": "j{number}"}}\n\n'
+
+
+PROGRESS = 'event: progress\ndata: {"state": "running", "progress": 0.5}\n\n'
+END = 'event: end\ndata: {"state": "succeeded"}\n\n'
+
+
+def test_a_stream_cut_twenty_times_loses_and_doubles_no_event(
+    experiment: Experiment, service: Any, clock: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each time it tells one event, the progress again, and half of the next event."""
+    service.streams = [told(n) + PROGRESS + told(n + 1)[:-2] for n in range(1, 21)] + [told(21) + END]
+    service.upset(httpx2.ReadError, httpx2.ConnectError, path="/v1/experiments/e1/events")
+    heard: list[Event] = []
+    assert experiment.wait(on_event=heard.append, progress=True).ok
+    states = [event.id for event in heard if event.kind == "state"]
+    assert states == [str(n) for n in range(1, 22)]
+    assert [event.kind for event in heard if event.kind != "state"] == ["progress", "end"]
+    asked = [sent.headers.get("last-event-id") for sent in service.calls("GET", "/v1/experiments/e1/events")]
+    assert asked == [None, None, None, *states[:20]]
+    assert "ended early; trying again" in capsys.readouterr().err
+
+
+def test_events_are_waited_for_no_longer_than_asked(experiment: Experiment, service: Any, clock: Any) -> None:
+    service.streams = [told(n) for n in range(1, 200)]
+    with pytest.raises(TimeoutError, match="has not ended within 10 seconds; it goes on"):
+        experiment.wait(on_event=lambda event: None, timeout_seconds=10)
+    service.upset(*[httpx2.ReadTimeout] * 200, path="/v1/experiments/e1/events")
+    with pytest.raises(TimeoutError):
+        experiment.wait(on_event=lambda event: None, timeout_seconds=10)
+
+
+def test_an_error_in_the_callback_is_the_callers(experiment: Experiment, service: Any) -> None:
+    service.streams = [told(1)]
+
+    def fail(event: Event) -> None:
+        raise ValueError("mine")
+
+    with pytest.raises(ValueError, match="mine"):
+        experiment.wait(on_event=fail)
 
 
 class Terminal(io.StringIO):

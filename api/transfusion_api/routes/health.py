@@ -1,6 +1,8 @@
 """Whether the service lives, whether it can do its work, and its numbers for Prometheus; none of it needs a key."""
 
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 from fastapi import APIRouter
 from fastapi.responses import PlainTextResponse
@@ -8,12 +10,13 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from prometheus_client.metrics_core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from transfusion_api.answers import Health
+from transfusion_api.answers import Health, Part, Readiness
 from transfusion_api.problems import documented
 from transfusion_api.service import Service, Serving
 from transfusion_core.db import jobs
 from transfusion_core.db.engine import ping
 from transfusion_core.errors import Unavailable
+from transfusion_core.queue import unheard
 
 router = APIRouter(tags=["health"])
 STUCK_SECONDS = 60
@@ -28,14 +31,44 @@ def get_health(service: Serving) -> Health:
 
 
 @router.get("/readyz", responses=documented())
-def get_readiness(service: Serving) -> Health:
+def get_readiness(service: Serving) -> Readiness:
     """Database, store and queue do what they should; `unavailable` says which does not."""
     ping(service.engine)
     service.store.exists(PROBE_KEY)
+    parts = [
+        Part(name="database", well=True, found=service.engine.dialect.name),
+        Part(name="store", well=True, found=service.settings.store_url.partition(":")[0]),
+        _broker(service),
+        _queue(service),
+        *_disk(service),
+    ]
+    return Readiness(mode=service.settings.mode, parts=parts)
+
+
+def _queue(service: Service) -> Part:
     waited = jobs.oldest_queued_seconds(service.engine) or 0.0
     if waited > STUCK_SECONDS and not jobs.is_any_alive(service.engine):
         raise Unavailable(f"queue: a job has waited for {waited:.0f} s and none runs; is a worker running?")
-    return Health(mode=service.settings.mode)
+    queued = sum(jobs.queue_depth(service.engine).values())
+    return Part(name="queue", well=True, found=f"{queued} jobs queued, the oldest for {waited:.0f} s")
+
+
+def _broker(service: Service) -> Part:
+    """Without it workers find their work by themselves, a little later: no reason not to be ready."""
+    fault = unheard(service.celery)
+    found = service.settings.broker_url.partition(":")[0] if fault is None else f"does not answer: {fault}"
+    return Part(name="broker", well=fault is None, found=found)
+
+
+def _disk(service: Service) -> list[Part]:
+    """Of a store that is a folder of this machine."""
+    scheme, _, folder = service.settings.store_url.partition("://")
+    if scheme != "file":
+        return []
+    place = next(place for place in (Path(folder), *Path(folder).parents) if place.exists())
+    free = shutil.disk_usage(place).free
+    well = free >= service.settings.min_free_bytes
+    return [Part(name="disk", well=well, found=f"{free / 1e9:.1f} GB free in the store")]
 
 
 @router.get("/metrics", response_class=PlainTextResponse, responses=documented())

@@ -4,7 +4,7 @@ from importlib.metadata import EntryPoint, entry_points
 
 import typer
 
-from transfusion_client.cli import comparing, data, experimenting, reading, service
+from transfusion_client.cli import comparing, data, doctor, experimenting, reading, service
 
 SERVER_PANEL = "Server"
 SERVER_HELP = {
@@ -24,7 +24,7 @@ def build_app() -> typer.Typer:
         no_args_is_help=True,
         pretty_exceptions_enable=False,
     )
-    for module in (experimenting, reading, comparing, data, service):
+    for module in (experimenting, reading, comparing, data, service, doctor):
         module.register(app)
     for entry in sorted(entry_points(group="transfusion.commands"), key=lambda entry: entry.name):
         _register_server_command(app, entry)

@@ -13,6 +13,7 @@ from transfusion_client.cli.session import (
     Url,
     chosen,
     exit_code,
+    named,
     print_answer,
     print_table,
     session,
@@ -26,7 +27,7 @@ File = Annotated[str | None, typer.Argument(help="The spec, in YAML or JSON; '-'
 Preset = Annotated[str | None, typer.Option(help="Start from this preset instead of a file.")]
 DatasetOption = Annotated[str | None, typer.Option("--dataset", help="Sets the spec's dataset.")]
 Wait = Annotated[bool, typer.Option("--wait", help="Wait until it has ended; Ctrl-C lets it go on.")]
-ExperimentId = Annotated[str, typer.Argument(metavar="ID", help="The experiment's id.")]
+ExperimentId = Annotated[str, typer.Argument(metavar="ID", help="The experiment's id, or 'last'.")]
 SUMMARY = ("id", "name", "state", "progress", "counts", "created_at")
 
 
@@ -53,6 +54,17 @@ def plan(
         print_table([{name: run[name] for name in run if name != "key"} for run in planned["runs"]])
         rest = {name: value for name, value in planned.items() if name not in ("runs", "spec")}
         print_answer(rest, output)
+        typer.echo(in_short(planned))
+
+
+def in_short(planned: dict[str, Any]) -> str:
+    """What will run, what is there already, and what it costs, in a line."""
+    from transfusion_client.progress import in_words
+
+    runs = planned["runs"]
+    made = sum(run["exists"] for run in runs)
+    cost = f"about {in_words(planned['estimated_seconds'])} on a small CPU, {planned['estimated_bytes'] / 1e6:,.0f} MB"
+    return f"{len(runs) - made} of {len(runs)} runs to train, {made} are there; {planned['new_jobs']} new jobs: {cost}"
 
 
 def submit(
@@ -68,7 +80,7 @@ def submit(
     with session(url, key) as client:
         experiment = client.experiments.create(_spec(client, file, preset, dataset))
         if wait:
-            _watch(experiment, output)
+            _watch(experiment, output, client)
         _print(experiment, output)
 
 
@@ -81,7 +93,7 @@ def fork(
 ) -> None:
     """Create an experiment that differs from another by a patch; only what is new is computed."""
     with session(url, key) as client:
-        _print(client.experiments.fork(experiment_id, _read(file)), output)
+        _print(client.experiments.fork(named(client, experiment_id), _read(file)), output)
 
 
 def extend(
@@ -98,7 +110,7 @@ def extend(
     from transfusion_client.specfile import plain
 
     with session(url, key) as client:
-        grown = client.experiments.get(experiment_id).extend(
+        grown = client.experiments.get(named(client, experiment_id)).extend(
             seeds=seeds,
             models=model or [],
             inits=[plain(each, "--init") for each in init or []],
@@ -124,20 +136,20 @@ def combine(
         settled = plain(similarity, "--similarity") if similarity else None
         experiment = client.experiments.combine(experiment_ids, name=name, sections=section, similarity=settled)
         if wait:
-            _watch(experiment, output)
+            _watch(experiment, output, client)
         _print(experiment, output)
 
 
 def watch(experiment_id: ExperimentId, url: Url = None, key: Key = None, output: Format = Output.TABLE) -> None:
-    """Wait until an experiment has ended; Ctrl-C lets it go on."""
+    """Watch an experiment's runs until it has ended; Ctrl-C lets it go on, and watching can begin again."""
     with session(url, key) as client:
-        _watch(client.experiments.get(experiment_id), output)
+        _watch(client.experiments.get(named(client, experiment_id)), output, client)
 
 
 def cancel(experiment_id: ExperimentId, url: Url = None, key: Key = None, output: Format = Output.TABLE) -> None:
     """Ask an experiment's jobs to stop; those that others share go on."""
     with session(url, key) as client:
-        _print(client.experiments.cancel(experiment_id), output)
+        _print(client.experiments.cancel(named(client, experiment_id)), output)
 
 
 def experiments(
@@ -167,10 +179,12 @@ def _read(file: str) -> dict[str, Any]:
     return parse(sys.stdin.read(), "stdin") if file == "-" else read_file(Path(file))
 
 
-def _watch(experiment: "Experiment", output: Output) -> None:
+def _watch(experiment: "Experiment", output: Output, client: "Client") -> None:
+    from transfusion_client.cli.watching import LiveRuns
+
     if output is Output.TABLE:
         typer.echo(experiment.id, err=True)
-    experiment.wait(progress=True)
+    experiment.wait(progress=LiveRuns(client, experiment.id) if sys.stderr.isatty() else True)
     _print(experiment, output)
     raise typer.Exit(exit_code(experiment.state))
 

@@ -1,4 +1,4 @@
-"""report, runs."""
+"""report, runs, logs."""
 
 import tempfile
 from pathlib import Path
@@ -6,7 +6,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from transfusion_client.cli.session import Format, Key, Output, Url, chosen, console, print_answer, session
+from transfusion_client.cli.session import (
+    Format,
+    Key,
+    Output,
+    Url,
+    chosen,
+    console,
+    exit_code,
+    named,
+    print_answer,
+    session,
+)
 
 if TYPE_CHECKING:
     from transfusion_client.reports import Report
@@ -17,12 +28,12 @@ RUN_SUMMARY = ("id", "model", "init", "source", "train_size", "seed", "state", "
 
 def register(app: typer.Typer) -> None:
     """Add these commands to the application."""
-    for command in (report, runs):
+    for command in (report, runs, logs):
         app.command()(command)
 
 
 def report(
-    experiment_id: Annotated[str, typer.Argument(metavar="ID", help="The experiment's id.")],
+    experiment_id: Annotated[str, typer.Argument(metavar="ID", help="The experiment's id, or 'last'.")],
     to: Annotated[Path | None, typer.Option(help="Write it in every form, with its charts, into this folder.")] = None,
     show: Annotated[bool, typer.Option("--open", help="Open the HTML report in the browser.")] = False,
     section: Annotated[str | None, typer.Option(help="Print this section only.")] = None,
@@ -35,7 +46,7 @@ def report(
 ) -> None:
     """Print an experiment's report."""
     with session(url, key) as client:
-        found = client.experiments.report(experiment_id)
+        found = client.experiments.report(named(client, experiment_id))
         if against is not None:
             _print_diff(found.diff(against), output)
         else:
@@ -70,7 +81,7 @@ def _print_diff(diff: "ReportDiff", output: Output) -> None:
 
 
 def runs(
-    experiment: Annotated[str | None, typer.Option(help="Only those of this experiment.")] = None,
+    experiment: Annotated[str | None, typer.Option(help="Only those of this experiment, or of the 'last'.")] = None,
     model: Annotated[str | None, typer.Option(help="Only those of this model.")] = None,
     state: Annotated[str | None, typer.Option(help="Only those in this state.")] = None,
     url: Url = None,
@@ -79,6 +90,21 @@ def runs(
 ) -> None:
     """List the runs."""
     with session(url, key) as client:
+        experiment = named(client, experiment) if experiment else None
         listed = client.runs.list(experiment=experiment, model=model, state=state)
         found = [run.model_dump(mode="json") for run in listed]
         print_answer([chosen(record, RUN_SUMMARY, output) for record in found], output)
+
+
+def logs(
+    run_id: Annotated[str, typer.Argument(metavar="RUN", help="The run's id.")],
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the run has ended.")] = False,
+    url: Url = None,
+    key: Key = None,
+) -> None:
+    """Print a run's log; with -f as it is written, and then the exit code is the run's outcome."""
+    with session(url, key) as client:
+        for line in client.runs.follow_log(run_id) if follow else client.runs.log(run_id):
+            typer.echo(line)
+        if follow:
+            raise typer.Exit(exit_code(client.runs.get(run_id).state))

@@ -1,17 +1,11 @@
-"""keys, audit, doctor."""
+"""keys, audit."""
 
-import platform
-from collections.abc import Callable
-from importlib.metadata import version
 from itertools import islice
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
-from transfusion_client.cli.session import NOT_ASKED, Format, Key, Output, Url, print_answer, session
-
-if TYPE_CHECKING:
-    from transfusion_client.client import Client
+from transfusion_client.cli.session import Format, Key, Output, Url, print_answer, session
 
 
 def register(app: typer.Typer) -> None:
@@ -22,7 +16,6 @@ def register(app: typer.Typer) -> None:
     keys.command("revoke")(revoke_key)
     app.add_typer(keys, name="keys")
     app.command()(audit)
-    app.command()(doctor)
 
 
 def list_keys(url: Url = None, key: Key = None, output: Format = Output.TABLE) -> None:
@@ -64,32 +57,3 @@ def audit(
     """Show who did what, and when; for admins."""
     with session(url, key) as client:
         print_answer([event.model_dump(mode="json") for event in islice(client.keys.audit(), limit)], output)
-
-
-def doctor(url: Url = None, key: Key = None, output: Format = Output.TABLE) -> None:
-    """Check that the service can be reached, is ready, and takes this key."""
-    with session(url, key) as client:
-        checks = [
-            {"check": "client", "ok": True, "found": f"{version('transfusion')}, Python {platform.python_version()}"},
-            _check("service", lambda: {"url": client.url, **client.health()}),
-            _check("ready", client.readiness),
-            _check("key", lambda: _first_experiment(client)),
-        ]
-        print_answer(checks, output)
-        if not all(check["ok"] for check in checks):
-            raise typer.Exit(NOT_ASKED)
-
-
-def _check(name: str, look: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    from transfusion_core.errors import TransfusionError
-
-    try:
-        found = look()
-    except TransfusionError as error:
-        return {"check": name, "ok": False, "found": str(error)}
-    return {"check": name, "ok": True, "found": ", ".join(f"{part}: {value}" for part, value in found.items())}
-
-
-def _first_experiment(client: "Client") -> dict[str, Any]:
-    first = next(client.experiments.list(limit=1), None)
-    return {"experiments": "some" if first else "none yet"}

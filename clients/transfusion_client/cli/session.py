@@ -53,9 +53,34 @@ def session(url: str | None, key: str | None) -> "Iterator[Client]":
         raise typer.Exit(INTERRUPTED) from interrupt
 
 
+LAST = "last"
+"""What stands for the newest experiment."""
+
+
+def named(client: "Client", experiment_id: str) -> str:
+    """The experiment's id; that of the newest for `last`."""
+    from transfusion_core.errors import NotFound
+
+    if experiment_id != LAST:
+        return experiment_id
+    newest = next(client.experiments.list(limit=1), None)
+    if newest is None:
+        raise NotFound("there is no experiment yet; make one with 'transfusion submit FILE'")
+    return newest.id
+
+
+WAYS_OUT = {
+    "unavailable": "is it running? 'transfusion doctor' tells more",
+    "not_authenticated": "give one by --key or TRANSFUSION_API_KEY",
+    "not_ready": "wait for it with 'transfusion watch ID'",
+}
+"""What to do about an error, by its code."""
+
+
 def complain(error: "TransfusionError") -> None:
     """Say an error on stderr: what, then each fault, and the request's id where the service is at fault."""
-    typer.echo(f"error: {error}", err=True)
+    way_out = WAYS_OUT.get(error.code)
+    typer.echo(f"error: {error}" + (f" ({way_out})" if way_out else ""), err=True)
     if error.status >= 500 and error.request_id:
         typer.echo(f"  request id: {error.request_id}", err=True)
 

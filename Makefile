@@ -19,12 +19,13 @@ format: setup ## Format and mend what ruff can mend
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-check: setup ## Formatting, lint, types, import contracts, OpenAPI and migrations in step, secrets, requirements
+check: setup ## Formatting, lint, types, import contracts, OpenAPI, references and migrations in step, secrets, requirements
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy core/transfusion_core api/transfusion_api worker/transfusion_worker clients/transfusion_client
 	$(BIN)/lint-imports
 	$(BIN)/python -m transfusion_api.openapi --check
+	$(BIN)/python -m transfusion_api.reference --check
 	$(BIN)/python -m pytest tests/core/db/test_engine.py -k migrations
 	$(BIN)/python .ci/audit.py
 

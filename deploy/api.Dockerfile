@@ -9,6 +9,7 @@ COPY pyproject.toml README.md LICENSE ./
 COPY core core
 COPY api api
 COPY clients clients
+COPY docs docs
 RUN mkdir worker
 RUN python3 -m pip install --no-cache-dir --no-deps .
 USER transfusion

@@ -16,10 +16,12 @@ from transfusion_api import problems
 from transfusion_api.answers import KeyRequest, UploadRequest, WeightsRequest
 from transfusion_api.auth import ensure_admin_key
 from transfusion_api.border import Border
+from transfusion_api.examples import add_examples
 from transfusion_api.problems import Problem
 from transfusion_api.routes import (
     comparisons,
     datasets,
+    documents,
     experiments,
     health,
     keys,
@@ -94,6 +96,7 @@ def create_app(settings: Settings) -> FastAPI:
         models,
         keys,
         removals,
+        documents,
         health,
         pages,
         sessions,
@@ -126,6 +129,7 @@ def _complete(document: dict[str, Any]) -> None:
         schemas.update(schema.pop("$defs", {}))
         schemas[model.__name__] = schema
     components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+    add_examples(document)
     for path, methods in document["paths"].items():
         if path.startswith("/v1/"):
             for operation in methods.values():

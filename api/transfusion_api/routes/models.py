@@ -9,6 +9,7 @@ from transfusion_api.answers import Cursor, Filter, Id, Limit, Page
 from transfusion_api.auth import needs
 from transfusion_api.problems import documented
 from transfusion_core.errors import NotFound
+from transfusion_core.specs.combining import CombineSpec
 from transfusion_core.specs.comparison import ComparisonSpec
 from transfusion_core.specs.dataset import DatasetSpec
 from transfusion_core.specs.experiment import ExperimentSpec
@@ -20,6 +21,7 @@ from transfusion_core.specs.report import Report
 router = APIRouter(prefix="/v1", tags=["catalogue"], dependencies=[needs("read")])
 SCHEMAS: dict[str, type[BaseModel]] = {
     "experiment": ExperimentSpec,
+    "combine": CombineSpec,
     "dataset": DatasetSpec,
     "comparison": ComparisonSpec,
     "report": Report,
@@ -67,6 +69,6 @@ def get_preset(name: Id) -> dict[str, Any]:
 
 
 @router.get("/schemas/{name}", responses=documented())
-def get_schema(name: Literal["experiment", "dataset", "comparison", "report"]) -> dict[str, Any]:
+def get_schema(name: Literal["experiment", "combine", "dataset", "comparison", "report"]) -> dict[str, Any]:
     """JSON Schema with defaults: of specs as they are written, of the report as it is read."""
     return SCHEMAS[name].model_json_schema(mode="serialization" if name == "report" else "validation")

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import ConfigDict, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
 from transfusion_core.specs.base import Key, Name, Record, Spec
@@ -67,6 +67,8 @@ class Init(Spec):
 
 class InitSpec(Init):
     """An init as a spec writes it; `random` alone stands for `{kind: random}`."""
+
+    model_config = ConfigDict(json_schema_extra={"type": ["object", "string"]})
 
     source: Name | None = None
     """A name among the spec's `sources`; for every kind but `random` and `gabor`."""

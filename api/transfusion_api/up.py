@@ -51,7 +51,7 @@ def embedded_settings(data: Path) -> Settings:
         database_url=f"sqlite:///{data / 'transfusion.db'}",
         store_url=f"file://{data / 'store'}",
         cache_dir=data / "cache",
-        broker_url="memory://",
+        broker_url="memory://localhost",  # without a host kombu warns of it
         poll_seconds=0.2,
         beat_seconds=1.0,
         lease_seconds=20.0,

@@ -87,7 +87,7 @@ def _versions(health: dict[str, Any]) -> Check:
     theirs = health.get("version", ours)
     found = f"{ours}, Python {platform.python_version()}" + (f"; the service is {theirs}" if theirs != ours else "")
     same = ours.split(".")[:2] == theirs.split(".")[:2]
-    return Check("client", same, found, MENDING["client"].format(version=theirs))
+    return Check("client", same, found, "" if same else MENDING["client"].format(version=theirs))
 
 
 def _asked(name: str, ask: Callable[[], dict[str, Any]]) -> tuple[Check, dict[str, Any]]:

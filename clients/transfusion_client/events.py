@@ -46,7 +46,10 @@ def follow(
         left = None if deadline is None else max(0.1, min(QUIET_SECONDS, deadline - clock.monotonic()))
         try:
             for event in _stream(connection, path, last_event_id, left):
-                cuts, alive_at = 0, clock.monotonic()
+                alive_at = clock.monotonic()
+                if event is None:
+                    continue
+                cuts = 0
                 last_event_id = event.id or last_event_id
                 if event.kind == "progress" and event.data == progress:
                     continue  # told again by a stream that was opened again
@@ -57,21 +60,25 @@ def follow(
             error: TransfusionError = Unavailable(f"the events of {path} ended early")
         except (httpx2.RequestError, TransfusionError) as raised:
             error = _outage(raised, connection)
-        cuts += 1
         if deadline is not None and clock.monotonic() >= deadline:
             raise TimeoutError(f"{path} has not ended within {timeout_seconds:g} seconds; it goes on") from error
         if clock.monotonic() - alive_at > OUTAGE_SECONDS:
             raise error
-        if on_outage and not isinstance(error.__cause__, httpx2.ReadTimeout):
+        if isinstance(error.__cause__, httpx2.ReadTimeout):
+            continue  # that was pause enough
+        cuts += 1
+        if on_outage:
             on_outage(error)
         clock.sleep(Backoff().pause_seconds(cuts, clock))
 
 
 def _stream(
     connection: Connection, path: str, last_event_id: str | None, silence_seconds: float | None
-) -> Iterator[Event]:
+) -> Iterator[Event | None]:
+    """None where the stream is open: a silent service is no lost one."""
     headers = {"Last-Event-ID": last_event_id} if last_event_id else {}
     with connection.stream(path, headers, silence_seconds=silence_seconds) as source:
+        yield None
         for sent in source:
             yield Event(kind=sent.event, data=json.loads(sent.data or "{}"), id=sent.id or None)
 

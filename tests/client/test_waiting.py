@@ -1,6 +1,8 @@
 """Waiting: for as long as it takes, through cuts, and never at the experiment's expense."""
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import httpx2
@@ -8,6 +10,7 @@ import pytest
 
 from transfusion_client import progress
 from transfusion_client.client import Client
+from transfusion_client.connection import Connection
 from transfusion_client.events import Event
 from transfusion_client.experiments import Experiment
 from transfusion_client.progress import in_words, open_display
@@ -110,9 +113,30 @@ def test_events_are_waited_for_no_longer_than_asked(experiment: Experiment, serv
     service.streams = [told(n) for n in range(1, 200)]
     with pytest.raises(TimeoutError, match="has not ended within 10 seconds; it goes on"):
         experiment.wait(on_event=lambda event: None, timeout_seconds=10)
-    service.upset(*[httpx2.ReadTimeout] * 200, path="/v1/experiments/e1/events")
-    with pytest.raises(TimeoutError):
-        experiment.wait(on_event=lambda event: None, timeout_seconds=10)
+
+
+def test_a_stream_that_is_silent_until_the_deadline_is_no_outage(
+    experiment: Experiment,
+    service: Any,
+    clock: Any,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It opens, and says nothing for as long as it may."""
+
+    @contextmanager
+    def silent(self: Connection, *_: object, silence_seconds: float) -> Iterator[Iterator[Any]]:
+        def sent() -> Iterator[Any]:
+            clock.seconds += silence_seconds
+            raise httpx2.ReadTimeout("silence")
+            yield
+
+        yield sent()
+
+    monkeypatch.setattr(Connection, "stream", silent)
+    with pytest.raises(TimeoutError, match="within 2000 seconds"):
+        experiment.wait(on_event=lambda event: None, timeout_seconds=2000, progress=True)
+    assert "trying again" not in capsys.readouterr().err
 
 
 def test_an_error_in_the_callback_is_the_callers(experiment: Experiment, service: Any) -> None:

@@ -144,9 +144,7 @@ def training_data(dataset: LoadedDataset, job: TrainJob) -> TrainingData:
         mean=torch.tensor(moments.mean),
         std=torch.tensor(moments.std),
         classes=tuple(pack.classes),
-        sampling=Sampling(
-            batch_indices=sampling.batch_indices, epoch_of=sampling.epoch_of, flip_mask=sampling.flip_mask
-        ),
+        sampling=Sampling(batch_indices=sampling.batch_indices, epoch_of=sampling.epoch_of, uniform=sampling.uniform),
     )
 
 

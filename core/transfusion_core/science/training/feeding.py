@@ -1,0 +1,120 @@
+"""Feeds networks: batches gathered, changed and normalised, on their device.
+
+Where all images fit they live on the device and are gathered there. Else one thread gathers a few batches ahead, on
+CUDA into pinned memory and over by a stream of its own. Either way gives the same batches, to the bit.
+"""
+
+import os
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from transfusion_core.science.training.batches import TrainingData, normalise
+
+RESIDENT_SHARE = 0.5
+"""Images live on the device where they fill at most this share of its free memory; on the CPU, of the machine's, where
+the system keeps the pages of a mapped file."""
+AHEAD = 2
+"""Batches that wait for the network at most."""
+
+
+def unchanged(images: Tensor) -> Tensor:
+    """Images as they are."""
+    return images
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a network takes at once."""
+
+    rows: Tensor
+    """int64 (b,) on the CPU."""
+    change: Callable[[Tensor], Tensor] = unchanged
+    """What becomes of the images, uint8 (b, c, h, w) on the device, before they are normalised."""
+
+
+def resident(data: TrainingData, device: torch.device) -> TrainingData:
+    """The data with their pixels on the device, where there is room for them."""
+    if device.type != "cuda" or data.images.device == device:
+        return data
+    free, _ = torch.cuda.mem_get_info(device)
+    if data.images.nbytes > RESIDENT_SHARE * free:
+        return data
+    return replace(data, images=data.images.to(device))
+
+
+@contextmanager
+def feed(data: TrainingData, parts: Iterable[Part], *, device: torch.device) -> Iterator[Iterator[Tensor]]:
+    """The images of each part in order, float32 (b, 3, h, w); at the end no thread is left, however it comes."""
+    with closing(_gathered(data.images, parts, device)) as gathered:
+        yield (normalise(part.change(images), mean=data.mean, std=data.std) for part, images in gathered)
+
+
+def _gathered(images: Tensor, parts: Iterable[Part], device: torch.device) -> Generator[tuple[Part, Tensor]]:
+    """Each part and its images, uint8 (b, c, h, w) on the device."""
+    if not _is_resident(images, device):
+        yield from _ahead(_Fetcher(images, device), parts)
+        return
+    for part in parts:
+        yield part, images.index_select(0, part.rows.to(device))
+
+
+def _is_resident(images: Tensor, device: torch.device) -> bool:
+    if device.type == "cuda":
+        return images.device == device
+    return images.nbytes <= RESIDENT_SHARE * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _ahead(fetcher: "_Fetcher", parts: Iterable[Part]) -> Iterator[tuple[Part, Tensor]]:
+    coming: deque[tuple[Part, Future[_Fetched]]] = deque()
+    with ThreadPoolExecutor(1, thread_name_prefix="feed") as pool:
+        try:
+            for part in parts:
+                coming.append((part, pool.submit(fetcher.fetch, part.rows)))
+                if len(coming) > AHEAD:
+                    yield fetcher.arrived(*coming.popleft())
+            while coming:
+                yield fetcher.arrived(*coming.popleft())
+        finally:
+            for _, fetched in coming:
+                fetched.cancel()
+
+
+class _Fetched(NamedTuple):
+    images: Tensor
+    copied: torch.cuda.Event | None
+    """When they are on the device; None where they are there already."""
+
+
+class _Fetcher:
+    """Takes images (n, c, h, w) from memory to a device."""
+
+    def __init__(self, images: Tensor, device: torch.device) -> None:
+        self._images, self._device = images, device
+        stream: Callable[[torch.device], torch.cuda.Stream] = torch.cuda.Stream
+        self._stream = stream(device) if device.type == "cuda" else None
+
+    def fetch(self, rows: Tensor) -> _Fetched:
+        """In a thread of its own: the images at `rows`, on their way."""
+        shape = (len(rows), *self._images.shape[1:])
+        images = torch.empty(shape, dtype=self._images.dtype, pin_memory=self._stream is not None)
+        torch.index_select(self._images, 0, rows, out=images)
+        if self._stream is None:
+            return _Fetched(images, None)
+        with torch.cuda.stream(self._stream):
+            return _Fetched(images.to(self._device, non_blocking=True), self._stream.record_event())
+
+    def arrived(self, part: Part, fetched: "Future[_Fetched]") -> tuple[Part, Tensor]:
+        """The part with its images, for the stream that computes."""
+        images, copied = fetched.result()
+        if copied is not None:
+            computing = torch.cuda.current_stream(self._device)
+            computing.wait_event(copied)
+            images.record_stream(computing)  # the memory is another stream's
+        return part, images

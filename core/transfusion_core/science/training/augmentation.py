@@ -38,8 +38,11 @@ def augment(images: Tensor, by: Augmentation, *, draw: Draw) -> Tensor:
 
 def flip(images: Tensor, mask: Tensor) -> Tensor:
     """Images (b, c, h, w), those under the mask (b,) mirrored left to right."""
-    rows = mask.nonzero().flatten().to(images.device)
-    return images.index_copy(0, rows, images.index_select(0, rows).flip(3))
+    rows = mask.nonzero().flatten()
+    order = torch.arange(len(images))
+    order[rows] = torch.arange(len(images), len(images) + len(rows))
+    both = torch.cat((images, images.index_select(0, rows.to(images.device)).flip(3)))
+    return both.index_select(0, order.to(images.device))  # copies whole images, which a choice by pixel does not
 
 
 def shifted(images: Tensor, top: Tensor, left: Tensor, *, padding: int) -> Tensor:

@@ -67,21 +67,23 @@ class TrainingData:
         return {"train": self.train, "val": self.val, "test": self.test}[split]
 
 
-def normalise(images: Tensor, *, mean: Tensor, std: Tensor) -> Tensor:
+def normalise(images: Tensor, *, mean: Tensor, std: Tensor, out: Tensor | None = None) -> Tensor:
     """(pixel / 255 - mean) / std of images (b, c, h, w), as float32 (b, 3, h, w) in the layout that suits their device.
 
-    c is 3, or 1 for grey images, which stand in all three channels alike.
+    c is 3, or 1 for grey images, which stand in all three channels alike. `out`: written to and returned, where given.
     """
     b, c, h, w = images.shape
     scale = (1 / (255 * std.double())).float().to(images.device)
     shift = (-mean.double() / std.double()).float().to(images.device)
+    if out is None:
+        out = torch.empty((b, 3, h, w), device=images.device, memory_format=layout(images.device))
     if layout(images.device) is torch.contiguous_format:
-        pixels = images.expand(-1, 3, -1, -1).to(torch.float32, memory_format=torch.contiguous_format, copy=True)
-        return pixels.mul_(scale[:, None, None]).add_(shift[:, None, None])
+        return out.copy_(images).mul_(scale[:, None, None]).add_(shift[:, None, None])
     # Over whole rows of pixels, colours in turn: a fifth of the time of broadcasting over three channels (measured).
-    rows = torch.stack(images.unbind(1) * (3 // c), dim=-1).view(b, h, w * 3).to(torch.float32)
+    rows = out.permute(0, 2, 3, 1).view(b, h, w * 3)
+    rows.copy_(torch.stack(images.unbind(1) * (3 // c), dim=-1).view(b, h, w * 3))
     rows.mul_(scale.expand(3).repeat(w)).add_(shift.expand(3).repeat(w))
-    return rows.view(b, h, w, 3).permute(0, 3, 1, 2)
+    return out
 
 
 def layout(device: torch.device) -> torch.memory_format:

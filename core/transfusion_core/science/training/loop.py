@@ -297,13 +297,11 @@ class _Loop:
         for step in range(self.step, self.training.steps):
             epoch = data.sampling.epoch_of(step, n=len(data.train), batch_size=size)
             for rows in torch.split(self.ranks.part(self._rows(step)), self.micro_batch):
-                yield Part(rows, partial(self._augmented, rows=rows, epoch=epoch))
+                yield Part(rows, partial(self._augmented, epoch=epoch))
 
-    def _augmented(self, images: Tensor, *, rows: Tensor, epoch: int) -> Tensor:
-        def draw(purpose: str) -> Tensor:
-            return self.data.sampling.uniform(rows, purpose=purpose, epoch=epoch, seed=self.seed)
-
-        return augment(images, self.augmentation, draw=draw)
+    def _augmented(self, images: Tensor, rows: Tensor, *, epoch: int) -> Tensor:
+        draw = partial(self.data.sampling.uniform, rows, epoch=epoch, seed=self.seed)
+        return augment(images, self.augmentation, draw=lambda purpose: draw(purpose=purpose))
 
     def _labels(self) -> Tensor:
         """Of all images in the coming update, on the device."""

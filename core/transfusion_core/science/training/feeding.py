@@ -5,8 +5,9 @@ CUDA into pinned memory and over by a stream of its own. Either way gives the sa
 """
 
 import os
+import sys
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
@@ -25,8 +26,8 @@ AHEAD = 2
 
 
 Chunks = Iterable[Tensor]
-CHUNK = 8
-"""Images that a CPU finishes at a time: what becomes of them in between stays in its caches."""
+CHUNK_PIXELS = 8 * 224 * 224
+"""A CPU finishes so many at a time: what becomes of them in between stays in its caches."""
 
 
 def unchanged(images: Tensor, rows: Tensor) -> Tensor:
@@ -71,8 +72,8 @@ def _finished(data: TrainingData, gathered: Iterable[tuple[Part, Chunks]], devic
         b, (h, w) = len(part.rows), data.images.shape[2:]
         if memory is None or device.type != "cpu" or len(memory) < b:
             memory = torch.empty((b, 3, h, w), device=device, memory_format=layout(device))
-        pieces = (_split(each, device) for each in (part.rows, memory[:b]))
-        for images, rows, out in zip(chunks, *pieces, strict=True):
+        size = _chunk(data.images, device)
+        for images, rows, out in zip(chunks, torch.split(part.rows, size), torch.split(memory[:b], size), strict=True):
             normalise(part.change(images, rows), mean=data.mean, std=data.std, out=out)
         yield memory[:b]
 
@@ -83,11 +84,12 @@ def _gathered(images: Tensor, parts: Iterable[Part], device: torch.device) -> Ge
         yield from _ahead(_Fetcher(images, device), parts)
         return
     for part in parts:
-        yield part, (images.index_select(0, rows.to(device)) for rows in _split(part.rows, device))
+        yield part, (images.index_select(0, rows.to(device)) for rows in torch.split(part.rows, _chunk(images, device)))
 
 
-def _split(whole: Tensor, device: torch.device) -> Sequence[Tensor]:
-    return torch.split(whole, CHUNK) if device.type == "cpu" else [whole]
+def _chunk(images: Tensor, device: torch.device) -> int:
+    """Images of a chunk; on a GPU, as many as a batch has."""
+    return max(1, CHUNK_PIXELS // images[0, 0].numel()) if device.type == "cpu" else sys.maxsize
 
 
 def _is_resident(images: Tensor, device: torch.device) -> bool:
@@ -142,4 +144,4 @@ class _Fetcher:
             computing = torch.cuda.current_stream(self._device)
             computing.wait_event(copied)
             images.record_stream(computing)  # the memory is another stream's
-        return part, _split(images, self._device)
+        return part, torch.split(images, _chunk(images, self._device))

@@ -27,6 +27,12 @@ SPEC = TrainingSpec.model_validate(
 SPLITS = [Part(rows) for rows in torch.arange(40).split(11)]
 
 
+@pytest.fixture(autouse=True)
+def small_chunks(monkeypatch) -> None:
+    """Of three images of 8 x 8 pixels."""
+    monkeypatch.setattr(feeding, "CHUNK_PIXELS", 200)
+
+
 @pytest.fixture
 def ahead(monkeypatch) -> None:
     """As where the images do not fit."""

@@ -5,12 +5,12 @@ CUDA into pinned memory and over by a stream of its own. Either way gives the sa
 """
 
 import os
-import sys
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
+from threading import Barrier
 from typing import NamedTuple
 
 import torch
@@ -25,7 +25,7 @@ AHEAD = 2
 """Batches that wait for the network at most."""
 
 
-Chunks = Iterable[Tensor]
+Each = Callable[..., Iterable[None]]
 CHUNK_PIXELS = 8 * 224 * 224
 """A CPU finishes so many at a time: what becomes of them in between stays in its caches."""
 
@@ -62,34 +62,66 @@ def feed(data: TrainingData, parts: Iterable[Part], *, device: torch.device) -> 
     On the CPU a batch is good until the next is asked for, which may lie in the same memory: new memory comes from the
     system page by page, and took more time than all that is done to the images (measured).
     """
-    with closing(_gathered(data.images, parts, device)) as gathered:
-        yield _finished(data, gathered, device)
+    with closing(_placed(data.images, parts, device)) as placed, _beside(device) as each:
+        yield _finished(data, placed, device, each)
 
 
-def _finished(data: TrainingData, gathered: Iterable[tuple[Part, Chunks]], device: torch.device) -> Iterator[Tensor]:
-    memory = None
-    for part, chunks in gathered:
-        b, (h, w) = len(part.rows), data.images.shape[2:]
-        if memory is None or device.type != "cpu" or len(memory) < b:
-            memory = torch.empty((b, 3, h, w), device=device, memory_format=layout(device))
-        size = _chunk(data.images, device)
-        for images, rows, out in zip(chunks, torch.split(part.rows, size), torch.split(memory[:b], size), strict=True):
-            normalise(part.change(images, rows), mean=data.mean, std=data.std, out=out)
-        yield memory[:b]
+class _Placed(NamedTuple):
+    part: Part
+    images: Tensor
+    """uint8 (n, c, h, w) on the device."""
+    at: Tensor
+    """Which of them are the part's, int64 (b,) on the CPU."""
 
 
-def _gathered(images: Tensor, parts: Iterable[Part], device: torch.device) -> Generator[tuple[Part, Chunks]]:
-    """Each part and its images, uint8 (b, c, h, w) on the device."""
+def _placed(images: Tensor, parts: Iterable[Part], device: torch.device) -> Generator[_Placed]:
     if not _is_resident(images, device):
         yield from _ahead(_Fetcher(images, device), parts)
         return
     for part in parts:
-        yield part, (images.index_select(0, rows.to(device)) for rows in torch.split(part.rows, _chunk(images, device)))
+        yield _Placed(part, images, part.rows)
 
 
-def _chunk(images: Tensor, device: torch.device) -> int:
-    """Images of a chunk; on a GPU, as many as a batch has."""
-    return max(1, CHUNK_PIXELS // images[0, 0].numel()) if device.type == "cpu" else sys.maxsize
+def _finished(data: TrainingData, placed: Iterable[_Placed], device: torch.device, each: Each) -> Iterator[Tensor]:
+    memory = None
+    for part, images, at in placed:
+        b, (h, w) = len(at), images.shape[2:]
+        if memory is None or device.type != "cpu" or len(memory) < b:
+            with torch.inference_mode(False):  # other threads write to it, which would not know of that mode
+                memory = torch.empty((b, 3, h, w), device=device, memory_format=layout(device))
+
+        def finish(rows: Tensor, at: Tensor, out: Tensor, part: Part = part, images: Tensor = images) -> None:
+            changed = part.change(images.index_select(0, at.to(device)), rows)
+            normalise(changed, mean=data.mean, std=data.std, out=out)
+
+        size = max(1, CHUNK_PIXELS // (h * w)) if device.type == "cpu" else max(1, b)
+        for _ in each(finish, *(torch.split(whole, size) for whole in (part.rows, at, memory[:b]))):
+            pass
+        yield memory[:b]
+
+
+@contextmanager
+def _beside(device: torch.device) -> Iterator[Each]:
+    """`map`, on the CPU by as many threads as torch has: they wait for one another once a batch, torch's own within
+    every operation, which on a busy machine takes ten times as long (measured).
+    """
+    threads = torch.get_num_threads()
+    if device.type != "cpu" or threads == 1:
+        yield map
+        return
+    started = Barrier(threads + 1)
+
+    def start() -> None:
+        torch.get_num_threads()  # makes the setting this thread's own: only then can it be another than theirs
+        torch.set_num_threads(1)
+        started.wait()
+
+    with ThreadPoolExecutor(threads, thread_name_prefix="feed") as pool:
+        for _ in range(threads):
+            pool.submit(start)
+        started.wait()
+        torch.set_num_threads(threads)  # what threads begin with, and some libraries' own, is again as it was
+        yield pool.map
 
 
 def _is_resident(images: Tensor, device: torch.device) -> bool:
@@ -98,7 +130,7 @@ def _is_resident(images: Tensor, device: torch.device) -> bool:
     return images.nbytes <= RESIDENT_SHARE * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def _ahead(fetcher: "_Fetcher", parts: Iterable[Part]) -> Iterator[tuple[Part, Chunks]]:
+def _ahead(fetcher: "_Fetcher", parts: Iterable[Part]) -> Iterator[_Placed]:
     coming: deque[tuple[Part, Future[_Fetched]]] = deque()
     with ThreadPoolExecutor(1, thread_name_prefix="feed") as pool:
         try:
@@ -137,11 +169,11 @@ class _Fetcher:
         with torch.cuda.stream(self._stream):
             return _Fetched(images.to(self._device, non_blocking=True), self._stream.record_event())
 
-    def arrived(self, part: Part, fetched: "Future[_Fetched]") -> tuple[Part, Chunks]:
+    def arrived(self, part: Part, fetched: "Future[_Fetched]") -> _Placed:
         """The part with its images, for the stream that computes."""
         images, copied = fetched.result()
         if copied is not None:
             computing = torch.cuda.current_stream(self._device)
             computing.wait_event(copied)
             images.record_stream(computing)  # the memory is another stream's
-        return part, torch.split(images, _chunk(images, self._device))
+        return _Placed(part, images, torch.arange(len(images)))

@@ -64,6 +64,23 @@ def test_what_is_fetched_ahead_is_what_is_gathered(make_data, cpu, monkeypatch) 
     assert threads() == []
 
 
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_several_threads_finish_the_same_batches(make_data, make_model, cpu, monkeypatch, share: float) -> None:
+    monkeypatch.setattr(feeding, "RESIDENT_SHARE", share)
+    alone, weights = fed(make_data(), SPLITS, cpu), trained(make_model(), make_data(), cpu)
+    torch.set_num_threads(3)
+    try:
+        with feed(make_data(), SPLITS, device=cpu) as batches:
+            assert all(torch.equal(a, b) for a, b in zip(batches, alone, strict=True))
+            assert torch.get_num_threads() == 3
+        again = trained(make_model(), make_data(), cpu)
+    finally:
+        torch.set_num_threads(1)
+    assert threads() == []
+    for a, b in zip(again, weights, strict=True):
+        torch.testing.assert_close(a, b)
+
+
 def test_few_parts_are_begun_ahead(make_data, cpu, ahead) -> None:
     begun = []
 

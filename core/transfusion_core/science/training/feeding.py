@@ -109,19 +109,26 @@ def _beside(device: torch.device) -> Iterator[Each]:
     if device.type != "cpu" or threads == 1:
         yield map
         return
-    started = Barrier(threads + 1)
+    with _threads(threads) as pool:
+        yield pool.map
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[ThreadPoolExecutor]:
+    """So many, in each of which torch has no further ones."""
+    before, started = torch.get_num_threads(), Barrier(count + 1)
 
     def start() -> None:
         torch.get_num_threads()  # makes the setting this thread's own: only then can it be another than theirs
         torch.set_num_threads(1)
         started.wait()
 
-    with ThreadPoolExecutor(threads, thread_name_prefix="feed") as pool:
-        for _ in range(threads):
+    with ThreadPoolExecutor(count, thread_name_prefix="feed") as pool:
+        for _ in range(count):
             pool.submit(start)
         started.wait()
-        torch.set_num_threads(threads)  # what threads begin with, and some libraries' own, is again as it was
-        yield pool.map
+        torch.set_num_threads(before)  # what threads begin with, and some libraries' own, is again as it was
+        yield pool
 
 
 def _is_resident(images: Tensor, device: torch.device) -> bool:
@@ -132,7 +139,7 @@ def _is_resident(images: Tensor, device: torch.device) -> bool:
 
 def _ahead(fetcher: "_Fetcher", parts: Iterable[Part]) -> Iterator[_Placed]:
     coming: deque[tuple[Part, Future[_Fetched]]] = deque()
-    with ThreadPoolExecutor(1, thread_name_prefix="feed") as pool:
+    with _threads(1) as pool:
         try:
             for part in parts:
                 coming.append((part, pool.submit(fetcher.fetch, part.rows)))

@@ -7,6 +7,7 @@ from pydantic import Field
 
 from transfusion_core import __version__
 from transfusion_core.specs.base import Name, Record, Spec
+from transfusion_core.specs.contract import InputContract
 from transfusion_core.specs.dataset import Location
 from transfusion_core.specs.job import State
 from transfusion_core.specs.training import Series
@@ -80,6 +81,8 @@ class WeightsRequest(Spec):
 
     name: Name
     location: Location
+    input: InputContract | None = None
+    """What the network expects of its images; left out, it is looked for in a safetensors file's metadata `input`."""
 
 
 class WeightsFile(Record):
@@ -88,6 +91,8 @@ class WeightsFile(Record):
     name: str
     sha256: str
     size_bytes: int
+    input: InputContract | None = None
+    """What the network expects of its images, where that is known."""
     created_at: str
 
 

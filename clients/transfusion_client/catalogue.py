@@ -7,6 +7,7 @@ from typing import Any
 from transfusion_client.connection import Connection
 from transfusion_client.uploads import location_of
 from transfusion_core.specs.base import Record
+from transfusion_core.specs.contract import InputContract
 from transfusion_core.specs.model import ModelEntry
 
 
@@ -16,6 +17,8 @@ class WeightsFile(Record):
     name: str
     sha256: str
     size_bytes: int
+    input: InputContract | None = None
+    """What the network expects of its images, where that is known."""
     created_at: str | None = None
 
 
@@ -25,11 +28,15 @@ class Weights:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def add(self, name: str, path: str | Path) -> WeightsFile:
-        """Name a weight file of this machine, or at a location that the service knows (`s3://...`, `upload:ID`)."""
+    def add(self, name: str, path: str | Path, *, input: dict[str, Any] | None = None) -> WeightsFile:
+        """Name a weight file of this machine, or at a location that the service knows (`s3://...`, `upload:ID`).
+
+        `input`: what the network expects of its images, as `{"mean": [...], "std": [...], "size": 224}`.
+        """
         known = str(path).startswith(("s3://", "upload:", "file:///"))
         location = str(path) if known else location_of(self._connection, Path(path))
-        answer = self._connection.post("/v1/weights", {"name": name, "location": location})
+        body = {"name": name, "location": location} | ({"input": input} if input else {})
+        answer = self._connection.post("/v1/weights", body)
         return self._connection.read(WeightsFile, answer)
 
     def list(self) -> Iterator[WeightsFile]:

@@ -1,6 +1,7 @@
 """Uploads and what is made of them: datasets and weights."""
 
 import hashlib
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,58 @@ def test_a_name_of_weights_stands_for_the_same_bytes_for_ever(client: TestClient
     client.post("/v1/weights", json={"name": "w", "location": f"upload:{upload(client, b'one')}"})
     answer = client.post("/v1/weights", json={"name": "w", "location": f"upload:{upload(client, b'two')}"})
     assert (answer.status_code, answer.json()["code"]) == (409, "conflict")
+
+
+STATED = {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.2, 0.2], "size": 96}
+KEPT = {"channels": 3, "range": [0.0, 1.0], **STATED}
+
+
+def safetensors(metadata: Any) -> bytes:
+    header = json.dumps({"__metadata__": metadata}).encode()
+    return len(header).to_bytes(8, "little") + header
+
+
+@pytest.mark.parametrize(
+    ("data", "stated", "kept"),
+    [
+        (b"tensors", STATED, KEPT),
+        (safetensors({"input": json.dumps(STATED)}), None, KEPT),
+        (safetensors({"input": json.dumps({**STATED, "size": 7})}), STATED, KEPT),
+        (safetensors({"about": json.dumps({"mean": [0.5], "std": [0.2], "image_size": 64})}), None,
+         {"channels": 3, "range": [0.0, 1.0], "mean": [0.5], "std": [0.2], "size": 64}),
+        (safetensors({"about": "a cat"}), None, None),
+        (safetensors({"format": "pt"}), None, None),
+        (safetensors({"input": 3}), None, None),
+        (safetensors(3), None, None),
+        (b"tensors", None, None),
+        (b"x", None, None),
+        ((1 << 60).to_bytes(8, "little") + b"{", None, None),
+        ((9).to_bytes(8, "little") + b"{" * 9, None, None),
+    ],
+)  # fmt: skip
+def test_what_weights_expect_is_stated_or_found_in_the_file(client: TestClient, data: bytes, stated, kept) -> None:
+    body = {"name": "w", "location": f"upload:{upload(client, data)}"} | ({"input": stated} if stated else {})
+    answer = client.post("/v1/weights", json=body)
+    assert (answer.status_code, answer.json().get("input")) == (201, kept)
+    assert client.get("/v1/weights").json()["items"][0]["input"] == kept
+
+
+def test_an_input_that_is_none_is_refused_with_its_place(client: TestClient, spec: dict[str, Any]) -> None:
+    location = f"upload:{upload(client, safetensors({'input': '{}'}))}"
+    (fault,) = client.post("/v1/weights", json={"name": "w", "location": location}).json()["errors"]
+    assert fault["pointer"] == "/location"
+    assert "/mean: Field required" in fault["message"]
+    body = {"name": "w", "location": location, "input": {**STATED, "std": [1, 2]}}
+    (fault,) = client.post("/v1/weights", json=body).json()["errors"]
+    assert (fault["pointer"], fault["message"]) == ("/input", "expected 3 numbers or one in 'std', got 2")
+
+
+def test_experiments_know_what_weights_expect(client: TestClient, spec: dict[str, Any]) -> None:
+    body = {"name": "w", "location": f"upload:{upload(client, b'one')}", "input": {**STATED, "min_size": 2048}}
+    assert client.post("/v1/weights", json=body).status_code == 201
+    spec |= {"sources": {"s": {"weights": "w"}}, "inits": [{"kind": "pretrained", "source": "s"}]}
+    (fault,) = client.post("/v1/experiments/plan", json=spec).json()["errors"]
+    assert (fault["pointer"], fault["nearest"]) == ("/image_size", "2048")
 
 
 def test_weights_of_this_machine_are_named(client: TestClient, tmp_path: Path, spec: dict[str, Any]) -> None:

@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 import torch
 from torch import Tensor, nn
 
-from transfusion_core.science.data.sampling import batch_indices, epoch_of, flip_mask
+from transfusion_core.science.data.sampling import batch_indices, epoch_of, uniform
 from transfusion_core.science.models.build import build_random
 from transfusion_core.science.training.batches import Sampling, TrainingData
 from transfusion_core.science.training.checkpoint import save_checkpoint
@@ -64,7 +64,7 @@ def noise(side: int) -> TrainingData:
         mean=torch.full((3,), 0.5),
         std=torch.full((3,), 0.25),
         classes=tuple(map(str, range(CLASSES))),
-        sampling=Sampling(batch_indices, epoch_of, flip_mask),
+        sampling=Sampling(batch_indices, epoch_of, uniform),
     )
 
 

@@ -19,7 +19,7 @@ from typer.testing import CliRunner, Result
 from transfusion_client import cli
 from transfusion_client.cli import app as app_module
 from transfusion_client.cli.app import build_app
-from transfusion_client.cli.data import KINDS, columns_of
+from transfusion_client.cli.data import KINDS, columns_of, numbers_of
 from transfusion_client.cli.watching import LiveRuns, table_of
 from transfusion_client.client import Client
 from transfusion_client.retries import Clock
@@ -261,6 +261,18 @@ def test_columns_are_read_or_refused_with_the_nearest_name() -> None:
             columns_of(written)
     with pytest.raises(InvalidRequest, match="did you mean 'label'"):
         columns_of("labels=x")
+
+
+def test_what_weights_expect_is_said_by_options(run: Run, service: Any) -> None:
+    run("weights", "add", "w", "s3://bucket/w.pt")
+    options = ("--mean", "127.5", "--std", "50,60,70", "--range", "0,255", "--size", "224", "--min-size", "96")
+    run("weights", "add", "w", "s3://bucket/w.pt", *options)
+    plain, told = (call.json for call in service.calls("POST", "/v1/weights"))
+    assert "input" not in plain
+    numbers = {"mean": [127.5], "std": [50.0, 60.0, 70.0], "range": [0.0, 255.0]}
+    assert told["input"] == {**numbers, "channels": 3, "size": 224, "min_size": 96}
+    with pytest.raises(InvalidRequest, match="--mean: expected numbers with commas between them, got 'x'"):
+        numbers_of("--mean", "x")
 
 
 def test_weights_and_keys(run: Run, tmp_path: Path) -> None:

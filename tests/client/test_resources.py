@@ -187,6 +187,8 @@ def test_weights_models_presets_and_keys(client: Client, service: Any, tmp_path:
     assert client.weights.add("w", "s3://bucket/w.pt").size_bytes == 3
     assert service.calls("POST", "/v1/weights")[1].json["location"] == "s3://bucket/w.pt"
     assert [each.name for each in client.weights.list()] == ["w"]
+    client.weights.add("w", "s3://bucket/w.pt", input={"mean": [0.5], "std": [0.5]})
+    assert service.calls("POST", "/v1/weights")[2].json["input"] == {"mean": [0.5], "std": [0.5]}
     assert [model.name for model in client.models.list()] == ["cbr-tiny", "resnet18"]
     assert client.models.get("resnet18").min_image_size > 0
     assert [preset["preset"] for preset in client.presets.list()] == ["quick"]

@@ -6,14 +6,15 @@ from math import nan
 
 import pytest
 
-from transfusion_core.errors import Diverged
+from transfusion_core.errors import DataError, Diverged
 from transfusion_core.science.training import loop
 from transfusion_core.science.training.checkpoint import load_checkpoint
 from transfusion_core.science.training.losses import loss
 from transfusion_core.settings import Settings
+from transfusion_core.specs.contract import InputContract
 from transfusion_core.specs.dataset import DatasetSpec, StoredObject
 from transfusion_core.specs.facts import ingest_draft
-from transfusion_core.specs.init import Init
+from transfusion_core.specs.init import Init, SourceRef
 from transfusion_core.specs.job import Handover, TrainJob
 from transfusion_core.specs.training import EarlyStopping, TrainingSpec, TrainResult
 from transfusion_core.store import open_store
@@ -55,10 +56,10 @@ def need(folder) -> Need:
 def run(folder, need):
     """Train a tiny network by a recipe: the context with what it told, and the result."""
 
-    def run(training: TrainingSpec, **more) -> tuple[JobContext, TrainResult]:
+    def run(training: TrainingSpec, *, source=None, **more) -> tuple[JobContext, TrainResult]:
         job = TrainJob(
-            dataset=DATASET.key, model="cbr-tiny", init=Init(kind="random"), train_size="all", seed=0, image_size=24,
-            training=training,
+            dataset=DATASET.key, model="cbr-tiny", init=Init(kind="pretrained" if source else "random"), source=source,
+            train_size="all", seed=0, image_size=24, training=training,
         )  # fmt: skip
         context = _context(folder, job.model_dump(mode="json"), needs=[need], **more)
         return context, TrainResult.model_validate(train.run(context))
@@ -71,6 +72,7 @@ def _log(context: JobContext) -> list[str]:
 
 
 SPEC = TrainingSpec(steps=30, eval_every=1, batch_size=8, checkpoints=1)
+SHORT = TrainingSpec(steps=2, eval_every=2, batch_size=8, checkpoints=0)
 
 
 def test_an_early_stop_is_told_and_its_checkpoint_is_of_the_best_step(run, folder):
@@ -82,6 +84,41 @@ def test_an_early_stop_is_told_and_its_checkpoint_is_of_the_best_step(run, folde
     assert f"stops after step {result.steps} of 30: validation got no better" in _log(context)
     assert f"the final weights are those after step {best}, the best on validation" in _log(context)
     assert result.manifest["retried_at_lr"] is None
+
+
+@pytest.fixture
+def weights(run, folder) -> str:
+    """A registered weight file: what a training left."""
+    (kept, *_) = run(SHORT)[1].checkpoints
+    data = open_store(Settings(store_url=f"file://{folder}/store")).get_bytes(kept.key)
+    open_store(Settings(store_url=f"file://{folder}/store")).put_bytes(f"weights/{kept.sha256}", data)
+    return kept.sha256
+
+
+def test_images_are_normalised_as_the_sources_were_where_that_is_asked(run, weights):
+    contract = InputContract(mean=[0.2, 0.0, -0.2], std=[2.0], range=[-1, 1], size=96)
+    source = SourceRef(weights=weights, input=contract)
+    asked = run(SHORT.model_copy(update={"normalisation": "source"}), source=source)[1]
+    told = asked.manifest["input"]
+    assert told["normalised_by"] == "source"
+    assert told["mean"] == pytest.approx([0.6, 0.5, 0.4])
+    assert told["std"] == pytest.approx([1.0] * 3)
+    assert asked.manifest["source_input"]["size"] == 96
+    own = run(SHORT, source=source)[1].manifest["input"]
+    assert own["normalised_by"] == "dataset"
+    assert own["mean"] != told["mean"]
+
+
+def test_without_a_source_images_go_by_themselves(run):
+    plain, asked = (run(SHORT.model_copy(update={"normalisation": by}))[1] for by in ("dataset", "source"))
+    assert asked.manifest["input"] == plain.manifest["input"]
+    assert asked.manifest["source_input"] is None
+    assert asked.metrics == plain.metrics
+
+
+def test_nobody_guesses_how_a_source_was_normalised(run, weights):
+    with pytest.raises(DataError, match="known how images are normalised"):
+        run(SHORT.model_copy(update={"normalisation": "source"}), source=SourceRef(weights=weights))
 
 
 def test_frozen_weights_are_not_counted_and_stay(run):

@@ -14,6 +14,7 @@ from transfusion_api.body import Body, read, takes
 from transfusion_api.locations import local_path, uploaded
 from transfusion_api.problems import documented
 from transfusion_api.service import Service, Serving
+from transfusion_api.weight_headers import told_input
 from transfusion_core.db import uploads, weights
 from transfusion_core.db.clock import rfc3339
 from transfusion_core.db.scope import Scope
@@ -37,8 +38,9 @@ def register_weights(service: Serving, scope: Scoped, body: Body) -> WeightsFile
     wanted = read(WeightsRequest, body)
     with _file_of(service, scope, wanted.location) as (path, filename):
         _check_suffix(wanted.location, filename)
+        contract = wanted.input or told_input(path)
         stored = service.store.put_file(f"weights/{_sha256(path)}", path)
-    return _answer(weights.register(scope, wanted.name, stored))
+    return _answer(weights.register(scope, wanted.name, stored, contract))
 
 
 @router.get("", dependencies=[needs("read")], responses=documented())
@@ -53,6 +55,7 @@ def _answer(row: weights.Weights) -> WeightsFile:
         name=row.name,
         sha256=row.object.sha256,
         size_bytes=row.object.size_bytes,
+        input=row.input,
         created_at=rfc3339(row.created_at),
     )
 

@@ -108,13 +108,32 @@ def profile_dataset(
 def add_weights(
     name: Annotated[str, typer.Argument(help="The name that specs will use.")],
     path: Annotated[str, typer.Argument(help="A .safetensors, .pt or .pth file.")],
+    mean: Annotated[str | None, typer.Option(help="What its images were normalised by: 0.485,0.456,0.406")] = None,
+    std: Annotated[str | None, typer.Option(help="0.229,0.224,0.225")] = None,
+    pixels: Annotated[str, typer.Option("--range", help="What black and white were before that.")] = "0,1",
+    channels: Annotated[int, typer.Option(help="Of its images.")] = 3,
+    size: Annotated[int | None, typer.Option(help="Side of its images in pixels.")] = None,
+    min_size: Annotated[int | None, typer.Option(help="The smallest that it takes.")] = None,
     url: Url = None,
     key: Key = None,
     output: Format = Output.TABLE,
 ) -> None:
-    """Name a weight file."""
+    """Name a weight file; with --mean and --std, say what its network expects of images."""
+    told = {"channels": channels, "mean": numbers_of("--mean", mean), "std": numbers_of("--std", std)}
+    told |= {"range": numbers_of("--range", pixels), "size": size, "min_size": min_size}
+    stated = any(option is not None for option in (mean, std, size, min_size)) or channels != 3 or pixels != "0,1"
     with session(url, key) as client:
-        print_answer(client.weights.add(name, path).model_dump(mode="json"), output)
+        print_answer(client.weights.add(name, path, input=told if stated else None).model_dump(mode="json"), output)
+
+
+def numbers_of(option: str, written: str | None) -> list[float] | None:
+    """The numbers of `0.5,0.5,0.5`."""
+    from transfusion_core.errors import InvalidRequest
+
+    try:
+        return [float(each) for each in split(written)] if written is not None else None
+    except ValueError as error:
+        raise InvalidRequest(f"{option}: expected numbers with commas between them, got {written!r}") from error
 
 
 def list_weights(url: Url = None, key: Key = None, output: Format = Output.TABLE) -> None:

@@ -11,6 +11,7 @@ from transfusion_core.db.engine import unit_of_work
 from transfusion_core.db.moves import ENDED
 from transfusion_core.db.scope import Scope, is_reached
 from transfusion_core.db.tables import Dataset, Job, Weights
+from transfusion_core.db.weights import contract_of
 from transfusion_core.errors import NotFound
 from transfusion_core.specs.check import Readable, readable
 from transfusion_core.specs.dataset import RECIPE_TASKS, DatasetSpec, demo_dataset
@@ -32,7 +33,8 @@ def facts_for(scope: Scope, body: Any) -> Facts:
         weights = _weights(session, scope, named_weights) if named_weights else {}
         return Facts(
             datasets=datasets,
-            weights=weights,
+            weights={name: row.object["sha256"] for name, row in weights.items()},
+            weight_inputs=_known({name: contract_of(row) for name, row in weights.items()}),
             runs=_runs(session, scope, parts),
             dataset_names=_dataset_names(session, scope) if named_datasets - set(datasets) else (),
             weight_names=_weight_names(session, scope) if named_weights - set(weights) else (),
@@ -95,9 +97,9 @@ def _demo(name: str) -> DatasetFacts | None:
     return DatasetFacts(name=f"{bare}@1", spec=spec, ingest=ingest_draft(spec), registered=False, splits=splits)
 
 
-def _weights(session: Session, scope: Scope, names: set[str]) -> dict[str, str]:
+def _weights(session: Session, scope: Scope, names: set[str]) -> dict[str, Weights]:
     rows = session.scalars(select(Weights).where(Weights.project == scope.project, Weights.name.in_(names)))
-    return {row.name: row.object["sha256"] for row in rows}
+    return {row.name: row for row in rows}
 
 
 def _runs(session: Session, scope: Scope, parts: Readable) -> dict[str, RunFacts]:

@@ -159,6 +159,7 @@ class Weights(Table):
     project: Mapped[str] = mapped_column(String(128), primary_key=True)
     name: Mapped[str] = mapped_column(String(128), primary_key=True)
     object: Mapped[dict[str, Any]]
+    input: Mapped[dict[str, Any] | None]
     created_at: Mapped[datetime] = mapped_column(default=clock())
 
 

@@ -12,6 +12,7 @@ from transfusion_core.db.paging import Page, cursor_after, page_rows
 from transfusion_core.db.scope import Scope
 from transfusion_core.db.tables import Weights as Row
 from transfusion_core.errors import Conflict, NotFound
+from transfusion_core.specs.contract import InputContract
 from transfusion_core.specs.dataset import StoredObject
 
 
@@ -21,16 +22,19 @@ class Weights:
 
     name: str
     object: StoredObject
+    input: InputContract | None
+    """What was said of its input."""
     created_at: datetime
 
 
-def register(scope: Scope, name: str, stored: StoredObject) -> Weights:
-    """Name a stored file. The same bytes again change nothing; other bytes under the same name are a Conflict."""
+def register(scope: Scope, name: str, stored: StoredObject, contract: InputContract | None = None) -> Weights:
+    """Name a stored file and what it expects. The same again changes nothing; a Conflict where either is another."""
 
     def work(session: Session) -> Weights:
         row = session.get(Row, (scope.project, name))
         if row is None:
             row = Row(project=scope.project, name=name, object=stored.model_dump(mode="json"))
+            row.input = contract.model_dump(mode="json") if contract else None
             session.add(row)
             audit.add(session, scope, "weights.register", name)
             session.flush()
@@ -38,6 +42,8 @@ def register(scope: Scope, name: str, stored: StoredObject) -> Weights:
             raise Conflict(f"weights {name!r}: this file is being removed from the store just now; name it once more")
         if row.object["sha256"] != stored.sha256:
             raise Conflict(f"weights {name!r} are there already, with sha256 {row.object['sha256']}")
+        if contract_of(row) != contract:
+            raise Conflict(f"weights {name!r} are there already, and something else was said of their input")
         return _weights(row)
 
     return transact(scope.engine, work)
@@ -61,5 +67,10 @@ def page(scope: Scope, *, limit: int, cursor: str | None = None) -> Page[Weights
         return Page(items, cursor_after(items[-1].name) if more else None)
 
 
+def contract_of(row: Row) -> InputContract | None:
+    """What was said of the input of a weight file."""
+    return InputContract.read(row.input) if row.input else None
+
+
 def _weights(row: Row) -> Weights:
-    return Weights(row.name, StoredObject.model_validate(row.object), row.created_at)
+    return Weights(row.name, StoredObject.model_validate(row.object), contract_of(row), row.created_at)

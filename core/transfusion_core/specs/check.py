@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from transfusion_core.specs.check_grids import axes_faults, placed, products
+from transfusion_core.specs.check_sources import input_faults
 from transfusion_core.specs.check_training import NO_STAGES, training_faults
 from transfusion_core.specs.comparison import (
     MIN_SAMPLES_PER_DIMENSION,
@@ -210,17 +211,24 @@ def _sources(parts: Readable, facts: Facts) -> Iterator[Fault]:
             yield from _timm(source.timm, parts, here)
         if source.run:
             yield from _run(source.run, parts, facts, here)
+        if name in used:
+            asked = parts.training is not None and parts.training.normalisation == "source"
+            models = parts.models.values()
+            yield from input_faults(name, source, models, facts, image_size=parts.image_size, asked=asked)
 
 
 def _trainings(parts: Readable, facts: Facts) -> Iterator[Fault]:
     models = list(parts.models.values())
     if parts.training:
         dataset = facts.datasets.get(parts.dataset) if parts.dataset else None
-        yield from training_faults(["training"], parts.training, models, dataset)
+        yield from training_faults(["training"], parts.training, models, dataset, parts.image_size)
     for name, source in parts.sources.items():
         if source.pretrain:
             here, dataset = ["sources", name, "pretrain", "training"], facts.datasets.get(source.pretrain.dataset)
-            yield from training_faults(here, source.pretrain.training, models, dataset)
+            yield from training_faults(here, source.pretrain.training, models, dataset, parts.image_size)
+            if source.pretrain.training.normalisation == "source":
+                message = "a source run starts at random, from no source"
+                yield Fault(pointer=pointer([*here, "normalisation"]), message=message, allowed=["dataset"])
 
 
 def _timm(tag: str, parts: Readable, here: list[str]) -> Iterator[Fault]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
+from transfusion_core.specs.augmentation import Augmentation
 from transfusion_core.specs.facts import DatasetFacts
 from transfusion_core.specs.fault import Fault, nearest, pointer
 from transfusion_core.specs.model import ModelEntry
@@ -11,7 +12,11 @@ NO_STAGES = "the model is not a chain of named stages that can be told apart by 
 
 
 def training_faults(
-    here: list[str], training: Recipe, models: Iterable[ModelEntry], dataset: DatasetFacts | None
+    here: list[str],
+    training: Recipe,
+    models: Iterable[ModelEntry],
+    dataset: DatasetFacts | None,
+    image_size: int | None = None,
 ) -> Iterator[Fault]:
     """What keeps the recipe at the place `here` from being done; a dataset that nobody knows is not looked at."""
     for entry in models:
@@ -20,6 +25,15 @@ def training_faults(
         for field, chosen in (("early_stopping", training.early_stopping), ("schedule", training.plateau_patience)):
             if chosen:
                 yield Fault(pointer=pointer([*here, field]), message="the val split has no images to go by")
+    crop = Augmentation.of(training.augmentation).crop
+    if crop and crop.padding and image_size and crop.padding > image_size // 2:
+        yield Fault(
+            pointer=pointer([*here, "augmentation", "crop", "padding"]),
+            message=f"images have {image_size} px: of some, less than a quarter would be left",
+            value=crop.padding,
+            allowed=[f"1 .. {image_size // 2}"],
+            nearest=str(image_size // 2),
+        )
     weights, classes = training.class_weights, dataset.classes if dataset else None
     if isinstance(weights, list) and classes is not None and len(weights) != classes:
         yield Fault(

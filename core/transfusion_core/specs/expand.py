@@ -13,6 +13,7 @@ from transfusion_core.specs.check import (
     sample_warnings,
     samples_per_image,
 )
+from transfusion_core.specs.check_sources import contract_of, size_warnings
 from transfusion_core.specs.comparing import comparisons
 from transfusion_core.specs.comparison import Measure
 from transfusion_core.specs.dataset import DatasetSpec
@@ -61,6 +62,9 @@ class Expansion:
 def expand(spec: ExperimentSpec, facts: Facts) -> Expansion:
     """Expand a spec that has been checked against the same facts."""
     spec, warnings = resolve(spec, facts)
+    used = {name: source for name, source in spec.sources.items() if any(init.source == name for init in spec.inits)}
+    models = [catalogue()[model] for model in spec.models]
+    warnings = [*warnings, *size_warnings(used, models, facts, image_size=spec.image_size)]
     datasets = _datasets(spec, facts)
     ingests = {facts_.name: replace(facts_.ingest, labels={"dataset": facts_.name}) for facts_ in datasets}
     sources = {
@@ -219,10 +223,12 @@ def _source_ref(
     if source.run:
         run_id, _, checkpoint = source.run.partition("@")
         return SourceRef(run=facts.runs[run_id].key, checkpoint=checkpoint)
+    asked = spec.training.normalisation == "source"  # else it is nothing that the run depends on
+    contract = contract_of(source, catalogue()[cell.model], facts) if asked else None
     if source.weights:
-        return SourceRef(weights=facts.weights[source.weights])
+        return SourceRef(weights=facts.weights[source.weights], input=contract)
     tag = catalogue()[cell.model].sources[0] if source.timm == "default" else source.timm
-    return SourceRef(timm=tag)
+    return SourceRef(timm=tag, input=contract)
 
 
 def _report(spec: ExperimentSpec, needed: Sequence[JobDraft]) -> JobDraft:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from transfusion_core.specs.contract import InputContract
 from transfusion_core.specs.dataset import DatasetSpec
 from transfusion_core.specs.job import JobDraft
 
@@ -43,6 +44,8 @@ class Facts:
     """By the name as written, with or without version."""
     weights: dict[str, str] = field(default_factory=dict)
     """Name of a weight file to its sha256."""
+    weight_inputs: dict[str, InputContract] = field(default_factory=dict)
+    """Name of a weight file to what it expects of its images, where that was stated."""
     runs: dict[str, RunFacts] = field(default_factory=dict)
     """By run id."""
     dataset_names: tuple[str, ...] = ()

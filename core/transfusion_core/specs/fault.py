@@ -120,9 +120,10 @@ def _annotation_at(model: type[BaseModel], location: Sequence[str | int]) -> Any
         if _is_model(here):
             field = here.model_fields.get(str(part))
             here = _bare(field.annotation) if field else None
-        else:
-            arguments = typing.get_args(here)
-            here = _bare(arguments[-1]) if arguments else None
+            continue
+        kinds = [_bare(kind) for kind in typing.get_args(here)]
+        named = [kind.model_fields[str(part)] for kind in kinds if _is_model(kind) and str(part) in kind.model_fields]
+        here = _bare(named[0].annotation) if named else kinds[-1] if kinds else None
     return here
 
 

@@ -8,6 +8,7 @@ from pydantic import ConfigDict, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
 from transfusion_core.specs.base import Key, Name, Record, Spec
+from transfusion_core.specs.contract import InputContract
 
 InitKind = Literal["random", "pretrained", "mean_var", "gabor", "transfuse", "slim"]
 NEEDS_SOURCE: frozenset[str] = frozenset({"pretrained", "mean_var", "transfuse", "slim"})
@@ -128,6 +129,8 @@ class SourceRef(Spec):
     weights: Key | None = None
     """sha256 of a weight file in the store."""
     timm: str | None = None
+    input: InputContract | None = Field(None, exclude_if=_absent)
+    """Of weights and tags, where images are to be normalised as theirs were; a run's checkpoint tells it itself."""
 
 
 class TensorReport(Record):

@@ -10,6 +10,7 @@ from functools import cache
 from importlib.resources import files
 
 from transfusion_core.specs.base import Record
+from transfusion_core.specs.contract import InputContract
 
 
 class Stage(Record):
@@ -41,6 +42,8 @@ class ModelEntry(Record):
     inits: list[str]
     sources: list[str]
     """Published weights that the platform can fetch where there is a network: timm tags."""
+    source_inputs: dict[str, InputContract] = {}
+    """What each of them expects of its images."""
 
     @property
     def stage_names(self) -> list[str]:

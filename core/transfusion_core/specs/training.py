@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Discriminator, Field, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
+from transfusion_core.specs.augmentation import AugmentationChoice
 from transfusion_core.specs.base import Record, Spec
 from transfusion_core.specs.dataset import StoredObject
 from transfusion_core.specs.rates import Rate, RateChoice
@@ -68,8 +69,12 @@ class Recipe(Spec):
     weight_decay: float = Field(default=0.0, ge=0)
     momentum: float = Field(default=0.9, ge=0, lt=1)
     """For `sgd`."""
-    augmentation: Literal["none", "flip"] = "flip"
-    """`flip`: each image is mirrored left to right with probability one half."""
+    augmentation: AugmentationChoice = "flip"
+    """`flip`: each image is mirrored left to right with probability one half. An object names more: `flip`, `rotation`,
+    `crop`, `jitter`."""
+    normalisation: Literal["dataset", "source"] = Field("dataset", exclude_if=_is("dataset"))
+    """Whose mean and standard deviation pixels are normalised by: those of the images trained on, or those that the
+    weights of the run's source were learnt with. Runs without a source go by their images either way."""
     checkpoints: int = Field(default=4, ge=0, le=50)
     """Log-spaced checkpoints between the first (`init`) and the last (`final`), which are always kept."""
     precision: Literal["float32", "tf32", "bf16", "fp16"] = Field("float32", exclude_if=_is("float32"))

@@ -3,6 +3,7 @@ import pytest
 from transfusion_core.db import uploads, weights
 from transfusion_core.db.scope import Scope
 from transfusion_core.errors import Conflict, NotFound
+from transfusion_core.specs.contract import InputContract
 from transfusion_core.specs.dataset import StoredObject
 
 ONE = StoredObject(key="one", size_bytes=1, sha256="1" * 64)
@@ -36,3 +37,12 @@ def test_an_upload_that_is_not_there_is_not_found(engine):
         uploads.get(Scope(engine), "nothing")
     with pytest.raises(NotFound):
         uploads.finish(Scope(engine), "nothing", ONE)
+
+
+def test_what_weights_expect_is_kept_and_never_changes(engine):
+    told = InputContract(mean=[0.5], std=[0.25], size=96)
+    weights.register(Scope(engine), "w", ONE, told)
+    assert weights.register(Scope(engine), "w", ONE, told).input == weights.get(Scope(engine), "w").input == told
+    for other in (None, InputContract(mean=[0.5], std=[0.5])):
+        with pytest.raises(Conflict, match="something else was said of their input"):
+            weights.register(Scope(engine), "w", ONE, other)

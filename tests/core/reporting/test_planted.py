@@ -90,9 +90,9 @@ def gratings(classes: int, *, seed: int, images: int = 440) -> TrainingData:
     )
 
 
-def _unflipped(samples: Tensor, *, epoch: int, seed: int) -> Tensor:
+def _unflipped(samples: Tensor, *, purpose: str, epoch: int, seed: int) -> Tensor:
     """A mirrored grating is one of another angle."""
-    return torch.zeros(len(samples), dtype=torch.bool)
+    return torch.zeros(len(samples), dtype=torch.float64)
 
 
 TARGET = gratings(2, seed=0)

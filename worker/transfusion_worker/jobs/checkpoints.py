@@ -11,6 +11,7 @@ from transfusion_core.errors import DataError
 from transfusion_core.faultpoints import faultpoint
 from transfusion_core.science.models.build import build_random
 from transfusion_core.science.training.checkpoint import load_checkpoint, save_checkpoint
+from transfusion_core.specs.contract import InputContract
 from transfusion_core.specs.dataset import StoredObject
 from transfusion_core.specs.init import Slim, SourceRef
 from transfusion_core.specs.job import CheckpointRef
@@ -35,6 +36,11 @@ class About:
     std: list[float]
     slim: Slim | None = None
     """How the network differs from the model of that name."""
+
+    @property
+    def input(self) -> InputContract:
+        """What the network was fed with."""
+        return InputContract(mean=self.mean, std=self.std, size=self.image_size)
 
     def metadata(self) -> dict[str, str]:
         """As safetensors keeps it: text to text. In one piece, since it writes several in any order, and equal weights

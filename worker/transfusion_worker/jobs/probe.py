@@ -59,9 +59,7 @@ def probe_data(dataset: LoadedDataset, about: About, *, images: int, seed: int) 
         mean=torch.tensor(about.mean),
         std=torch.tensor(about.std),
         classes=tuple(pack.classes),
-        sampling=Sampling(
-            batch_indices=sampling.batch_indices, epoch_of=sampling.epoch_of, flip_mask=sampling.flip_mask
-        ),
+        sampling=Sampling(batch_indices=sampling.batch_indices, epoch_of=sampling.epoch_of, uniform=sampling.uniform),
     )
 
 

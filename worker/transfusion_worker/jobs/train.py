@@ -8,7 +8,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from transfusion_core.errors import Diverged
+from transfusion_core.errors import DataError, Diverged
 from transfusion_core.faultpoints import faultpoint
 from transfusion_core.science.data import sampling
 from transfusion_core.science.data.pack import mean_std
@@ -68,12 +68,13 @@ class _Prepared:
     def __init__(self, context: JobContext, job: TrainJob) -> None:
         self.context, self.job = context, job
         self.dataset = load_dataset(context, job.dataset, image_size=job.image_size)
-        self.data = training_data(self.dataset, job)
-        self.device = device_of(context)
         self.model = build_random(
             job.model, classes=self.dataset.classes, image_size=job.image_size, seed=job.seed, slim=job.init.slim
         )
         source = read_source(context, job.source, model=self.model, image_size=job.image_size) if job.source else None
+        self.source_input = source.input if source else None
+        self.data = training_data(self.dataset, job, source=source)
+        self.device = device_of(context)
         self.report = _initialise(self.model, job, source)
         self.standing = newest(context)
         self.micro_batch = context.handover.micro_batch(job.training.batch_size)
@@ -129,25 +130,37 @@ def _log_end(context: JobContext, trained: Trained, steps: int) -> None:
         context.log(f"the final weights are those after step {trained.best_step}, the best on validation")
 
 
-def training_data(dataset: LoadedDataset, job: TrainJob) -> TrainingData:
-    """The run's data, normalised by the moments of the images that it trains on."""
+def training_data(dataset: LoadedDataset, job: TrainJob, *, source: Source | None = None) -> TrainingData:
+    """The run's data, normalised by the moments of the images that it trains on, or as its source's were.
+
+    Raises DataError where that is asked for and nobody knows how they were.
+    """
     pack = dataset.pack
     size = "all" if job.train_size == "all" else int(job.train_size)
     rows = sampling.train_subset(pack.indices("train"), cast(Any, size), seed=job.seed)
-    moments = mean_std(dataset.images, rows)
+    mean, std = _moments(dataset, job, rows, source)
     return TrainingData(
         images=dataset.images,
         labels=pack.labels,
         train=rows,
         val=pack.indices("val"),
         test=pack.indices("test"),
-        mean=torch.tensor(moments.mean),
-        std=torch.tensor(moments.std),
+        mean=torch.tensor(mean).expand(3),
+        std=torch.tensor(std).expand(3),
         classes=tuple(pack.classes),
-        sampling=Sampling(
-            batch_indices=sampling.batch_indices, epoch_of=sampling.epoch_of, flip_mask=sampling.flip_mask
-        ),
+        sampling=Sampling(batch_indices=sampling.batch_indices, epoch_of=sampling.epoch_of, uniform=sampling.uniform),
     )
+
+
+def _moments(
+    dataset: LoadedDataset, job: TrainJob, rows: Tensor, source: Source | None
+) -> tuple[list[float], list[float]]:
+    if job.training.normalisation == "dataset" or source is None:
+        own = mean_std(dataset.images, rows)
+        return own.mean, own.std
+    if source.input is None:
+        raise DataError("expected weights of which it is known how images are normalised for them, got others")
+    return source.input.moments
 
 
 class _Keeper(Hooks):
@@ -235,6 +248,13 @@ def _manifest(context: JobContext, job: TrainJob, prepared: "_Prepared") -> dict
         "dataset_digest": prepared.dataset.found.digest,
         "split_digest": digest([getattr(data, split).tolist() for split in ("train", "val", "test")]),
         "source_digest": report.source_digest,
+        "source_input": told.model_dump(mode="json") if (told := prepared.source_input) else None,
+        "input": {
+            "normalised_by": "source" if told and job.training.normalisation == "source" else "dataset",
+            "mean": data.mean.tolist(),
+            "std": data.std.tolist(),
+            "grey": "repeated in three channels" if prepared.dataset.pack.channels == 1 else None,
+        },
         "weights": dict(Counter(tensor.action for tensor in report.tensors)),
         "attempt": context.attempt,
     }

@@ -63,10 +63,10 @@ def epoch_of(step: int, *, n: int, batch_size: int) -> int:
     return step // max(n // batch_size, 1)
 
 
-def flip_mask(samples: Tensor, *, epoch: int, seed: int) -> Tensor:
-    """Which of the samples (b,) are mirrored in this epoch, bool (b,): a fair coin of seed, epoch and sample alone."""
-    bits = _hashes(samples.numpy().astype(np.uint64), seed=seed, purpose="flip", counter=epoch)
-    return torch.from_numpy((bits >> np.uint64(63)).astype(bool))
+def uniform(samples: Tensor, *, purpose: str, epoch: int, seed: int) -> Tensor:
+    """Numbers in [0, 1), float64 (b,): of seed, purpose, epoch and sample (b,) alone."""
+    bits = _hashes(samples.numpy().astype(np.uint64), seed=seed, purpose=purpose, counter=epoch)
+    return torch.from_numpy((bits >> np.uint64(11)) * 2.0**-53)
 
 
 def _prefix(indices: Tensor, count: int, *, seed: int, purpose: str) -> Tensor:

@@ -36,6 +36,7 @@ from transfusion_core.science.models.layers import (
 )
 from transfusion_core.science.models.prefix import stages_in_order
 from transfusion_core.science.models.slim import SlimUnfit
+from transfusion_core.specs.contract import InputContract
 from transfusion_core.specs.init import Slim
 from transfusion_core.specs.model import ModelEntry, Stage
 
@@ -77,6 +78,20 @@ def published_sources() -> dict[str, list[str]]:
     for source in timm.list_pretrained():
         found[source.partition(".")[0]].append(source)
     return {architecture: sorted(tags) for architecture, tags in found.items()}
+
+
+def published_input(source: str) -> InputContract:
+    """What timm says that published weights expect; its pixels are in 0..1."""
+    told = get_pretrained_cfg(source)
+    assert told is not None  # the tag is timm's own
+    return InputContract(
+        channels=told.input_size[0],
+        mean=list(told.mean),
+        std=list(told.std),
+        size=told.input_size[-1],
+        min_size=told.min_input_size[-1] if told.min_input_size else None,
+        interpolation=told.interpolation,
+    )
 
 
 def default_image_size(name: str) -> int:
@@ -187,6 +202,7 @@ def _entry(name: str, *, size: int, sources: Sequence[str]) -> ModelEntry:
         macs=counter.get_total_flops() // (2 * images),  # a multiply-add is two operations
         inits=inits(name, model=model, chain=select_stages(model, seen), size=size),
         sources=list(sources),
+        source_inputs={source: published_input(source) for source in sources},
     )
 
 

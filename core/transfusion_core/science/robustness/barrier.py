@@ -15,8 +15,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from transfusion_core.errors import DataError
 from transfusion_core.science.models.layers import evaluating
-from transfusion_core.science.training.batches import TrainingData, normalise
+from transfusion_core.science.training.batches import TrainingData
 from transfusion_core.science.training.evaluation import evaluate
+from transfusion_core.science.training.feeding import Part, feed
 from transfusion_core.specs.dataset import Task
 from transfusion_core.specs.robustness import Barrier, BarrierResult, LinePoint
 
@@ -85,9 +86,10 @@ def settle(model: nn.Module, data: TrainingData, *, device: torch.device) -> Non
             norm.reset_running_stats()
             norm.momentum = None  # counts every batch alike
             norm.train()
-        for rows in data.train.chunk(math.ceil(len(data.train) / SETTLING_BATCH)):
-            images = data.images[rows.to(data.images.device)].to(device)  # (b, 3, h, w)
-            model(normalise(images, mean=data.mean, std=data.std))
+        chunks = data.train.chunk(math.ceil(len(data.train) / SETTLING_BATCH))
+        with feed(data, map(Part, chunks), device=device) as batches:
+            for images in batches:
+                model(images)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
 

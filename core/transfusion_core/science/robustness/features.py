@@ -13,8 +13,9 @@ from transfusion_core.science.models.layers import (
 from transfusion_core.science.similarity.network import Network
 from transfusion_core.science.similarity.samples import take
 from transfusion_core.science.similarity.taps import Taps
-from transfusion_core.science.training.batches import TrainingData, normalise
+from transfusion_core.science.training.batches import TrainingData
 from transfusion_core.science.training.evaluation import batch_images
+from transfusion_core.science.training.feeding import Part, feed
 
 
 def probed_layers(model: nn.Module, *, image_size: int) -> list[str]:
@@ -36,9 +37,14 @@ def features(
         return take(network.read(layer, output), (), None)[:, 0].float().cpu()
 
     parts = []
-    with Taps(model, layers, pooled) as taps, evaluating(model), torch.inference_mode():
-        for part in torch.split(rows, batch_images(data.images, device)):
-            images = data.images[part.to(data.images.device)].to(device)  # (b, 3, h, w)
-            model(normalise(images, mean=data.mean, std=data.std))
+    chunks = torch.split(rows, batch_images(data.images, device))
+    with (
+        Taps(model, layers, pooled) as taps,
+        evaluating(model),
+        torch.inference_mode(),
+        feed(data, map(Part, chunks), device=device) as batches,
+    ):
+        for images in batches:
+            model(images)
             parts.append(taps.take())
     return {layer: torch.cat([part[layer] for part in parts]) for layer in layers}

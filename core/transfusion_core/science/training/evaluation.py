@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from transfusion_core.science.training.batches import TrainingData, normalise
+from transfusion_core.science.training.batches import TrainingData
+from transfusion_core.science.training.feeding import Part, feed
 from transfusion_core.science.training.metrics import evaluate_scores
 from transfusion_core.science.training.ranks import ALONE, Ranks
 from transfusion_core.specs.dataset import Split, Task
@@ -40,16 +41,13 @@ def predict(model: nn.Module, data: TrainingData, *, rows: Tensor, device: torch
     """Logits (n, classes) of the images at `rows`, float32 on the CPU, in their order."""
     was_training = model.training
     model.eval()
+    parts = [Part(part) for part in torch.split(rows, batch_images(data.images, device)) if len(part)]
     try:
-        with torch.inference_mode():
-            parts = [
-                _logits(model, data, rows=part, device=device)
-                for part in torch.split(rows, batch_images(data.images, device))
-                if len(part)
-            ]
+        with torch.inference_mode(), feed(data, parts, device=device) as batches:
+            logits = [_logits(model, images, classes=len(data.classes)) for images in batches]
     finally:
         model.train(was_training)
-    return torch.cat(parts) if parts else torch.empty(0, len(data.classes))
+    return torch.cat(logits) if logits else torch.empty(0, len(data.classes))
 
 
 def batch_images(images: Tensor, device: torch.device) -> int:
@@ -64,8 +62,7 @@ def check_logits(logits: Tensor, *, images: int, classes: int) -> None:
         raise ValueError(f"expected logits of shape ({images}, {classes}) of the model, got {tuple(logits.shape)}")
 
 
-def _logits(model: nn.Module, data: TrainingData, *, rows: Tensor, device: torch.device) -> Tensor:
-    images = data.images[rows.to(data.images.device)].to(device)  # (b, 3, h, w)
-    logits: Tensor = model(normalise(images, mean=data.mean, std=data.std))
-    check_logits(logits, images=len(rows), classes=len(data.classes))
+def _logits(model: nn.Module, images: Tensor, *, classes: int) -> Tensor:
+    logits: Tensor = model(images)
+    check_logits(logits, images=len(images), classes=classes)
     return logits.float().cpu()

@@ -1,4 +1,4 @@
-"""How updates are computed: in which precision, compiled or not, and where the pixels lie. Never what they compute.
+"""How updates are computed: in which precision, compiled or not. Never what they compute.
 
 What is chosen by measuring (`compile: measure`) is chosen once, on copies of the network, and kept in the state that a
 training continues from: a second measurement could end otherwise, and other kernels round otherwise.
@@ -10,7 +10,6 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -19,7 +18,6 @@ from torch.amp.grad_scaler import GradScaler
 from torch.optim import Optimizer
 
 from transfusion_core.errors import DataError
-from transfusion_core.science.training.batches import TrainingData
 from transfusion_core.specs.training import TrainingSpec
 
 EAGER = "eager"
@@ -28,8 +26,6 @@ MODES = {"cpu": ("default",), "cuda": ("default", "reduce-overhead")}
 WARM_STEPS, TIMED_STEPS = 3, 5
 WORTH = 0.97
 """A compiled step has to take less than this share of an eager one's time."""
-RESIDENT_SHARE = 0.5
-"""Images move to the device where they fill at most this share of its free memory."""
 HALVES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 Network = Callable[[Tensor], Tensor]
@@ -96,16 +92,6 @@ class Execution:
     def told(self) -> dict[str, Any]:
         """For the record of a run."""
         return {"precision": self.precision, "mode": self.mode, "milliseconds": self.milliseconds}
-
-
-def resident(data: TrainingData, device: torch.device) -> TrainingData:
-    """The data with their pixels on the device, where there is room for them."""
-    if device.type != "cuda" or data.images.device == device:
-        return data
-    free, _ = torch.cuda.mem_get_info(device)
-    if data.images.nbytes > RESIDENT_SHARE * free:
-        return data
-    return replace(data, images=data.images.to(device))
 
 
 @contextmanager

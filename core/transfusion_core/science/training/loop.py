@@ -6,9 +6,10 @@ on CUDA where the recipe is `deterministic`, as far as the model's operations ha
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,11 +17,13 @@ from torch import Tensor, nn
 
 from transfusion_core.errors import DataError, Diverged, JobCancelled
 from transfusion_core.science.seeds import seed_dropout
+from transfusion_core.science.training.augmentation import augment
 from transfusion_core.science.training.averaging import Average
-from transfusion_core.science.training.batches import TrainingData, check_data, flip, normalise, to_device
+from transfusion_core.science.training.batches import TrainingData, check_data, to_device
 from transfusion_core.science.training.curves import Curves, LossNotFinite, TrainLoss
 from transfusion_core.science.training.evaluation import answers, check_logits, evaluate
-from transfusion_core.science.training.execution import Execution, Network, numerics, resident
+from transfusion_core.science.training.execution import Execution, Network, numerics
+from transfusion_core.science.training.feeding import Part, feed, resident
 from transfusion_core.science.training.freezing import freeze
 from transfusion_core.science.training.hooks import Hooks, Point
 from transfusion_core.science.training.losses import class_weights, loss, share
@@ -38,6 +41,7 @@ from transfusion_core.science.training.schedule import (
 from transfusion_core.science.training.state import TrainingState, group_tensors, optimizer_tensors, restore
 from transfusion_core.science.training.steering import Steering
 from transfusion_core.science.training.stopping import check_validation
+from transfusion_core.specs.augmentation import Augmentation
 from transfusion_core.specs.dataset import Split, Task
 from transfusion_core.specs.training import Metrics, Series, TrainingSpec
 
@@ -137,6 +141,7 @@ class _Loop:
         self.model, self.data, self.training = model, data, training
         self.task, self.seed, self.device = task, seed, device
         self.hooks, self.clock, self.ranks = hooks, clock, ranks
+        self.augmentation = Augmentation.of(training.augmentation)
         self.micro_batch = max(2, (micro_batch or training.batch_size) // ranks.count)
         self.still = freeze(model, training.freeze) if training.freeze else []
         self.optimizer, self.execution = build_optimizer(model, training), Execution(training, device)
@@ -171,12 +176,13 @@ class _Loop:
             self._keep_and_evaluate()
             self.execution.choose(self._to_train(), self._try)
         self.network = self.execution.network(self.ranks.wrap(self.model, self.device))
-        while self._goes_on():
-            self._stop_if_asked()
-            self._update()
-            self._keep_and_evaluate()
-            if self._goes_on() and self.hooks.wants_state(self.step):
-                self._tell_state()
+        with feed(self.data, self._parts(), device=self.device) as images:
+            while self._goes_on():
+                self._stop_if_asked()
+                self._update(images)
+                self._keep_and_evaluate()
+                if self._goes_on() and self.hooks.wants_state(self.step):
+                    self._tell_state()
         return self._finish()
 
     def _goes_on(self) -> bool:
@@ -210,13 +216,12 @@ class _Loop:
             if self.step in self.evaluate_at:
                 self._evaluate()
 
-    def _update(self) -> None:
+    def _update(self, images: Iterator[Tensor]) -> None:
         started = self.clock()
-        images, labels = self._batch()
         self._to_train()
         seed_dropout(self.seed, step=self.step, device=self.device, rank=self.ranks.rank)
         self.optimizer.zero_grad(set_to_none=True)
-        batch_loss = self._gradients(images, labels)
+        batch_loss = self._gradients(images, self._labels())
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.training, self.step, plateaus=self.steering.plateaus) * group["lr_scale"]
         self.execution.update(self.optimizer, self.model, clip_norm=self.training.clip_norm)
@@ -257,20 +262,19 @@ class _Loop:
         data, size = self.data, self.training.batch_size
         return data.train[data.sampling.batch_indices(step, n=len(data.train), batch_size=size, seed=self.seed)]
 
-    def _gradients(self, images: Tensor, labels: Tensor) -> Tensor:
+    def _gradients(self, images: Iterator[Tensor], labels: Tensor) -> Tensor:
         """Leave the batch's gradients in the model; the batch's loss. `images`: this rank's, `labels`: everybody's."""
-        parts = torch.split(images, self.micro_batch)
         answers = torch.split(self.ranks.part(labels), self.micro_batch)
         losses = []
-        for number, (part, of) in enumerate(zip(parts, answers, strict=True), 1):
-            with self.ranks.alone(self.network, last=number == len(parts)):
-                losses.append(self._backward(part, of, labels))
+        for number, of in enumerate(answers, 1):
+            with self.ranks.alone(self.network, last=number == len(answers)):
+                losses.append(self._backward(next(images), of, labels))
         return self.ranks.total(torch.stack(losses).sum())
 
     def _backward(self, images: Tensor, labels: Tensor, of_batch: Tensor) -> Tensor:
         """Add the gradients of a part of the batch; its share in the batch's loss."""
         with self.execution.autocast():
-            logits = self.network(normalise(images, mean=self.data.mean, std=self.data.std))
+            logits = self.network(images)
         check_logits(logits, images=len(images), classes=len(self.data.classes))
         weights = self.class_weights
         part_loss = loss(self.task, logits.float(), labels, smoothing=self.training.label_smoothing, weights=weights)
@@ -281,22 +285,28 @@ class _Loop:
 
     def _try(self, network: Network) -> None:
         """A pass over the first part of the coming batch, to measure how long it takes."""
-        images, labels = self._batch()
-        part = images[: self.micro_batch]
-        labels = self.ranks.part(labels)[: len(part)]
+        with feed(self.data, self._parts(), device=self.device) as images:
+            part = next(images)
+        labels = self.ranks.part(self._labels())[: len(part)]
         self.network = network
         self._backward(part, labels, labels)
 
-    def _batch(self) -> tuple[Tensor, Tensor]:
-        """The uint8 images of this rank and the labels of all in the coming update, on the device."""
-        data, sampling, size = self.data, self.data.sampling, self.training.batch_size
-        n, batch = len(data.train), self._rows(self.step)
-        rows = self.ranks.part(batch)
-        images = data.images[rows.to(data.images.device)].to(self.device)
-        if self.training.augmentation == "flip":
-            epoch = sampling.epoch_of(self.step, n=n, batch_size=size)
-            images = flip(images, sampling.flip_mask(rows, epoch=epoch, seed=self.seed))
-        return images, data.labels[batch.to(data.labels.device)].to(self.device)
+    def _parts(self) -> Iterator[Part]:
+        """This rank's images of the coming updates, as many at a time as the network takes."""
+        data, size = self.data, self.training.batch_size
+        for step in range(self.step, self.training.steps):
+            epoch = data.sampling.epoch_of(step, n=len(data.train), batch_size=size)
+            for rows in torch.split(self.ranks.part(self._rows(step)), self.micro_batch):
+                yield Part(rows, partial(self._augmented, epoch=epoch))
+
+    def _augmented(self, images: Tensor, rows: Tensor, *, epoch: int) -> Tensor:
+        draw = partial(self.data.sampling.uniform, rows, epoch=epoch, seed=self.seed)
+        return augment(images, self.augmentation, draw=lambda purpose: draw(purpose=purpose))
+
+    def _labels(self) -> Tensor:
+        """Of all images in the coming update, on the device."""
+        batch = self._rows(self.step)
+        return self.data.labels[batch.to(self.data.labels.device)].to(self.device)
 
     def _evaluate(self) -> None:
         self.ranks.agree(self.model)

@@ -9,10 +9,10 @@ from transfusion_core.errors import DataError
 from transfusion_core.science.data.sampling import (
     batch_indices,
     epoch_of,
-    flip_mask,
     probe_digest,
     probe_indices,
     train_subset,
+    uniform,
 )
 
 INDICES = torch.arange(100, 300)
@@ -89,14 +89,18 @@ def test_senseless_sizes_are_our_own_mistake(step: int, n: int, batch_size: int)
         batch_indices(step, n=n, batch_size=batch_size, seed=0)
 
 
-def test_a_flip_depends_on_seed_epoch_and_sample_alone() -> None:
-    samples = torch.arange(10_000)
-    mask = flip_mask(samples, epoch=1, seed=2)
+def test_a_draw_depends_on_seed_epoch_purpose_and_sample_alone() -> None:
+    samples, here = torch.arange(10_000), {"purpose": "flip", "epoch": 1, "seed": 2}
+    drawn = uniform(samples, **here)
     order = torch.randperm(10_000, generator=torch.Generator().manual_seed(0))
-    assert torch.equal(flip_mask(samples[order], epoch=1, seed=2), mask[order])
-    assert mask.float().mean().item() == pytest.approx(0.5, abs=0.02)
-    for other in (flip_mask(samples, epoch=2, seed=2), flip_mask(samples, epoch=1, seed=3)):
-        assert (mask == other).float().mean().item() == pytest.approx(0.5, abs=0.02)
+    assert torch.equal(uniform(samples[order], **here), drawn[order])
+    assert drawn.min() >= 0
+    assert drawn.max() < 1
+    assert drawn.mean().item() == pytest.approx(0.5, abs=0.01)
+    assert drawn.std().item() == pytest.approx(12**-0.5, abs=0.01)
+    for other in ({"epoch": 2}, {"seed": 3}, {"purpose": "crop"}):
+        both = torch.stack((drawn, uniform(samples, **here | other)))
+        assert torch.corrcoef(both)[0, 1].item() == pytest.approx(0, abs=0.03)
 
 
 def test_recorded_draws_stay_what_they_were() -> None:

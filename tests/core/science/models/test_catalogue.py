@@ -95,6 +95,10 @@ def test_published_sources_are_timms_tags_by_architecture() -> None:
     assert "resnet50.a1_in1k" in sources["resnet50"]
     assert catalogue()["resnet50"].sources == sources["resnet50"]
     assert catalogue()["cbr-tiny"].sources == []
+    for name in ("resnet50", "vit_base_patch16_224", "inception_v3"):
+        entry = catalogue()[name]
+        assert entry.source_inputs == {tag: made.published_input(tag) for tag in entry.sources}
+    assert catalogue()["inception_v3"].source_inputs["inception_v3.tf_in1k"].mean == [0.5, 0.5, 0.5]
 
 
 def test_a_new_entry_is_the_same_as_the_files_and_packs_to_the_same_bytes() -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from transfusion_core.science.data.sampling import batch_indices, epoch_of, flip_mask
+from transfusion_core.science.data.sampling import batch_indices, epoch_of, uniform
 from transfusion_core.science.training.batches import Sampling, TrainingData
 
 
@@ -30,7 +30,7 @@ def make_data() -> Callable[..., TrainingData]:
             mean=torch.full((3,), 0.5),
             std=torch.full((3,), 0.25),
             classes=tuple(f"c{i}" for i in range(classes)),
-            sampling=Sampling(batch_indices, epoch_of, flip_mask),
+            sampling=Sampling(batch_indices, epoch_of, uniform),
         )
 
     return make

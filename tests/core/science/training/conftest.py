@@ -19,8 +19,8 @@ def _epoch_of(step: int, *, n: int, batch_size: int) -> int:
     return step * batch_size // n
 
 
-def _flip_mask(samples: Tensor, *, epoch: int, seed: int) -> Tensor:
-    return torch.rand(80, generator=generator(seed, "flip", str(epoch)))[samples] < 0.5
+def _uniform(samples: Tensor, *, purpose: str, epoch: int, seed: int) -> Tensor:
+    return torch.rand(80, generator=generator(seed, purpose, str(epoch)), dtype=torch.float64)[samples]
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -56,7 +56,7 @@ def make_data() -> Callable[..., TrainingData]:
             mean=torch.full((3,), 0.5),
             std=torch.full((3,), 0.25),
             classes=tuple(f"c{i}" for i in range(classes)),
-            sampling=Sampling(_batch_indices, _epoch_of, _flip_mask),
+            sampling=Sampling(_batch_indices, _epoch_of, _uniform),
         )
 
     return make

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from transfusion_core.errors import DataError
-from transfusion_core.science.training.batches import check_data, flip, normalise, to_device
+from transfusion_core.science.training.batches import check_data, normalise, to_device
 
 
 def test_normalised_pixels_are_the_formula() -> None:
@@ -18,11 +18,21 @@ def test_normalised_pixels_are_the_formula() -> None:
     assert found.is_contiguous(memory_format=torch.channels_last)
 
 
-def test_a_flip_mirrors_the_masked_images_left_to_right_only() -> None:
-    images = torch.arange(2 * 3 * 2 * 2).reshape(2, 3, 2, 2)
-    found = flip(images, torch.tensor([True, False]))
-    assert torch.equal(found[0, :, :, 0], images[0, :, :, 1])
-    assert torch.equal(found[1], images[1])
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+def test_normalising_rounds_as_two_plain_steps_do(dtype: torch.dtype) -> None:
+    images = torch.randint(0, 256, (3, 3, 7, 9), dtype=torch.uint8).to(dtype)
+    mean, std = torch.tensor([0.1, 0.5, 0.9]), torch.tensor([0.2, 0.3, 0.4])
+    before = images.clone()
+    scale, shift = (1 / (255 * std.double())).float(), (-mean.double() / std.double()).float()
+    expected = images.float() * scale[:, None, None] + shift[:, None, None]
+    assert torch.equal(normalise(images, mean=mean, std=std), expected)
+    assert torch.equal(images, before)
+
+
+def test_a_grey_image_stands_in_all_three_channels() -> None:
+    grey = torch.randint(0, 256, (2, 1, 4, 5), dtype=torch.uint8)
+    moments = {"mean": torch.tensor([0.1, 0.5, 0.9]), "std": torch.tensor([0.2, 0.3, 0.4])}
+    assert torch.equal(normalise(grey, **moments), normalise(grey.expand(-1, 3, -1, -1), **moments))
 
 
 def test_moving_a_model_changes_no_value_and_no_parameter_object() -> None:
@@ -42,8 +52,8 @@ def test_good_data_pass(make_data, task: str) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"images": torch.zeros(80, 3, 8, 8)}, r"images uint8 \(n, 3, h, w\), got torch.float32 \(80, 3, 8, 8\)"),
-        ({"images": torch.zeros(80, 1, 8, 8, dtype=torch.uint8)}, r"got torch.uint8 \(80, 1, 8, 8\)"),
+        ({"images": torch.zeros(80, 3, 8, 8)}, r"images uint8 \(n, 3 or 1, h, w\), got torch.float32 \(80, 3, 8, 8\)"),
+        ({"images": torch.zeros(80, 2, 8, 8, dtype=torch.uint8)}, r"got torch.uint8 \(80, 2, 8, 8\)"),
         ({"labels": torch.zeros(79)}, r"labels of shape \(80,\) for a multiclass task, got \(79,\)"),
         ({"train": torch.empty(0, dtype=torch.int64)}, "at least one image to train on"),
         ({"std": torch.tensor([0.5, 0.0, 0.5])}, r"pixels that differ in every channel, got .* \[0.5, 0.0, 0.5\]"),

@@ -8,7 +8,7 @@ from torch import nn
 
 from transfusion_core.errors import DataError, JobCancelled
 from transfusion_core.science.training import execution
-from transfusion_core.science.training.execution import EAGER, Execution, numerics, resident
+from transfusion_core.science.training.execution import EAGER, Execution, numerics
 from transfusion_core.science.training.hooks import Hooks
 from transfusion_core.science.training.loop import train
 from transfusion_core.science.training.state import TrainingState
@@ -149,5 +149,3 @@ def test_torch_is_left_as_it_was(cpu, make_data) -> None:
     )
     with numerics(SPEC, cpu):
         assert not torch.backends.cudnn.allow_tf32
-    data = make_data()
-    assert resident(data, cpu) is data

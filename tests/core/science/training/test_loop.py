@@ -276,7 +276,7 @@ def test_data_and_models_that_do_not_fit_are_refused(make_data, make_model, cpu)
 
 
 def test_the_platforms_own_sampling_fits(make_data, make_model, cpu) -> None:
-    own = Sampling(sampling.batch_indices, sampling.epoch_of, sampling.flip_mask)
+    own = Sampling(sampling.batch_indices, sampling.epoch_of, sampling.uniform)
     hooks = Listener()
     train(make_model(), replace(make_data(), sampling=own), SHORT, task="multiclass", seed=0, device=cpu, hooks=hooks)
     assert hooks.step == 12

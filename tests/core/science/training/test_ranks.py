@@ -8,7 +8,7 @@ from torch import distributed, nn
 from torch.multiprocessing.spawn import spawn
 
 from transfusion_core.errors import DataError, Unavailable
-from transfusion_core.science.data.sampling import batch_indices, epoch_of, flip_mask
+from transfusion_core.science.data.sampling import batch_indices, epoch_of, uniform
 from transfusion_core.science.training.batches import Sampling, TrainingData
 from transfusion_core.science.training.hooks import Hooks
 from transfusion_core.science.training.loop import train
@@ -21,6 +21,7 @@ CASES = {
     "norms": ({}, "multiclass", True),
     "no norms": ({"clip_norm": 1.0}, "multilabel", False),
     "options": ({"ema": 0.9, "class_weights": "balanced", "early_stopping": {"patience": 9}}, "multilabel", True),
+    "augmented": ({"augmentation": {"crop": {"scale": [0.5, 1]}, "rotation": 45}}, "multiclass", False),
 }
 
 
@@ -61,7 +62,7 @@ def data(task: str) -> TrainingData:
         mean=torch.full((3,), 0.5),
         std=torch.full((3,), 0.25),
         classes=("a", "b", "c"),
-        sampling=Sampling(batch_indices, epoch_of, flip_mask),
+        sampling=Sampling(batch_indices, epoch_of, uniform),
     )
 
 

@@ -58,7 +58,7 @@ def test_a_created_experiment_is_answered_whole(client: TestClient, spec: dict[s
     assert made["state"] == "queued"
     assert made["spec"]["dataset"] == "demo-retina@1"
     assert made["spec"]["training"]["optimizer"] == "adam"
-    assert sum(made["counts"].values()) == 6
+    assert sum(made["counts"].values()) == 7
     assert client.get(answer.headers["location"]).json() == made
     assert client.get("/v1/experiments").json()["items"] == [made]
 
@@ -66,7 +66,7 @@ def test_a_created_experiment_is_answered_whole(client: TestClient, spec: dict[s
 def test_a_plan_creates_nothing_and_knows_what_exists(client: TestClient, spec: dict[str, Any]) -> None:
     plan = client.post("/v1/experiments/plan", json=spec).json()
     assert [run["exists"] for run in plan["runs"]] == [False, False]
-    assert plan["jobs_by_kind"] == {"ingest": 1, "train": 2, "compare": 2, "report": 1}
+    assert plan["jobs_by_kind"] == {"ingest": 1, "pixels": 1, "train": 2, "compare": 2, "report": 1}
     assert plan["images_to_train"] == 2 * 4 * 32
     assert nothing_exists(client)
     made = client.post("/v1/experiments", json=spec).json()

@@ -195,7 +195,8 @@ INGESTED = {
     "classes": ["a"],
     "splits": {"train": 5, "val": 2, "test": 2},
     "channels": 3,
-    "pack": {"key": "k", "size_bytes": 1, "sha256": "0" * 64},
+    "annotations": {"key": "k", "size_bytes": 1, "sha256": "0" * 64},
+    "pack": [],
 }
 
 

@@ -89,7 +89,7 @@ def test_experiments_that_share_cells_share_their_runs(client: TestClient, spec:
 def test_work_whose_bytes_are_gone_is_done_again(
     client: TestClient, spec: dict[str, Any], experiment: dict[str, Any], work: Callable[[], int]
 ) -> None:
-    assert work() == 6
+    assert work() == 7
     again = client.post("/v1/experiments", json=spec).json()
     assert again["state"] == "succeeded"
     store = client.app.state.service.store
@@ -140,7 +140,7 @@ def test_a_cancelled_experiment_stays_cancelled_and_can_be_resumed(
     assert work() == 1  # the dataset's own ingest, which outlives who named it
     assert client.get(path).json()["state"] == "cancelled"
     assert client.post(f"{path}/resume").json()["state"] in ("queued", "running")
-    assert work() == 5
+    assert work() == 6
     assert client.get(path).json()["state"] == "succeeded"
     assert client.post(f"{path}/cancel").status_code == 409
 
@@ -178,7 +178,7 @@ def _fork(client: TestClient, made: dict[str, Any], patch: Any, **headers: str) 
 def test_a_fork_computes_only_what_is_new(
     client: TestClient, experiment: dict[str, Any], work: Callable[[], int]
 ) -> None:
-    assert work() == 6
+    assert work() == 7
     answer = _fork(client, experiment, {"seeds": 3, "name": "three seeds"})
     assert answer.status_code == 201
     forked = answer.json()

@@ -1,6 +1,7 @@
 """From a spec and files to a pack, small and real, with every way in which data cannot be used."""
 
 import shutil
+import tracemalloc
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -13,10 +14,11 @@ import torch
 from corpus.dicoms import dicom
 from packs import Shelf
 from transfusion_core.errors import DataError
+from transfusion_core.science.data import batching
 from transfusion_core.science.data.images import decode
 from transfusion_core.science.data.ingest import IngestFaults, ingest
 from transfusion_core.science.data.pixels import PixelsWriter, squares
-from transfusion_core.specs.dataset import DatasetSpec, IngestResult
+from transfusion_core.specs.dataset import DatasetSpec, IngestResult, StoredObject
 
 
 def _spec(**fields: Any) -> DatasetSpec:
@@ -266,3 +268,26 @@ def test_the_digest_of_a_dataset_is_what_it_was(manifest_folder: Path, class_fol
         ingest(_recipe(), source=None, keep=Shelf()).digest,
     ]
     assert [digest[:16] for digest in digests] == ["66628a2963ec7f0c", "264fe7cac8c5191d", "56acd018f2ffd444"]
+
+
+def test_what_is_kept_does_not_stay_in_memory(class_folder: Path, png, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten megabytes of files, and as much of pixels, pass through less than a third of that."""
+    monkeypatch.setattr(batching, "BATCH_BYTES", 1 << 18)
+    for number in range(200):
+        (class_folder / ("cat", "dog")[number % 2] / f"{number}.png").write_bytes(png(number, size=(128, 128)))
+    kept = 0
+
+    def keep(data: bytes, name: str) -> StoredObject:
+        nonlocal kept
+        kept += len(data)
+        return StoredObject(key=name, size_bytes=len(data), sha256="0" * 64)
+
+    spec = _spec(kind="folder", image_sizes=[128])
+    tracemalloc.start()
+    try:
+        found = ingest(spec, source=class_folder, keep=keep)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (found.images, kept > 19_000_000) == (200, True)
+    assert most < 6_000_000

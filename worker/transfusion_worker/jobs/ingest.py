@@ -1,10 +1,11 @@
-"""Kind `ingest`: from a dataset's spec to its pack in the store."""
+"""Kind `ingest`: from a dataset's spec to its images and annotations in the store."""
 
 from typing import Any
 
 from transfusion_core.errors import JobCancelled
+from transfusion_core.faultpoints import faultpoint
 from transfusion_core.science.data.ingest import ingest
-from transfusion_core.specs.dataset import DatasetSpec, IngestResult
+from transfusion_core.specs.dataset import DatasetSpec
 from transfusion_worker.context import JobContext
 from transfusion_worker.jobs.location import resolve
 
@@ -14,16 +15,13 @@ def run(context: JobContext) -> dict[str, Any]:
     spec = DatasetSpec.read({"name": "dataset"} | context.spec).resolved()
     context.progress("fetch")
     source = resolve(spec.location, context) if spec.location else None
-    out = context.scratch / "pack.safetensors"
 
     def progress(done: int, total: int) -> None:
+        faultpoint("step")
         context.progress("read", step=done, steps=total)
         if context.should_stop():
             raise JobCancelled
 
-    found = ingest(spec, source=source, out=out, progress=progress, threads=context.threads)
-    context.progress("store")
-    pack = context.put(out, "pack.safetensors")
-    words = {name: value for name, value in vars(found).items() if name != "faults"}
-    faults = [fault.model_dump(mode="json") for fault in found.faults]
-    return IngestResult.model_validate(words | {"faults": faults, "pack": pack}).model_dump(mode="json")
+    with context.keeping() as keep:
+        found = ingest(spec, source=source, keep=keep, progress=progress, threads=context.threads)
+    return found.model_dump(mode="json")

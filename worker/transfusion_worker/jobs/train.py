@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from transfusion_core.errors import DataError, Diverged
 from transfusion_core.faultpoints import faultpoint
 from transfusion_core.science.data import sampling
-from transfusion_core.science.data.pack import mean_std
+from transfusion_core.science.data.pixels import mean_std
 from transfusion_core.science.inits.initialise import initialise
 from transfusion_core.science.models.build import build_random, head_names
 from transfusion_core.science.training.batches import Sampling, TrainingData
@@ -85,7 +85,7 @@ class _Prepared:
             self.model,
             self.data,
             self.job.training.at(self.job.training.lr),
-            task=self.dataset.pack.task,
+            task=self.dataset.annotations.task,
             seed=self.job.seed,
             device=self.device,
             hooks=hooks,
@@ -119,7 +119,7 @@ def _trained(context: JobContext, job: TrainJob) -> TrainResult:
         steps=trained.steps,
         images_per_second=trained.images_per_second,
         parameters=sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad),
-        predictions=put_predictions(context, dataset.pack, trained.test_logits),
+        predictions=put_predictions(context, dataset.annotations, trained.test_logits),
     )
 
 
@@ -135,19 +135,19 @@ def training_data(dataset: LoadedDataset, job: TrainJob, *, source: Source | Non
 
     Raises DataError where that is asked for and nobody knows how they were.
     """
-    pack = dataset.pack
+    annotations = dataset.annotations
     size = "all" if job.train_size == "all" else int(job.train_size)
-    rows = sampling.train_subset(pack.indices("train"), cast(Any, size), seed=job.seed)
+    rows = sampling.train_subset(annotations.indices("train"), cast(Any, size), seed=job.seed)
     mean, std = _moments(dataset, job, rows, source)
     return TrainingData(
         images=dataset.images,
-        labels=pack.labels,
+        labels=annotations.labels,
         train=rows,
-        val=pack.indices("val"),
-        test=pack.indices("test"),
+        val=annotations.indices("val"),
+        test=annotations.indices("test"),
         mean=torch.tensor(mean).expand(3),
         std=torch.tensor(std).expand(3),
-        classes=tuple(pack.classes),
+        classes=tuple(annotations.classes),
         sampling=Sampling(batch_indices=sampling.batch_indices, epoch_of=sampling.epoch_of, uniform=sampling.uniform),
     )
 
@@ -253,7 +253,7 @@ def _manifest(context: JobContext, job: TrainJob, prepared: "_Prepared") -> dict
             "normalised_by": "source" if told and job.training.normalisation == "source" else "dataset",
             "mean": data.mean.tolist(),
             "std": data.std.tolist(),
-            "grey": "repeated in three channels" if prepared.dataset.pack.channels == 1 else None,
+            "grey": "repeated in three channels" if prepared.dataset.images.shape[1] == 1 else None,
         },
         "weights": dict(Counter(tensor.action for tensor in report.tensors)),
         "attempt": context.attempt,

@@ -9,7 +9,7 @@ import hashlib
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
@@ -19,18 +19,31 @@ import torch
 from numpy.typing import NDArray
 
 from transfusion_core.errors import DataError
-from transfusion_core.science.data.images import is_grey
-from transfusion_core.science.data.opening import Opened, open_samples
-from transfusion_core.science.data.pack import Encoded, Pack
+from transfusion_core.science.data.annotations import Annotations
+from transfusion_core.science.data.batching import Keep
+from transfusion_core.science.data.images import Look, is_grey, narrowed
+from transfusion_core.science.data.opening import open_samples
+from transfusion_core.science.data.pack import Kept, PackWriter
+from transfusion_core.science.data.pixels import PixelsWriter, Square
 from transfusion_core.science.data.readers.csv_manifest import list_manifest
 from transfusion_core.science.data.readers.folder import list_folder
 from transfusion_core.science.data.readers.layouts import LAYOUTS, list_layout
 from transfusion_core.science.data.readers.npz import read_npz
 from transfusion_core.science.data.recipes import RECIPES
+from transfusion_core.science.data.resizing import squared
 from transfusion_core.science.data.samples import SPLITS, Arrays, Label, Listing, Sample
 from transfusion_core.science.data.splits import Shares, assign
 from transfusion_core.science.data.tree import Tree, open_tree
-from transfusion_core.specs.dataset import ColumnsSpec, DatasetSpec, FileFault, Split, Task
+from transfusion_core.specs.dataset import (
+    ColumnsSpec,
+    DatasetSpec,
+    FileFault,
+    IngestResult,
+    Pixels,
+    Split,
+    StoredObject,
+    Task,
+)
 from transfusion_core.specs.fault import Fault
 
 Progress = Callable[[int, int], None]
@@ -54,27 +67,44 @@ class IngestFaults(DataError):
         self.files = list(files)
 
 
-@dataclass(frozen=True)
-class Ingested:
-    """What an ingest found; the fields of `specs.dataset.IngestResult` but for the stored pack."""
+class _Writer:
+    """Takes images, as they come, into the store: to the pack, and to pixels of each size."""
 
-    digest: str
-    task: Task
-    images: int
-    classes: list[str]
-    splits: dict[str, int]
-    channels: int
-    resolutions: dict[str, int]
-    class_counts: dict[str, dict[str, int]]
-    faults: list[FileFault] = field(default_factory=list)
+    def __init__(self, keep: Keep, sizes: Sequence[int], stack: ExitStack) -> None:
+        self._pack = stack.enter_context(PackWriter(keep))
+        self._pixels = [stack.enter_context(PixelsWriter(size, keep)) for size in sizes]
+
+    def add(self, image: Kept, squares: Sequence[Square]) -> None:
+        self._pack.add(image, size_bytes=len(image) if isinstance(image, bytes) else image.nbytes)
+        for pixels, square in zip(self._pixels, squares, strict=True):
+            pixels.add_image(square)
+
+    def end(self) -> tuple[list[StoredObject], list[Pixels]]:
+        return self._pack.end(), [pixels.pixels() for pixels in self._pixels]
+
+
+@dataclass(frozen=True)
+class _Row:
+    """An image that was opened."""
+
+    sample: Sample
+    look: Look
+    hash: bytes
+    place: int
+    """In the pack."""
+
+    def order(self) -> tuple[bytes, str, str, str]:
+        """Sorts by content, so that names and the order on disk do not matter."""
+        return self.hash, repr(self.sample.label), self.sample.split or "", self.sample.patient or ""
 
 
 @dataclass(frozen=True)
 class _Collected:
     """Images of any origin, in their final order."""
 
-    images: Encoded | torch.Tensor
     names: list[str]
+    places: list[int]
+    """Of each image in the pack, (n,)."""
     hashes: list[bytes]
     """sha256 of each image as it came, (n,)."""
     labels: NDArray[np.int64] | NDArray[np.float32]
@@ -87,9 +117,10 @@ class _Collected:
 
 
 def ingest(
-    spec: DatasetSpec, *, source: Path | None, out: Path, progress: Progress | None = None, threads: int = 1
-) -> Ingested:
-    """Read `spec` (resolved) from `source` (its location on this machine; None for a recipe) and write a pack to `out`.
+    spec: DatasetSpec, *, source: Path | None, keep: Keep, progress: Progress | None = None, threads: int = 1
+) -> IngestResult:
+    """Read `spec` (resolved) from `source` (its location on this machine; None for a recipe); `keep` takes what of it
+    is stored, while more is read: memory does not grow with the number of files.
 
     Images are decoded by so many processes apart as there are `threads`.
 
@@ -97,7 +128,10 @@ def ingest(
     """
     if spec.task is None:
         raise ValueError("expected a resolved spec: its task is None")
-    found = _collect(spec, spec.task, source, threads, progress or _ignore)
+    with ExitStack() as stack:
+        writer = _Writer(keep, spec.image_sizes, stack)
+        found = _collect(spec, spec.task, source, writer, threads, progress or _ignore)
+        pack, pixels = writer.end()
     if not found.names:
         raise DataError("there are no images that can be used")
     codes = assign(
@@ -109,46 +143,45 @@ def ingest(
         shared_patients=spec.allow_shared_patients,
     )
     _check_labels(found, codes)
-    pack = Pack(
-        images=found.images,
+    annotations = Annotations(
         labels=torch.from_numpy(found.labels),
         split=torch.from_numpy(codes),
         names=found.names,
         task=spec.task,
         classes=found.classes,
-        channels=1 if found.grey else 3,
+        places=torch.tensor(found.places),
         patients=torch.tensor(_numbered(found.patients)) if found.patients else None,
     )
-    pack.write(out)
-    return _summary(pack, found, codes)
-
-
-def _summary(pack: Pack, found: _Collected, codes: NDArray[np.uint8]) -> Ingested:
-    return Ingested(
-        digest=_digest(pack.task, found, codes),
-        task=pack.task,
-        images=len(pack),
-        classes=pack.classes,
+    return IngestResult(
+        digest=_digest(spec.task, found, codes),
+        task=spec.task,
+        images=len(annotations),
+        classes=found.classes,
         splits={split: int((codes == code).sum()) for code, split in enumerate(SPLITS)},
-        channels=pack.channels,
+        channels=1 if found.grey else 3,
         resolutions=dict(found.resolutions.most_common(_RESOLUTIONS)),
         class_counts={split: _counts(found, codes == code) for code, split in enumerate(SPLITS)},
         faults=found.faults,
+        annotations=keep(annotations.write(), "annotations.safetensors"),
+        pack=pack,
+        pixels=pixels,
     )
 
 
-def _collect(spec: DatasetSpec, task: Task, source: Path | None, threads: int, progress: Progress) -> _Collected:
+def _collect(
+    spec: DatasetSpec, task: Task, source: Path | None, writer: _Writer, threads: int, progress: Progress
+) -> _Collected:
     if spec.recipe is not None:
         drawn = RECIPES[spec.recipe.name](spec.recipe.images, seed=spec.recipe.seed, size=spec.recipe.size)
         arrays = Arrays(drawn.images, drawn.labels, drawn.classes, [None] * len(drawn.images))
-        return _from_arrays(arrays, progress)
+        return _from_arrays(arrays, spec, writer, progress)
     if source is None:
         raise ValueError(f"a dataset of kind {spec.kind!r} needs a source")
     if spec.kind == "npz":
-        return _from_arrays(read_npz(source, task=task), progress)
+        return _from_arrays(read_npz(source, task=task), spec, writer, progress)
     with _tree_of(spec, source) as tree:
         listing = _listed(spec, task, source, tree)
-        return _from_files(listing, tree, spec, threads, progress)
+        return _from_files(listing, tree, spec, writer, threads, progress)
 
 
 @contextmanager
@@ -171,13 +204,18 @@ def _listed(spec: DatasetSpec, task: Task, source: Path, tree: Tree) -> Listing:
     return list_manifest(tree, manifest=manifest, columns=spec.columns or ColumnsSpec(), task=task)
 
 
-def _from_files(listing: Listing, tree: Tree, spec: DatasetSpec, threads: int, progress: Progress) -> _Collected:
-    faults, opened = list(listing.faults), []
-    for done, one in enumerate(open_samples(listing, tree, burned_in=spec.burned_in, threads=threads), start=1):
-        if isinstance(one, Opened):
-            opened.append(one)
-        else:
+def _from_files(
+    listing: Listing, tree: Tree, spec: DatasetSpec, writer: _Writer, threads: int, progress: Progress
+) -> _Collected:
+    faults: list[FileFault] = list(listing.faults)
+    rows: list[_Row] = []
+    samples = open_samples(listing, tree, burned_in=spec.burned_in, sizes=spec.image_sizes, threads=threads)
+    for done, one in enumerate(samples, start=1):
+        if isinstance(one, FileFault):
             faults.append(one)
+        elif spec.skip_unreadable or not faults:  # else it is only looked for more faults
+            writer.add(one.data, one.squares)
+            rows.append(_Row(one.sample, one.look, one.hash, place=len(rows)))
         _report(progress, done, len(listing.samples))
     if faults and not spec.skip_unreadable:
         raise IngestFaults(
@@ -185,32 +223,32 @@ def _from_files(listing: Listing, tree: Tree, spec: DatasetSpec, threads: int, p
             "(skip_unreadable leaves them out)",
             files=faults,
         )
-    opened.sort(key=Opened.order)
-    samples, looks = [one.sample for one in opened], [one.cleaned.look for one in opened]
+    rows.sort(key=_Row.order)
     return _Collected(
-        images=Encoded.of([one.cleaned.data for one in opened]),
-        names=[sample.file for sample in samples],
-        hashes=[one.hash for one in opened],
-        labels=_label_array([sample.label for sample in samples]),
+        names=[row.sample.file for row in rows],
+        places=[row.place for row in rows],
+        hashes=[row.hash for row in rows],
+        labels=_label_array([row.sample.label for row in rows]),
         classes=listing.classes,
-        splits=[sample.split for sample in samples],
-        patients=_patients(samples),
-        grey=all(look.grey for look in looks),
-        resolutions=Counter(f"{look.width}x{look.height}" for look in looks),
+        splits=[row.sample.split for row in rows],
+        patients=_patients([row.sample for row in rows]),
+        grey=all(row.look.grey for row in rows),
+        resolutions=Counter(f"{row.look.width}x{row.look.height}" for row in rows),
         faults=faults,
     )
 
 
-def _from_arrays(arrays: Arrays, progress: Progress) -> _Collected:
+def _from_arrays(arrays: Arrays, spec: DatasetSpec, writer: _Writer, progress: Progress) -> _Collected:
     images = np.ascontiguousarray(arrays.images)
     height, width, channels = images.shape[1:]
     hashes = []
     for done, image in enumerate(images):
         hashes.append(hashlib.sha256(f"{width}x{height}x{channels}:".encode() + image.tobytes()).digest())
+        writer.add(image, [squared(narrowed(image), size) for size in spec.image_sizes])
         _report(progress, done + 1, len(images))
     return _Collected(
-        images=torch.from_numpy(images),
         names=[f"{split or 'image'}/{position}" for position, split in enumerate(arrays.splits)],
+        places=list(range(len(images))),
         hashes=hashes,
         labels=arrays.labels,
         classes=arrays.classes,

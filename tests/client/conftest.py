@@ -296,6 +296,7 @@ def run_of(run_id: str) -> dict[str, Any]:
 
 def dataset_of(state: str) -> dict[str, Any]:
     record = {"id": "d1", "name": "retina@1", "state": state, "task": "ordinal", "spec": {}, "job": "j1"}
+    record |= {"reason": "data", "error": "there is no table train.csv"} if state == "failed" else {}
     return {**record, "images": 10, "classes": ["0", "1"], "splits": {"train": 10}, "created_at": NOW}
 
 

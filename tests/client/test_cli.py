@@ -239,7 +239,8 @@ def test_a_dataset_is_added_waited_for_listed_and_shown(run: Run, service: Any, 
     assert "8x8" in run("datasets", "profile", "retina").output
     assert json.loads(run("datasets", "profile", "retina", "-o", "json").output)["leaks"][0]["kind"] == "near"
     service.states = ["failed"]
-    assert run("datasets", "add", "retina", str(tmp_path)).exit_code == 1
+    failed = run("datasets", "add", "retina", str(tmp_path))
+    assert (failed.exit_code, failed.stderr) == (1, "error: there is no table train.csv\n")
     assert run("datasets", "add", "retina", str(tmp_path), "--no-wait").exit_code == 0
 
 

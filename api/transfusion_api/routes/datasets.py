@@ -89,8 +89,9 @@ def _profile(service: Service, scope: Scope, name: str) -> DatasetProfile:
     job, queues = datasets.profile_job(scope, name)
     service.ring(queues)
     if job.state in ("failed", "cancelled"):
-        why = f": {job.reason}" if job.reason else ""
-        raise Conflict(f"the profile of {name} has {'failed' if job.state == 'failed' else 'been cancelled'}{why}")
+        why = datasets.get(scope, name).error or job.error
+        ended = "failed" if job.state == "failed" else "been cancelled"
+        raise Conflict(f"the profile of {name} has {ended}" + (f": {why}" if why else ""))
     if job.state != "succeeded" or job.result is None:
         raise NotReady(f"the profile of {name} is {job.state}; ask again in a moment")
     return DatasetProfile.model_validate(stored_json(service, job.result["profile"]))

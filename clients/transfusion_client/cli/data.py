@@ -54,6 +54,8 @@ def add_dataset(
             dataset = client.datasets.wait(dataset.name)
         print_answer(chosen(dataset.model_dump(mode="json"), (*DATASET_SUMMARY, "faults"), output), output)
         if wait:
+            if dataset.error:
+                typer.echo(f"error: {dataset.error}", err=True)
             raise typer.Exit(exit_code(dataset.state))
 
 

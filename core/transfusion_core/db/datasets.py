@@ -19,7 +19,7 @@ from transfusion_core.db.tables import Dataset as Row
 from transfusion_core.db.tables import Experiment, ExperimentJob, Job, Upload
 from transfusion_core.db.wanted import deletable, delete_jobs
 from transfusion_core.errors import Conflict, NotFound
-from transfusion_core.specs.dataset import Dataset, DatasetSpec, IngestResult
+from transfusion_core.specs.dataset import Dataset, DatasetSpec, FileFault, IngestResult
 from transfusion_core.specs.job import JobDraft
 from transfusion_core.specs.profile import profile_draft
 
@@ -199,6 +199,7 @@ def page(
 
 def _dataset(row: Row, job: Job) -> Dataset:
     found = IngestResult.model_validate(row.result) if row.result else None
+    faults = found.faults if found else [FileFault.model_validate(each) for each in (job.detail or {}).get("files", [])]
     return Dataset(
         id=row.id,
         name=f"{row.name}@{row.version}",
@@ -208,9 +209,10 @@ def _dataset(row: Row, job: Job) -> Dataset:
         task=found.task if found else row.spec["task"],
         classes=found.classes if found else [],
         splits=found.splits if found else {},
-        faults=found.faults if found else [],
+        faults=faults,
         spec=row.spec,
         job=job.id,
         created_at=rfc3339(row.created_at),
         reason=job.reason,
+        error=job.error,
     )

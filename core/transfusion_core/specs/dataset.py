@@ -203,7 +203,10 @@ class Dataset(Record):
     classes: list[str] = []
     splits: dict[str, int] = {}
     faults: list[FileFault] = []
+    """What was left out, or why it failed; of many the first."""
     spec: dict[str, Any]
     job: str
     created_at: str
     reason: str | None = None
+    error: str | None = None
+    """Why it could not be ingested."""

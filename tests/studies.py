@@ -43,6 +43,7 @@ def _ingest(labels: dict[str, Any]) -> dict[str, Any]:
         "splits": {"train": 1300, "val": 300, "test": 400},
         "channels": 3,
         "pack": {"key": "p", "size_bytes": 1, "sha256": "0" * 64},
+        "manifest": {"key": "m", "size_bytes": 1, "sha256": "0" * 64},
     }
 
 

@@ -101,6 +101,15 @@ class Connection:
         """Send a file's bytes to an address of this service or to a signed link elsewhere, which gets no API key."""
         self.request("PUT", url, file=path, headers=headers)
 
+    def download(self, path: str, target: Path) -> Path:
+        """Write what is behind a path into a file, which appears whole or not at all."""
+        draft = target.with_name(f".{target.name}.part")
+        try:
+            self.request("GET", path, into=draft)
+            return draft.replace(target)
+        finally:
+            draft.unlink(missing_ok=True)
+
     def request(
         self,
         method: str,
@@ -109,10 +118,14 @@ class Connection:
         params: Mapping[str, object] | None = None,
         body: JSON = None,
         file: Path | None = None,
+        into: Path | None = None,
         headers: Mapping[str, str] | None = None,
         repeatable: bool = False,
     ) -> httpx2.Response:
-        """The answer, once it is a good one; else the error that the last try met."""
+        """The answer, once it is a good one; else the error that the last try met.
+
+        `file` is sent, `into` is where the body of the answer goes.
+        """
         headers = {**(headers or {})}
         content = None if body is None else _encoded(body)
         if content is not None:
@@ -122,7 +135,7 @@ class Connection:
         deadline = self.clock.monotonic() + self._timeout_seconds
         for tried in range(1, tries + 1):
             given = {key: str(value) for key, value in (params or {}).items() if value is not None}
-            outcome = self._try(method, path, params=given, content=content, file=file, headers=headers)
+            outcome = self._try(method, path, params=given, content=content, file=file, into=into, headers=headers)
             if isinstance(outcome, httpx2.Response) and outcome.is_success:
                 return outcome
             pause_seconds = self._pause_seconds(outcome, tried)
@@ -187,11 +200,14 @@ class Connection:
         params: Mapping[str, str],
         content: bytes | None,
         file: Path | None,
+        into: Path | None,
         headers: Mapping[str, str],
     ) -> httpx2.Response | httpx2.RequestError:
         own = self._authorization if self._is_own(path) else {}
         everything = {"Accept": "application/json", **own, **headers}
         try:
+            if into is not None:
+                return self._into(into, method, path, headers=everything)
             if file is None:
                 return self._http.request(
                     method,
@@ -206,6 +222,16 @@ class Connection:
                 return self._http.request(method, path, content=stream, headers=everything, timeout=timeout)
         except httpx2.RequestError as error:
             return error
+
+    def _into(self, target: Path, method: str, path: str, *, headers: Mapping[str, str]) -> httpx2.Response:
+        with self._http.stream(method, path, headers=headers, timeout=self._timeout_seconds) as response:
+            if not response.is_success:
+                response.read()
+                return response
+            with target.open("wb") as file:
+                for piece in response.iter_bytes():
+                    file.write(piece)
+            return response
 
     def _is_own(self, path: str) -> bool:
         theirs = urlsplit(path)

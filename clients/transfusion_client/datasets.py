@@ -1,6 +1,6 @@
 """Datasets: labelled images with a fixed split, registered once and named `name@version` afterwards."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from transfusion_client.waiting import wait_until_ended
 from transfusion_core.errors import InvalidRequest, NotReady
 from transfusion_core.specs.base import Spec
 from transfusion_core.specs.dataset import Dataset
+from transfusion_core.specs.manifest import DatasetDiff, PatientSalt, pseudonym
 from transfusion_core.specs.profile import ClassSamples, DatasetProfile
 from transfusion_core.specs.removal import Removal
 
@@ -34,7 +35,8 @@ class Datasets:
         A path is a file or folder of this machine (uploaded, or read in place by an embedded service), or a location
         that the service knows (`s3://...`, `upload:ID`). `kind` is told by the path unless given: `.npz` files are
         npz, `.csv` files are manifests beside their images, folders are `split/class/file`. Options are the dataset
-        spec's: columns, manifest, labels, uncertain, views, skip_unreadable, split_seed. A mapping or DatasetSpec is
+        spec's: columns, manifest, labels, uncertain, views, skip_unreadable, split_seed,
+        and `extends` for a version that has the images of another (`name@1`) too. A mapping or DatasetSpec is
         sent as it is.
         """
         given = {"name": name, "kind": kind, "task": task, **options}
@@ -79,6 +81,23 @@ class Datasets:
             what=f"dataset {name}",
             timeout_seconds=timeout_seconds,
         )
+
+    def manifest(self, name: str, path: str | Path) -> Path:
+        """Write a version's images one by one into a CSV file: file, sha256, label, split, hashed patient, size."""
+        return self._connection.download(f"/v1/datasets/{name}/manifest", Path(path))
+
+    def diff(self, name: str, against: str | None = None) -> DatasetDiff:
+        """What a version has otherwise than its parent, or than another one: added, removed, relabelled, moved."""
+        return self._connection.read(DatasetDiff, self._connection.get(f"/v1/datasets/{name}/diff", against=against))
+
+    def hashed_patients(self, name: str, patients: Iterable[str]) -> dict[str, str]:
+        """What the manifest of a version has in the place of these patients; takes a key that may write.
+
+        The ids stay here: the service only tells the salt.
+        """
+        answer = self._connection.get(f"/v1/datasets/{name}/salt")
+        salt = bytes.fromhex(self._connection.read(PatientSalt, answer).salt)
+        return {patient: pseudonym(salt, patient) for patient in patients}
 
     def profile(self, name: str, *, timeout_seconds: float | None = None) -> DatasetProfile:
         """What a dataset is like: counts, patients, duplicates, leaks, samples. Waits until it has been looked at."""

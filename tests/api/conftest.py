@@ -22,6 +22,7 @@ from transfusion_core.specs.profile import ClassSamples, DatasetProfile, GroupCo
 from transfusion_core.specs.report import Report, ReportSection, Row
 from transfusion_core.specs.training import Checkpoint, Metrics, Series, TrainResult
 
+MANIFEST = b"file,sha256,label,split,patient,width,height\na.png,aa,0,train,,8,8\nb.png,bb,1,test,,8,8\n"
 ADMIN = "tf_admin_" + "0" * 64
 CHART = {
     "$schema": "https://vega.github.io/schema/vega-lite/v6.json",
@@ -132,6 +133,8 @@ def _ingest(store: Any, job: Any) -> dict[str, Any]:
         splits={"train": 1300, "val": 300, "test": 400},
         channels=3,
         pack=pack,
+        manifest=store.put_bytes(f"manifests/{job.key}", MANIFEST),
+        salt="5a" * 32,
     ).model_dump(mode="json")
 
 

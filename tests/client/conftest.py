@@ -206,11 +206,22 @@ class Service:
     def _get_datasets(self, sent: Sent, rest: list[str]) -> Answer:
         if not rest:
             return self._page(sent, [dataset_of("succeeded")])
-        if rest[1:] == ["profile"]:
-            return Answer(200, PROFILE)
         if rest[1:] == ["samples"]:
             return self._page(sent, [{"label": "0", "files": ["a.png"], "picture": "data:"}])
+        if rest[1:]:
+            return Answer(200, self._about_dataset(sent, rest[1]))
         return Answer(200, dataset_of(self.states.pop(0) if self.states else self.outcome))
+
+    def _about_dataset(self, sent: Sent, what: str) -> Any:
+        none = {"count": 0, "files": []}
+        diff = {"name": "retina@2", "against": sent.query.get("against", "retina@1"), "digest": DIGEST, "same": False}
+        diff |= {"against_digest": "e" * 64, "unchanged": 9, "removed": none, "relabelled": none, "moved": none}
+        return {
+            "profile": PROFILE,
+            "manifest": b"file,sha256\na.png,0a\n",
+            "salt": {"salt": "5a" * 32},
+            "diff": diff | {"added": {"count": 1, "files": []}},
+        }[what]
 
     def _post_uploads(self, sent: Sent, rest: list[str]) -> Answer:
         made = f"u{len(self.uploads) + 1}"

@@ -1,5 +1,6 @@
 """Every resource of the client, against a service in memory."""
 
+import hmac
 import json
 import zipfile
 from io import BytesIO
@@ -377,3 +378,26 @@ def test_an_experiment_made_of_grids_grows_in_each_of_them(client: Client, servi
     (call,) = service.calls("POST", f"/v1/experiments/{made.id}/fork")
     grown = {"train_sizes": ["all", 100], "seeds": 4}
     assert call.json == {**grown, "grids": [{**grid, **grown} for grid in grids]}
+
+
+def test_a_manifest_is_written_whole_or_not_at_all(
+    client: Client, service: Any, answering: Any, tmp_path: Path
+) -> None:
+    service.upset(answering["problem"](503, "unavailable", "later"), path="/v1/datasets/retina/manifest")
+    assert client.datasets.manifest("retina", tmp_path / "m.csv").read_bytes() == b"file,sha256\na.png,0a\n"
+    service.upset(answering["problem"](404, "not_found", "no"), path="/v1/datasets/other/manifest")
+    with pytest.raises(NotFound):
+        client.datasets.manifest("other", tmp_path / "other.csv")
+    assert [each.name for each in tmp_path.iterdir()] == ["m.csv"]
+
+
+def test_versions_are_held_against_each_other(client: Client, service: Any) -> None:
+    assert client.datasets.diff("retina@2").against == "retina@1"
+    assert client.datasets.diff("retina@2", "old@1").added.count == 1
+    assert [sent.query for sent in service.calls("GET", "/v1/datasets/retina@2/diff")] == [{}, {"against": "old@1"}]
+
+
+def test_patients_are_hashed_on_this_side(client: Client, service: Any) -> None:
+    expected = hmac.new(bytes.fromhex("5a" * 32), b"p1", "sha256").hexdigest()[:32]
+    assert client.datasets.hashed_patients("retina@1", ["p1"]) == {"p1": expected}
+    assert not any(b"p1" in sent.body for sent in service.sent)

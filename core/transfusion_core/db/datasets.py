@@ -18,7 +18,7 @@ from transfusion_core.db.scope import Scope
 from transfusion_core.db.tables import Dataset as Row
 from transfusion_core.db.tables import Experiment, ExperimentJob, Job, Upload
 from transfusion_core.db.wanted import deletable, delete_jobs
-from transfusion_core.errors import Conflict, NotFound
+from transfusion_core.errors import Conflict, NotFound, NotReady
 from transfusion_core.specs.dataset import Dataset, DatasetSpec, FileFault, IngestResult
 from transfusion_core.specs.job import JobDraft
 from transfusion_core.specs.profile import profile_draft
@@ -110,7 +110,7 @@ def remove(scope: Scope, name: str) -> str:
         session.flush()
         freed = [] if twins else deletable(session, [job.id for job in jobs])
         if not twins and ingest.id not in freed:
-            raise Conflict(f"dataset {name} is in use: comparisons are made of it")
+            raise Conflict(f"dataset {name} is in use: comparisons are made of it, or versions that extend it")
         delete_jobs(session, freed)
         places = [*removals.places_of_jobs(freed), *_take_upload(session, ingest.spec.get("location") or "")]
         audit.add(session, scope, "dataset.delete", name)
@@ -147,6 +147,18 @@ def get(scope: Scope, name: str) -> Dataset:
     """The dataset `name@n`, or the newest version of `name`. Raises NotFound."""
     with unit_of_work(scope.engine, write=False) as session:
         return _find(session, scope, name)
+
+
+def ingested(scope: Scope, name: str) -> IngestResult:
+    """What the ingest of a dataset found. Raises NotFound, NotReady until it has ended, Conflict where it failed."""
+    with unit_of_work(scope.engine, write=False) as session:
+        row = find_row(session, scope, name)
+        dataset = _find(session, scope, name)
+        if row is not None and row.result:
+            return IngestResult.model_validate(row.result)
+    if dataset.state in ENDED:
+        raise Conflict(f"dataset {dataset.name} has {dataset.state}: {dataset.error}")
+    raise NotReady(f"dataset {dataset.name} is {dataset.state}; ask again in a moment")
 
 
 def profile_job(scope: Scope, name: str) -> tuple[JobRow, list[str]]:
@@ -203,12 +215,14 @@ def _dataset(row: Row, job: Job) -> Dataset:
     return Dataset(
         id=row.id,
         name=f"{row.name}@{row.version}",
+        parent=row.spec.get("extends"),
         state=job.state,
         digest=found.digest if found else None,
         images=found.images if found else None,
         task=found.task if found else row.spec["task"],
         classes=found.classes if found else [],
         splits=found.splits if found else {},
+        across_splits=found.across_splits if found else {},
         faults=faults,
         spec=row.spec,
         job=job.id,

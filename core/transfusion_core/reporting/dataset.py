@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from transfusion_core.reporting.charts.dataset import classes, samples, texture
-from transfusion_core.reporting.methods import listed
+from transfusion_core.reporting.methods import KNOWN_IMAGES, listed
 from transfusion_core.reporting.probed import missing_probes, probed
 from transfusion_core.reporting.robustness import arm_rows
 from transfusion_core.reporting.study import Arm, Study
@@ -17,7 +17,6 @@ _FOUND = {
     "near": "{groups} groups of near duplicates ({across_splits} across splits, {across_labels} with several labels)",
     "patient": "{groups} patients with images in more than one split",
 }
-_LEAKS = "A network may know such test images from training: its results here are better than on new patients."
 
 
 def dataset(study: Study) -> ReportSection:
@@ -103,5 +102,5 @@ def _told(found: DatasetProfile) -> str:
     """What should be known before any other number is read."""
     groups = [each for each in found.found if each.kind != "patient" or found.patients]
     counted = listed(_FOUND[each.kind].format(**each.model_dump()) for each in groups)
-    leaks = f" {_LEAKS}" if any(each.across_splits for each in groups) else ""
+    leaks = f" {KNOWN_IMAGES}" if any(each.across_splits for each in groups) else ""
     return f"There are {counted}.{leaks}"

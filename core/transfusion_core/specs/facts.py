@@ -50,13 +50,18 @@ class Facts:
     weight_names: tuple[str, ...] = ()
 
 
-def ingest_draft(spec: DatasetSpec, fingerprint: str | None = None) -> JobDraft:
+def ingest_draft(spec: DatasetSpec, fingerprint: str | None = None, *, parent: str | None = None) -> JobDraft:
     """The ingest of a dataset: its name does not count, what it reads does.
 
-    `fingerprint` stands for the bytes behind a location that can change (a folder, a bucket).
+    `fingerprint` stands for the bytes behind a location that can change (a folder, a bucket), `parent` is the key of
+    the ingest of the version that is extended.
     """
-    content = spec.resolved().model_dump(mode="json", exclude={"name"})
-    return JobDraft.make("ingest", {**content, "fingerprint": fingerprint})
+    content = spec.resolved().model_dump(mode="json", exclude={"name", "extends"})
+    return JobDraft.make(
+        "ingest",
+        {**content, "fingerprint": fingerprint, **({"parent": parent} if parent else {})},
+        needs=(parent,) if parent else (),
+    )
 
 
 def foretold_splits(spec: DatasetSpec) -> dict[str, int] | None:

@@ -10,25 +10,28 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from transfusion_core.errors import DataError
+from transfusion_core.science.data.extending import Parent
 from transfusion_core.science.data.images import is_grey
+from transfusion_core.science.data.manifest import write_manifest
 from transfusion_core.science.data.opening import Opened, open_samples
 from transfusion_core.science.data.pack import Encoded, Pack
+from transfusion_core.science.data.pseudonyms import Pseudonyms
 from transfusion_core.science.data.readers.csv_manifest import list_manifest
 from transfusion_core.science.data.readers.folder import list_folder
 from transfusion_core.science.data.readers.layouts import LAYOUTS, list_layout
 from transfusion_core.science.data.readers.npz import read_npz
 from transfusion_core.science.data.recipes import RECIPES
 from transfusion_core.science.data.samples import SPLITS, Arrays, Label, Listing, Sample
-from transfusion_core.science.data.splits import Shares, assign
+from transfusion_core.science.data.splits import Shares, assign, extend
 from transfusion_core.science.data.tree import Tree, open_tree
 from transfusion_core.specs.dataset import ColumnsSpec, DatasetSpec, FileFault, Split, Task
 from transfusion_core.specs.fault import Fault
@@ -66,6 +69,8 @@ class Ingested:
     channels: int
     resolutions: dict[str, int]
     class_counts: dict[str, dict[str, int]]
+    salt: str
+    across_splits: dict[Literal["patients", "files"], int]
     faults: list[FileFault] = field(default_factory=list)
 
 
@@ -82,25 +87,35 @@ class _Collected:
     splits: list[Split | None]
     patients: list[str] | None
     grey: bool
-    resolutions: Counter[str]
+    sizes: list[tuple[int, int]]
+    """Width and height of each image, (n,)."""
     faults: list[FileFault] = field(default_factory=list)
 
 
 def ingest(
-    spec: DatasetSpec, *, source: Path | None, out: Path, progress: Progress | None = None, threads: int = 1
+    spec: DatasetSpec,
+    *,
+    source: Path | None,
+    out: Path,
+    manifest: Path | None = None,
+    parent: Parent | None = None,
+    progress: Progress | None = None,
+    threads: int = 1,
 ) -> Ingested:
     """Read `spec` (resolved) from `source` (its location on this machine; None for a recipe) and write a pack to `out`.
 
+    A `manifest` of it is written besides, if wanted. The images of a `parent` come first, with the splits they have.
     Images are decoded by so many processes apart as there are `threads`.
 
     Raises IngestFaults where files cannot be used and `skip_unreadable` is not set, DataError for all else.
     """
     if spec.task is None:
         raise ValueError("expected a resolved spec: its task is None")
-    found = _collect(spec, spec.task, source, threads, progress or _ignore)
+    pseudonyms = parent.pseudonyms if parent else Pseudonyms()
+    found = _collect(spec, spec.task, source, threads, progress or _ignore, pseudonyms=pseudonyms, parent=parent)
     if not found.names:
         raise DataError("there are no images that can be used")
-    codes = assign(
+    codes = (extend if parent else assign)(
         found.splits,
         strata=_strata(found.labels),
         patients=found.patients,
@@ -120,10 +135,15 @@ def ingest(
         patients=torch.tensor(_numbered(found.patients)) if found.patients else None,
     )
     pack.write(out)
-    return _summary(pack, found, codes)
+    if manifest:
+        told = parent.patient if parent else pseudonyms.of
+        patients = [told(patient) for patient in found.patients] if found.patients else None
+        write_manifest(manifest, pack, hashes=found.hashes, sizes=found.sizes, patients=patients)
+    return _summary(pack, found, codes, salt=pseudonyms.salt.hex())
 
 
-def _summary(pack: Pack, found: _Collected, codes: NDArray[np.uint8]) -> Ingested:
+def _summary(pack: Pack, found: _Collected, codes: NDArray[np.uint8], *, salt: str) -> Ingested:
+    resolutions = Counter(f"{width}x{height}" for width, height in found.sizes)
     return Ingested(
         digest=_digest(pack.task, found, codes),
         task=pack.task,
@@ -131,13 +151,30 @@ def _summary(pack: Pack, found: _Collected, codes: NDArray[np.uint8]) -> Ingeste
         classes=pack.classes,
         splits={split: int((codes == code).sum()) for code, split in enumerate(SPLITS)},
         channels=pack.channels,
-        resolutions=dict(found.resolutions.most_common(_RESOLUTIONS)),
+        resolutions=dict(resolutions.most_common(_RESOLUTIONS)),
         class_counts={split: _counts(found, codes == code) for code, split in enumerate(SPLITS)},
+        salt=salt,
+        across_splits={"patients": _across(found.patients or [], codes), "files": _across(found.hashes, codes)},
         faults=found.faults,
     )
 
 
-def _collect(spec: DatasetSpec, task: Task, source: Path | None, threads: int, progress: Progress) -> _Collected:
+def _across(units: Sequence[str] | Sequence[bytes], codes: NDArray[np.uint8]) -> int:
+    """How many patients, or files of the same bytes, are in more than one split."""
+    met = Counter(unit for unit, _ in set(zip(units, codes.tolist(), strict=False)))
+    return sum(splits > 1 for splits in met.values())
+
+
+def _collect(
+    spec: DatasetSpec,
+    task: Task,
+    source: Path | None,
+    threads: int,
+    progress: Progress,
+    *,
+    pseudonyms: Pseudonyms,
+    parent: Parent | None,
+) -> _Collected:
     if spec.recipe is not None:
         drawn = RECIPES[spec.recipe.name](spec.recipe.images, seed=spec.recipe.seed, size=spec.recipe.size)
         arrays = Arrays(drawn.images, drawn.labels, drawn.classes, [None] * len(drawn.images))
@@ -147,8 +184,9 @@ def _collect(spec: DatasetSpec, task: Task, source: Path | None, threads: int, p
     if spec.kind == "npz":
         return _from_arrays(read_npz(source, task=task), progress)
     with _tree_of(spec, source) as tree:
-        listing = _listed(spec, task, source, tree)
-        return _from_files(listing, tree, spec, threads, progress)
+        listing = pseudonyms.named(_listed(spec, task, source, tree))
+        whole, joined = parent.joined(listing, tree, task) if parent else (listing, tree)
+        return _from_files(whole, joined, spec, threads, progress)
 
 
 @contextmanager
@@ -185,20 +223,34 @@ def _from_files(listing: Listing, tree: Tree, spec: DatasetSpec, threads: int, p
             "(skip_unreadable leaves them out)",
             files=faults,
         )
+    opened = _newest(opened)
     opened.sort(key=Opened.order)
     samples, looks = [one.sample for one in opened], [one.cleaned.look for one in opened]
     return _Collected(
         images=Encoded.of([one.cleaned.data for one in opened]),
-        names=[sample.file for sample in samples],
+        names=[sample.name or sample.file for sample in samples],
         hashes=[one.hash for one in opened],
         labels=_label_array([sample.label for sample in samples]),
         classes=listing.classes,
         splits=[sample.split for sample in samples],
         patients=_patients(samples),
         grey=all(look.grey for look in looks),
-        resolutions=Counter(f"{look.width}x{look.height}" for look in looks),
+        sizes=[(look.width, look.height) for look in looks],
         faults=faults,
     )
+
+
+def _newest(opened: list[Opened]) -> list[Opened]:
+    """Without the inherited images that a new file has the bytes of; that keeps their split, unless it has its own."""
+    newer = {one.hash for one in opened if one.sample.sha256 is None}
+    splits = {one.hash: one.sample.split for one in opened if one.sample.sha256 is not None and one.hash in newer}
+    return [
+        replace(one, sample=replace(one.sample, split=one.sample.split or splits[one.hash]))
+        if one.hash in splits
+        else one
+        for one in opened
+        if one.sample.sha256 is None or one.hash not in newer
+    ]
 
 
 def _from_arrays(arrays: Arrays, progress: Progress) -> _Collected:
@@ -217,7 +269,7 @@ def _from_arrays(arrays: Arrays, progress: Progress) -> _Collected:
         splits=arrays.splits,
         patients=None,
         grey=is_grey(images),
-        resolutions=Counter({f"{width}x{height}": len(images)}),
+        sizes=[(width, height)] * len(images),
     )
 
 

@@ -40,7 +40,7 @@ def open_samples(listing: Listing, tree: Tree, *, burned_in: bool, threads: int)
                 cleaned = decoders.clean(data, burned_in=burned_in)
             except UnreadableImage as error:
                 return _fault(sample, _named(sample, data) or str(error))
-            return Opened(sample, cleaned, hashlib.sha256(data).digest())
+            return Opened(sample, cleaned, sample.sha256 or hashlib.sha256(data).digest())
 
         for sample in listing.samples:
             try:

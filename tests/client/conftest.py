@@ -22,7 +22,15 @@ DIGEST = "d" * 64
 
 PROFILE: dict[str, Any] = {
     **{"digest": DIGEST, "task": "ordinal", "classes": ["0"], "splits": {"train": 10}, "counts": {}},
-    **{"resolutions": {"8x8": 10}, "patients": None, "found": [], "duplicates": [], "samples": []},
+    **{
+        "resolutions": {"8x8": 10},
+        "intensities": [],
+        "missing": {},
+        "patients": None,
+        "found": [],
+        "duplicates": [],
+        "samples": [],
+    },
     "leaks": [{"files": ["a", "b"], "splits": ["train", "test"], "labels": ["0", "0"], "kind": "near"}],
 }
 

@@ -1,8 +1,8 @@
 """Datasets: named versions of labelled images, registered from a recipe, an upload or a location."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Path, Query, Response
 from fastapi.responses import StreamingResponse
 
 from transfusion_api.answers import Cursor, Filter, Id, Limit, Page, StateFilter
@@ -26,6 +26,7 @@ from transfusion_core.specs.profile import ClassSamples, DatasetProfile, profile
 from transfusion_core.specs.removal import Removal
 
 router = APIRouter(prefix="/v1/datasets", tags=["datasets"])
+ChartName = Annotated[str, Path(max_length=128)]
 Against = Annotated[
     str | None, Query(max_length=200, description="`name@version`; by default the parent's, or the one before")
 ]
@@ -146,16 +147,58 @@ def get_dataset_profile(service: Serving, scope: Scoped, name: Id) -> DatasetPro
 
     It is made when a dataset is registered, or else when it is first asked for: `not_ready` until it is there.
     """
-    return _profile(service, scope, name)
+    return profile_of(service, scope, name)
 
 
 @router.get("/{name}/samples", dependencies=[needs("read")], responses=documented(404, 409))
 def list_dataset_samples(service: Serving, scope: Scoped, name: Id) -> Page[ClassSamples]:
     """A few train images of each class, as pictures."""
-    return Page[ClassSamples](items=_profile(service, scope, name).samples, next=None)
+    return Page[ClassSamples](items=profile_of(service, scope, name).samples, next=None)
 
 
-def _profile(service: Service, scope: Scope, name: str) -> DatasetProfile:
+@router.get("/{name}/charts/{chart}.json", dependencies=[needs("read")], responses=documented(404, 409))
+def get_dataset_chart_json(service: Serving, scope: Scoped, name: Id, chart: ChartName) -> dict[str, Any]:
+    """A chart of the profile (figure-1, classes, resolutions, intensities) as a Vega-Lite specification."""
+    return _chart(profile_of(service, scope, name), chart)
+
+
+@router.get(
+    "/{name}/charts/{chart}.svg",
+    dependencies=[needs("read"), DRAWN],
+    responses=documented(404, 409),
+    response_class=Response,
+)
+def get_dataset_chart_svg(service: Serving, scope: Scoped, name: Id, chart: ChartName) -> Response:
+    """A chart of the profile as SVG."""
+    from transfusion_core.reporting.pictures import svg
+
+    return Response(svg(_chart(profile_of(service, scope, name), chart)), media_type="image/svg+xml")
+
+
+@router.get(
+    "/{name}/charts/{chart}.png",
+    dependencies=[needs("read"), DRAWN],
+    responses=documented(404, 409),
+    response_class=Response,
+)
+def get_dataset_chart_png(service: Serving, scope: Scoped, name: Id, chart: ChartName) -> Response:
+    """A chart of the profile as PNG, at twice its size."""
+    from transfusion_core.reporting.pictures import png
+
+    return Response(png(_chart(profile_of(service, scope, name), chart)), media_type="image/png")
+
+
+def _chart(found: DatasetProfile, name: str) -> dict[str, Any]:
+    from transfusion_core.reporting.dataset import profile_charts, profile_rows  # the drawing engine imports long
+
+    charts = profile_charts(profile_rows(found))
+    if name not in charts:
+        raise NotFound(f"a profile has no chart {name!r}; it has {', '.join(charts)}")
+    return charts[name]
+
+
+def profile_of(service: Service, scope: Scope, name: str) -> DatasetProfile:
+    """The profile of a dataset. Raises NotFound, NotReady, and Conflict where there will be none."""
     job, queues = datasets.profile_job(scope, name)
     service.ring(queues)
     if job.state in ("failed", "cancelled"):

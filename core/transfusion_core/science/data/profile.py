@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
@@ -15,6 +16,7 @@ from transfusion_core.science.data.data_url import data_url
 from transfusion_core.science.data.decoders import Decoders
 from transfusion_core.science.data.duplicates import Fingerprint, exact_groups, fingerprint, near_groups
 from transfusion_core.science.data.images import square
+from transfusion_core.science.data.intensities import intensities, shares
 from transfusion_core.science.data.pack import Pack
 from transfusion_core.science.data.samples import SPLITS
 from transfusion_core.science.seeds import generator
@@ -42,7 +44,7 @@ _EVERY = 50
 def profile(pack: Pack, found: IngestResult, *, progress: Progress) -> DatasetProfile:
     """Look at every image of a pack; `found` is what its ingest says of it."""
     with Decoders() as decoders:
-        prints, samples = _fingerprints(pack, decoders, progress), _samples(pack, decoders)
+        (prints, mean_shares), samples = _looks(pack, decoders, progress), _samples(pack, decoders)
     groups: dict[Literal["exact", "near", "patient"], list[list[int]]] = {
         "exact": exact_groups(prints),
         "near": near_groups(prints, on_block=lambda done, blocks: progress("compare", done, blocks)),
@@ -68,6 +70,8 @@ def profile(pack: Pack, found: IngestResult, *, progress: Progress) -> DatasetPr
         splits=found.splits,
         counts=found.class_counts,
         resolutions=found.resolutions,
+        intensities=intensities(mean_shares, channels=pack.channels),
+        missing=_missing(pack),
         patients=_patients(pack),
         found=[
             GroupCount(
@@ -93,14 +97,31 @@ def labels_of(pack: Pack) -> list[str]:
     return [", ".join(name for name, has in zip(pack.classes, row, strict=True) if has) or NONE for row in present]
 
 
-def _fingerprints(pack: Pack, decoders: Decoders, progress: Progress) -> list[Fingerprint]:
-    found: list[Fingerprint] = []
+def _looks(pack: Pack, decoders: Decoders, progress: Progress) -> tuple[list[Fingerprint], NDArray[np.float64]]:
+    """The fingerprint of each image, and the mean of their `shares`."""
+
+    def look(place: int) -> tuple[Fingerprint, NDArray[np.float64]]:
+        image = pack.image(place, decoders)
+        return fingerprint(image), shares(image)
+
+    prints: list[Fingerprint] = []
+    total = np.zeros((3, 256))
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:  # Pillow lets other threads run
-        for one in pool.map(lambda place: fingerprint(pack.image(place, decoders)), range(len(pack))):
-            found.append(one)
-            if len(found) % _EVERY == 0 or len(found) == len(pack):
-                progress("look", len(found), len(pack))
-    return found
+        for one, part in pool.map(look, range(len(pack))):
+            prints.append(one)
+            total += part
+            if len(prints) % _EVERY == 0 or len(prints) == len(pack):
+                progress("look", len(prints), len(pack))
+    return prints, total / len(pack)
+
+
+def _missing(pack: Pack) -> dict[str, dict[str, int]]:
+    if pack.labels.ndim == 1:
+        return {}
+    absent = pack.labels.isnan()
+    return {
+        split: dict(zip(pack.classes, absent[pack.indices(split)].sum(0).tolist(), strict=True)) for split in SPLITS
+    }
 
 
 def _patients_across(pack: Pack) -> list[list[int]]:

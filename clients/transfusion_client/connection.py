@@ -60,10 +60,21 @@ class Connection:
         """The JSON behind a path; parameters that are None are left out."""
         return self._json(self.request("GET", path, params=params))
 
-    def post(self, path: str, body: JSON = None, *, key: str | None = None, repeatable: bool = False) -> JSON:
-        """The answer to a JSON body; `key` is sent as Idempotency-Key."""
+    def post(
+        self,
+        path: str,
+        body: JSON = None,
+        *,
+        key: str | None = None,
+        repeatable: bool = False,
+        answer_seconds: float | None = None,
+    ) -> JSON:
+        """The answer to a JSON body, which may take so long; `key` is sent as Idempotency-Key."""
         headers = {"Idempotency-Key": key} if key else {}
-        return self._json(self.request("POST", path, body=body, headers=headers, repeatable=repeatable))
+        answer = self.request(
+            "POST", path, body=body, headers=headers, repeatable=repeatable, answer_seconds=answer_seconds
+        )
+        return self._json(answer)
 
     def delete(self, path: str) -> JSON:
         """Remove what a path names; what the service says of it, None where it says nothing."""
@@ -101,6 +112,10 @@ class Connection:
         """Send a file's bytes to an address of this service or to a signed link elsewhere, which gets no API key."""
         self.request("PUT", url, file=path, headers=headers)
 
+    def put_bytes(self, url: str, data: bytes, *, headers: Mapping[str, str]) -> None:
+        """Send bytes to such an address."""
+        self.request("PUT", url, data=data, headers=headers, answer_seconds=UPLOAD_ANSWER_SECONDS)
+
     def download(self, path: str, target: Path) -> Path:
         """Write what is behind a path into a file, which appears whole or not at all."""
         draft = target.with_name(f".{target.name}.part")
@@ -117,25 +132,36 @@ class Connection:
         *,
         params: Mapping[str, object] | None = None,
         body: JSON = None,
+        data: bytes | None = None,
         file: Path | None = None,
         into: Path | None = None,
         headers: Mapping[str, str] | None = None,
         repeatable: bool = False,
+        answer_seconds: float | None = None,
     ) -> httpx2.Response:
         """The answer, once it is a good one; else the error that the last try met.
 
-        `file` is sent, `into` is where the body of the answer goes.
+        `body` is sent as JSON, `data` and `file` as they are; `into` is where the body of the answer goes.
         """
         headers = {**(headers or {})}
-        content = None if body is None else _encoded(body)
-        if content is not None:
+        content = data if body is None else _encoded(body)
+        if body is not None:
             headers["Content-Type"] = "application/json"
         repeatable = repeatable or method in REPEATABLE_METHODS or "Idempotency-Key" in headers
         tries = self._backoff.tries if repeatable else 1
         deadline = self.clock.monotonic() + self._timeout_seconds
         for tried in range(1, tries + 1):
             given = {key: str(value) for key, value in (params or {}).items() if value is not None}
-            outcome = self._try(method, path, params=given, content=content, file=file, into=into, headers=headers)
+            outcome = self._try(
+                method,
+                path,
+                params=given,
+                content=content,
+                file=file,
+                into=into,
+                headers=headers,
+                answer_seconds=answer_seconds or self._timeout_seconds,
+            )
             if isinstance(outcome, httpx2.Response) and outcome.is_success:
                 return outcome
             pause_seconds = self._pause_seconds(outcome, tried)
@@ -202,6 +228,7 @@ class Connection:
         file: Path | None,
         into: Path | None,
         headers: Mapping[str, str],
+        answer_seconds: float,
     ) -> httpx2.Response | httpx2.RequestError:
         own = self._authorization if self._is_own(path) else {}
         everything = {"Accept": "application/json", **own, **headers}
@@ -215,7 +242,7 @@ class Connection:
                     params=params,
                     content=content,
                     headers=everything,
-                    timeout=self._timeout_seconds,
+                    timeout=httpx2.Timeout(self._timeout_seconds, read=answer_seconds),
                 )
             timeout = httpx2.Timeout(self._timeout_seconds, read=UPLOAD_ANSWER_SECONDS)
             with file.open("rb") as stream:

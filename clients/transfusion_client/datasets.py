@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from transfusion_client.connection import Connection
+from transfusion_client.sending import Sent
 from transfusion_client.uploads import location_of
 from transfusion_client.waiting import wait_until_ended
 from transfusion_core.errors import InvalidRequest, NotReady
@@ -28,6 +29,7 @@ class Datasets:
         *,
         kind: str | None = None,
         task: str | None = None,
+        sent: Sent | None = None,
         **options: Any,
     ) -> Dataset:
         """Register a dataset version, which is ingested afterwards: see `wait`. Same content, same version.
@@ -38,16 +40,19 @@ class Datasets:
         spec's: columns, manifest, labels, uncertain, views, skip_unreadable, split_seed,
         and `extends` for a version that has the images of another (`name@1`) too. A mapping or DatasetSpec is
         sent as it is.
+
+        Large files go in parts; what was cut off goes on when the same file or folder is added again. `sent` is
+        called with how many bytes have arrived, and of how many.
         """
         given = {"name": name, "kind": kind, "task": task, **options}
         spec = {field: value for field, value in given.items() if value is not None}
         if isinstance(path_or_spec, str | Path):
-            spec = {**self._located(path_or_spec, kind), **spec}
+            spec = {**self._located(path_or_spec, kind, sent), **spec}
         else:
             spec = {**_plain(path_or_spec), **spec}
         return self._connection.read(Dataset, self._connection.post("/v1/datasets", spec, repeatable=True))
 
-    def _located(self, path: str | Path, kind: str | None) -> dict[str, Any]:
+    def _located(self, path: str | Path, kind: str | None, sent: Sent | None) -> dict[str, Any]:
         if str(path).startswith(("s3://", "upload:", "file:///")):
             return {"location": str(path), "kind": kind or _kind_of(Path(path))}
         path = Path(path)
@@ -55,10 +60,10 @@ class Datasets:
         if kind == "csv" and path.is_file() and path.suffix == ".csv":
             return {
                 "kind": kind,
-                "location": location_of(self._connection, path.absolute().parent),
+                "location": location_of(self._connection, path.absolute().parent, sent=sent),
                 "manifest": path.name,
             }
-        return {"kind": kind, "location": location_of(self._connection, path)}
+        return {"kind": kind, "location": location_of(self._connection, path, sent=sent)}
 
     def delete(self, name: str) -> Removal:
         """Delete a version, `name@version`, that nothing is made of, with its files; says what went."""

@@ -303,14 +303,18 @@ def test_a_lost_answer_to_the_last_byte_is_no_failure(
 ) -> None:
     (tmp_path / "x.npz").write_bytes(b"numbers")
     service.upset(httpx2.ReadError, answering["problem"](409, "conflict", "its bytes are there"), path="/v1/uploads/u1")
+    service.upset(answering["Answer"](200, {}), path="/v1/uploads/u1/complete")
     assert client.datasets.add("retina", tmp_path / "x.npz").name == "retina@1"
 
 
 def test_a_signed_link_elsewhere_gets_no_key(service: Any, transport: Any, tmp_path: Path, answering: Any) -> None:
     (tmp_path / "x.npz").write_bytes(b"numbers")
     link = "http://store.example/bucket/x?signature=abc"
-    service.upset(answering["Answer"](201, {"id": "u7", "url": link}), path="/v1/uploads")
+    service.upset(
+        answering["Answer"](201, {"id": "u7", "url": link, "state": "open", "part_bytes": 8}), path="/v1/uploads"
+    )
     service.upset(answering["Answer"](200), path="//store.example/bucket/x")
+    service.upset(answering["Answer"](200, {}), path="/v1/uploads/u7/complete")
     with Client(answering["URL"], "secret", transport=transport) as client:
         client.datasets.add("retina", tmp_path / "x.npz")
     put = next(sent for sent in service.sent if sent.method == "PUT")

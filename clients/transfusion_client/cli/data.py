@@ -1,5 +1,6 @@
 """datasets, weights."""
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -50,12 +51,15 @@ def add_dataset(
     output: Format = Output.TABLE,
 ) -> None:
     """Register a dataset version."""
+    from transfusion_client.sending import shown
+
     with session(url, key) as client:
         options: dict[str, Any] = {"columns": columns_of(columns), "uncertain": uncertain, "views": views}
         options["extends"] = extends
         options["labels"] = labels.split("+") if labels else None
         options["skip_unreadable"] = True if skip_unreadable else None
-        dataset = client.datasets.add(name, path, kind=kind, task=task, **options)
+        with shown(sys.stderr) as sent:
+            dataset = client.datasets.add(name, path, kind=kind, task=task, sent=sent, **options)
         if wait:
             dataset = client.datasets.wait(dataset.name)
         print_answer(chosen(dataset.model_dump(mode="json"), (*DATASET_SUMMARY, "faults"), output), output)
@@ -150,8 +154,12 @@ def add_weights(
     output: Format = Output.TABLE,
 ) -> None:
     """Name a weight file."""
+    from transfusion_client.sending import shown
+
     with session(url, key) as client:
-        print_answer(client.weights.add(name, path).model_dump(mode="json"), output)
+        with shown(sys.stderr) as sent:
+            added = client.weights.add(name, path, sent=sent)
+        print_answer(added.model_dump(mode="json"), output)
 
 
 def list_weights(url: Url = None, key: Key = None, output: Format = Output.TABLE) -> None:

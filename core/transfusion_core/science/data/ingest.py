@@ -69,8 +69,9 @@ class Ingested:
     channels: int
     resolutions: dict[str, int]
     class_counts: dict[str, dict[str, int]]
-    salt: str
     across_splits: dict[Literal["patients", "files"], int]
+    salt: str = field(compare=False)
+    """Random; see `pseudonyms`."""
     faults: list[FileFault] = field(default_factory=list)
 
 
@@ -153,8 +154,8 @@ def _summary(pack: Pack, found: _Collected, codes: NDArray[np.uint8], *, salt: s
         channels=pack.channels,
         resolutions=dict(resolutions.most_common(_RESOLUTIONS)),
         class_counts={split: _counts(found, codes == code) for code, split in enumerate(SPLITS)},
-        salt=salt,
         across_splits={"patients": _across(found.patients or [], codes), "files": _across(found.hashes, codes)},
+        salt=salt,
         faults=found.faults,
     )
 

@@ -239,7 +239,7 @@ class Connection:
                 return self._http.request(
                     method,
                     path,
-                    params=params,
+                    params=params or None,  # an empty one would take the query of a signed link away
                     content=content,
                     headers=everything,
                     timeout=httpx2.Timeout(self._timeout_seconds, read=answer_seconds),

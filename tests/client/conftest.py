@@ -257,7 +257,7 @@ class Service:
         """To its parts, and to its end."""
         if rest[1] == "parts":
             number = sent.json["parts"][0]["number"]
-            link = {"number": number, "url": f"{URL}/v1/uploads/{rest[0]}/parts/{number}", "size_bytes": 8}
+            link = {"number": number, "url": f"{URL}/v1/uploads/{rest[0]}/parts/{number}?signed=yes", "size_bytes": 8}
             return Answer(200, {"items": [link | {"headers": {"Content-MD5": sent.json["parts"][0]["md5"]}}]})
         joined = b"".join(self.parts[each] for each in sorted(self.parts) if each[0] == rest[0])
         self.uploads[rest[0]] = self.uploads[rest[0]] or joined
@@ -267,6 +267,8 @@ class Service:
 
     def _put_uploads(self, sent: Sent, rest: list[str]) -> Answer:
         if rest[1] == "parts":
+            if sent.query != {"signed": "yes"}:
+                return problem(403, "not_allowed", "the link is not signed")
             self.parts[rest[0], int(rest[2])] = sent.body
             return Answer(204)
         if self.uploads[rest[0]]:

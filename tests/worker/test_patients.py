@@ -2,21 +2,19 @@
 
 import logging
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from fastapi.testclient import TestClient
 from PIL import Image, PngImagePlugin, TiffImagePlugin
 
 from corpus.dicoms import dicom
-from transfusion_api.app import create_app
 from transfusion_core.specs.manifest import pseudonym, read_manifest
-from transfusion_worker.worker import Worker
 from worker_bench import until
+from worker_service import Platform
 
 PATIENT = "Mustermann_Erika"
 FORMS = ("jpeg", "png", "tiff", "dcm")
@@ -60,40 +58,6 @@ def source(tmp_path: Path) -> Path:
         rows.append(f"{path.relative_to(folder)},{number // 4 % 2},{who}")
     (folder / "labels.csv").write_text("\n".join(rows))
     return folder
-
-
-class Platform:
-    """An API and a worker in this process, whose answers are kept."""
-
-    def __init__(self, client: TestClient, bench: Any) -> None:
-        self.client, self.bench = client, bench
-        self.answers: list[str] = []
-
-    def ask(self, method: str, path: str, body: Any = None) -> Any:
-        answer = self.client.request(method, path, json=body)
-        self.answers.append(answer.text)
-        return answer
-
-    def add(self, **body: Any) -> dict[str, Any]:
-        """Register a dataset, wait until it is ingested and looked at; what is said of it."""
-        made = self.ask("POST", "/v1/datasets", body)
-        assert made.status_code == 201, made.text
-        self.bench.ended(made.json()["job"], seconds=120)
-        found: dict[str, Any] = self.ask("GET", f"/v1/datasets/{made.json()['name']}").json()
-        return found
-
-
-@pytest.fixture
-def platform(bench: Any) -> Iterator[Platform]:
-    with TestClient(
-        create_app(bench.settings), base_url="http://127.0.0.1:8000", client=("127.0.0.1", 50000)
-    ) as client:
-        worker = Worker(bench.settings, ("cpu", "gpu"))
-        worker.start()
-        try:
-            yield Platform(client, bench)
-        finally:
-            worker.stop(0)
 
 
 @pytest.fixture

@@ -195,7 +195,10 @@ def _begun(service: Service, scope: Scope, upload: uploads.Upload) -> uploads.Up
         else:
             return upload
     token = service.store.begin_parts(upload.key)
-    return uploads.begin_parts(scope, upload.id, before=upload.token, token=token)
+    begun = uploads.begin_parts(scope, upload.id, before=upload.token, token=token)
+    if begun.token != token:  # another request was faster
+        service.store.abandon_parts(upload.key, token)
+    return begun
 
 
 def _link(service: Service, upload: uploads.Upload, part: PartRequest, request: Request) -> PartLink:

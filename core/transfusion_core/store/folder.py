@@ -107,6 +107,12 @@ class FolderStore:
             for path in paths:
                 path.unlink(missing_ok=True)
 
+    def abandon_parts(self, key: str, token: str) -> None:
+        """See Store."""
+        with self._answering():
+            for part in self.parts(key, token):
+                self._part(key, token, part.number).unlink(missing_ok=True)
+
     def presign_get(self, key: str, *, seconds: int, filename: str) -> str | None:
         """None: a folder has no links."""
         check_key(key)

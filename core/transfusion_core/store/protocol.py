@@ -114,6 +114,9 @@ class Store(Protocol):
     def join_parts(self, key: str, token: str, parts: Sequence[Part]) -> None:
         """Make the object of these parts, each but the last of 5 MiB at least; fine where that was done."""
 
+    def abandon_parts(self, key: str, token: str) -> None:
+        """Free the parts that there are; fine where there are none."""
+
     def presign_get(self, key: str, *, seconds: int, filename: str) -> str | None:
         """A link to download one object as an attachment; None where the store has no links."""
 

@@ -153,11 +153,7 @@ class S3Store:
 
     def abandon(self, unfinished: Unfinished) -> None:
         """See Store."""
-        name = self._name(unfinished.key)
-        try:
-            self._ask(unfinished.key, self._client.abort_multipart_upload, Key=name, UploadId=unfinished.token)
-        except ObjectMissing:
-            return
+        self.abandon_parts(unfinished.key, unfinished.token)
 
     def begin_parts(self, key: str) -> str:
         """See Store. A multipart upload."""
@@ -185,6 +181,13 @@ class S3Store:
         """See Store."""
         sent = [{"PartNumber": part.number, "ETag": part.tag} for part in parts]
         self._patience.retry(partial(join_parts, self._target(key), token, sent))
+
+    def abandon_parts(self, key: str, token: str) -> None:
+        """See Store."""
+        try:
+            self._ask(key, self._client.abort_multipart_upload, Key=self._name(key), UploadId=token)
+        except ObjectMissing:
+            return
 
     def presign_get(self, key: str, *, seconds: int, filename: str) -> str | None:
         """See Store."""

@@ -148,12 +148,14 @@ class TestParts:
         assert store.get_bytes("uploads/1") == b"".join(bodies.values())
         assert list(store.unfinished()) == []
 
-    def test_parts_that_are_abandoned_are_gone(self, store, tmp_path):
+    @pytest.mark.parametrize("by_name", [True, False])
+    def test_parts_that_are_abandoned_are_gone(self, store, tmp_path, by_name):
         token = store.begin_parts("uploads/1")
         (tmp_path / "part").write_bytes(b"a")
         store.put_part("uploads/1", token, 1, tmp_path / "part")
-        for unfinished in store.unfinished():
+        for unfinished in [] if by_name else store.unfinished():
             store.abandon(unfinished)
+        store.abandon_parts("uploads/1", token)
         assert list(store.unfinished()) == []
         with suppress(ObjectMissing):  # says one store, and the other that there are none
             assert list(store.parts("uploads/1", token)) == []

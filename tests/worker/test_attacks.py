@@ -17,6 +17,8 @@ from PIL import Image
 from corpus.dicoms import dicom
 from worker_service import Platform
 
+MANY = 3000
+"""Rows; of a hundred thousand the reader alone is tested, as all images are opened before anything is told."""
 Attack = Callable[[Path], dict[str, Any]]
 """Changes a good folder; the fields of the spec besides its location, and `location` where that is another one."""
 
@@ -144,14 +146,11 @@ def _outside(folder: Path) -> dict[str, Any]:
 def _one_bad_of_many(folder: Path) -> dict[str, Any]:
     shutil.rmtree(folder)
     folder.mkdir()
-    for number in range(100_000):
-        if number % 50_000 == 0:  # a file has so many names at most
-            whole = folder / f"{number}.png"
-            whole.write_bytes(image(0))
-        else:
-            os.link(whole, folder / f"{number}.png")
-    table = [f"{number}.png,{number % 2}" for number in range(100_000)]
-    table[77_776] = "77776.png,"
+    (folder / "0.png").write_bytes(image(0))
+    for number in range(1, MANY):
+        os.link(folder / "0.png", folder / f"{number}.png")
+    table = [f"{number}.png,{number % 2}" for number in range(MANY)]
+    table[1776] = "1776.png,"
     (folder / "labels.csv").write_text("file,label\n" + "\n".join(table))
     return {}
 
@@ -202,10 +201,10 @@ def test_what_is_hostile_fails_with_words_and_leaves_nothing(
     assert platform.ask("GET", "/v1/datasets").json()["items"] == []
 
 
-def test_one_bad_row_of_a_hundred_thousand_is_found(platform: Platform, folder: Path) -> None:
+def test_one_bad_row_of_many_is_found(platform: Platform, folder: Path) -> None:
     _one_bad_of_many(folder)
     failed = platform.add(name="many", kind="csv", location=folder.as_uri())
-    assert failed["faults"] == [{"file": "77776.png", "row": 77777, "message": "the label is empty"}]
+    assert failed["faults"] == [{"file": "1776.png", "row": 1777, "message": "the label is empty"}]
 
 
 def test_names_of_any_language_and_with_spaces_are_fine(platform: Platform, folder: Path) -> None:

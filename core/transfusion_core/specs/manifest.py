@@ -12,6 +12,7 @@ from itertools import groupby
 from operator import attrgetter
 
 from transfusion_core.specs.base import Record
+from transfusion_core.specs.cells import as_it_was
 from transfusion_core.specs.dataset import Shown, Task
 
 LABEL = "label"
@@ -101,8 +102,8 @@ def read_manifest(pieces: Iterable[bytes]) -> Iterator[ManifestRow]:
     columns = next(table)
     labels = [name.removeprefix(f"{LABEL}:") for name in columns[2:-4]]
     for file, sha256, *values, split, patient, width, height in table:
-        told = dict(zip(labels, values, strict=True))
-        yield ManifestRow(file, sha256, told, split, patient, int(width), int(height))
+        told = dict(zip(labels, map(as_it_was, values), strict=True))
+        yield ManifestRow(as_it_was(file), sha256, told, split, patient, int(width), int(height))
 
 
 def _lines(pieces: Iterable[bytes]) -> Iterator[str]:

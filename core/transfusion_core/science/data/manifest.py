@@ -9,6 +9,7 @@ import numpy as np
 
 from transfusion_core.science.data.pack import Pack
 from transfusion_core.science.data.samples import SPLITS
+from transfusion_core.specs.cells import inert
 from transfusion_core.specs.manifest import header
 
 
@@ -27,7 +28,7 @@ def write_manifest(
         for row in sorted(range(len(pack)), key=hashes.__getitem__):
             table.writerow(
                 [
-                    pack.names[row],
+                    inert(pack.names[row]),
                     hashes[row].hex(),
                     *_labels(pack, row),
                     SPLITS[int(pack.split[row])],
@@ -39,5 +40,5 @@ def write_manifest(
 
 def _labels(pack: Pack, row: int) -> list[str]:
     if pack.labels.ndim == 1:
-        return [pack.classes[int(pack.labels[row])]]
+        return [inert(pack.classes[int(pack.labels[row])])]
     return ["" if math.isnan(value) else str(int(value)) for value in np.asarray(pack.labels[row]).tolist()]

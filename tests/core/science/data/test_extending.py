@@ -78,6 +78,16 @@ def test_the_manifest_is_in_step_with_the_pack_and_free_of_patients(versions: Ve
     assert len(bytes.fromhex(found.salt)) == 32
 
 
+def test_words_that_a_spreadsheet_would_reckon_out_come_back_as_they_were(versions: Versions) -> None:
+    versions.make("=1+1", [(number, ("-a", "@b")[number % 2], None, None) for number in range(40)])
+    rows = versions.rows("=1+1")
+    assert {row.labels["label"] for row in rows} == {"-a", "@b"}
+    assert all(row.file.startswith("=1+1-") for row in rows)
+    text = (versions.folder / "=1+1.csv").read_text()
+    assert all(line.startswith("'=1+1-") for line in text.splitlines()[1:])
+    assert ",'-a," in text
+
+
 def test_what_is_there_keeps_its_place_and_new_patients_are_drawn(versions: Versions) -> None:
     first = versions.make("one", OLD)
     second = versions.make("two", [(n, str(n % 2), f"q{n // 2}", None) for n in range(40, 80)], parent="one")

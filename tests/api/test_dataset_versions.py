@@ -92,7 +92,25 @@ def test_what_cannot_be_extended_is_told(
     assert words in told
 
 
-def test_a_version_that_failed_is_not_extended_and_has_no_manifest(
+def test_lost_bytes_of_a_version_and_its_parent_are_ingested_again_in_their_order(
+    client: TestClient, body: Callable[..., Any], work: Work
+) -> None:
+    client.post("/v1/datasets", json=body())
+    more = body("more") | {"name": "local", "extends": "local@1"}
+    client.post("/v1/datasets", json=more)
+    assert work() == 4
+    store = client.app.state.service.store  # type: ignore[attr-defined]
+    for listed in list(store.list("packs/")):
+        store.delete(listed.key)
+    assert client.post("/v1/datasets", json=more).json()["name"] == "local@2"
+    engine = client.app.state.service.engine  # type: ignore[attr-defined]
+    first = jobs.claim(engine, worker="test:1:1", queues=["cpu"], lease_seconds=60)
+    assert first is not None
+    assert "parent" not in first.spec
+    assert jobs.claim(engine, worker="test:1:1", queues=["cpu"], lease_seconds=60) is None, "the other one waits for it"
+
+
+def test_a_version_that_failed_has_no_manifest_and_is_tried_again_by_what_extends_it(
     client: TestClient, body: Callable[..., Any]
 ) -> None:
     client.post("/v1/datasets", json=body())
@@ -103,5 +121,5 @@ def test_a_version_that_failed_is_not_extended_and_has_no_manifest(
     answer = client.get("/v1/datasets/local/manifest")
     assert answer.json()["detail"] == "dataset local@1 has failed: no images"
     extended = client.post("/v1/datasets", json=body("more") | {"extends": "local@1"})
-    assert extended.status_code == 409
-    assert [each["name"] for each in client.get("/v1/datasets").json()["items"]] == ["local@1"]
+    assert extended.status_code == 201, "the parent is tried again"
+    assert client.get("/v1/datasets/local@1").json()["state"] == "queued"

@@ -43,9 +43,10 @@ def register_dataset(service: Serving, scope: Scoped, body: Body, response: Resp
     """Register a dataset; the same content under the same name is the version there is, other content a new one."""
     spec = read(DatasetSpec, body).resolved()
     parent = _parent(scope, spec)
-    draft = ingest_draft(spec, fingerprint(service, scope, spec.location), parent=parent.ingest.key if parent else None)
-    missing = lost_among(service, [draft.key, profile_draft(draft.key).key])
-    dataset, is_new, queues = datasets.register(scope, spec, draft, verified_missing=missing)
+    before = parent.ingest if parent else None
+    draft = ingest_draft(spec, fingerprint(service, scope, spec.location), parent=before.key if before else None)
+    missing = lost_among(service, [*([before.key] if before else []), draft.key, profile_draft(draft.key).key])
+    dataset, is_new, queues = datasets.register(scope, spec, draft, parent=before, verified_missing=missing)
     service.ring(queues)
     response.status_code = 201 if is_new else 200
     response.headers["Location"] = f"/v1/datasets/{dataset.name}"

@@ -31,19 +31,21 @@ def register(
     spec: DatasetSpec,
     draft: JobDraft,
     *,
+    parent: JobDraft | None = None,
     verified_missing: frozenset[str] = frozenset(),
     idempotency: Request | None = None,
 ) -> tuple[Dataset, bool, list[str]]:
     """The version of this name that this ingest makes: the one there is (False), or a new one (True); queues to ring.
 
-    It is looked at as well, once it is ingested. An ingest that failed is tried again.
+    It is looked at as well, once it is ingested. An ingest that failed is tried again; so is that of the `parent`.
     """
 
     def work(session: Session) -> tuple[Dataset, bool, list[str]]:
         done = answered(session, scope, idempotency)
         if done:
             return _find(session, scope, done.id), False, []
-        placed = place(session, [draft, profile_draft(draft.key)], missing=verified_missing)
+        drafts = [*([parent] if parent else []), draft, profile_draft(draft.key)]
+        placed = place(session, drafts, missing=verified_missing)
         _hold_upload(session, spec)
         named = select(Row).where(Row.project == scope.project, Row.name == spec.name)
         versions = session.scalars(named.order_by(Row.version)).all()

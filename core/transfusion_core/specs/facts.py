@@ -1,6 +1,7 @@
 """What a spec's names stand for in a service: looked up once, before a spec is checked and expanded."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from transfusion_core.specs.dataset import DatasetSpec
 from transfusion_core.specs.job import JobDraft
@@ -62,6 +63,11 @@ def ingest_draft(spec: DatasetSpec, fingerprint: str | None = None, *, parent: s
         {**content, "fingerprint": fingerprint, **({"parent": parent} if parent else {})},
         needs=(parent,) if parent else (),
     )
+
+
+def placed_ingest(spec: dict[str, Any], key: str) -> JobDraft:
+    """The ingest that a job's row holds; it needs that of the version that is extended, should it be done again."""
+    return JobDraft(kind="ingest", spec=spec, key=key, needs=(spec["parent"],) if spec.get("parent") else ())
 
 
 def foretold_splits(spec: DatasetSpec) -> dict[str, int] | None:

@@ -6,7 +6,7 @@ the split, and nobody can read an id off.
 
 import csv
 import hmac
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from operator import attrgetter
@@ -177,15 +177,18 @@ def _paired(
 def _matched(
     before: list[ManifestRow], after: list[ManifestRow]
 ) -> Iterator[tuple[ManifestRow | None, ManifestRow | None]]:
-    """Copies of one image: those that stand alike first, so that no change is told that there is none of."""
-    left = list(before)
-    other = []
-    for row in after:
-        alike = next((each for each in left if (each.labels, each.split) == (row.labels, row.split)), None)
-        if alike is None:
-            other.append(row)
-        else:
-            left.remove(alike)
-            yield alike, row
-    for place in range(max(len(left), len(other))):
-        yield (left[place] if place < len(left) else None), (other[place] if place < len(other) else None)
+    """Copies of one image: those that stand alike first, then those of one label: no needless change is told."""
+    kinds: tuple[Callable[[ManifestRow], object], ...] = (
+        attrgetter("labels", "split"),
+        attrgetter("labels"),
+        lambda row: None,
+    )
+    for kind in kinds:
+        for row in list(after):
+            alike = next((each for each in before if kind(each) == kind(row)), None)
+            if alike is not None:
+                before.remove(alike)
+                after.remove(row)
+                yield alike, row
+    yield from ((row, None) for row in before)
+    yield from ((None, row) for row in after)

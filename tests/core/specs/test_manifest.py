@@ -49,6 +49,11 @@ def test_copies_of_an_image_are_matched_with_those_that_stand_alike() -> None:
     assert (found.unchanged, found.removed.count, found.relabelled.count, found.added.count) == (2, 1, 0, 0)
 
 
+def test_copies_of_one_label_are_matched_before_others() -> None:
+    found = changes([row("a", "1", "val")], [row("a", "0"), row("a", "1")])
+    assert (found.moved.count, found.relabelled.count, found.removed.count) == (1, 0, 1)
+
+
 def test_many_changes_are_counted_and_cut_short() -> None:
     found = changes([], (row(f"{number:04}") for number in range(MOST_CHANGES + 5)))
     assert (found.removed.count, len(found.removed.files)) == (MOST_CHANGES + 5, MOST_CHANGES)

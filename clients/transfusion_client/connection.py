@@ -116,15 +116,6 @@ class Connection:
         """Send bytes to such an address."""
         self.request("PUT", url, data=data, headers=headers, answer_seconds=UPLOAD_ANSWER_SECONDS)
 
-    def download(self, path: str, target: Path) -> Path:
-        """Write what is behind a path into a file, which appears whole or not at all."""
-        draft = target.with_name(f".{target.name}.part")
-        try:
-            self.request("GET", path, into=draft)
-            return draft.replace(target)
-        finally:
-            draft.unlink(missing_ok=True)
-
     def request(
         self,
         method: str,
@@ -134,14 +125,13 @@ class Connection:
         body: JSON = None,
         data: bytes | None = None,
         file: Path | None = None,
-        into: Path | None = None,
         headers: Mapping[str, str] | None = None,
         repeatable: bool = False,
         answer_seconds: float | None = None,
     ) -> httpx2.Response:
         """The answer, once it is a good one; else the error that the last try met.
 
-        `body` is sent as JSON, `data` and `file` as they are; `into` is where the body of the answer goes.
+        `body` is sent as JSON, `data` and `file` as they are.
         """
         headers = {**(headers or {})}
         content = data if body is None else _encoded(body)
@@ -158,7 +148,6 @@ class Connection:
                 params=given,
                 content=content,
                 file=file,
-                into=into,
                 headers=headers,
                 answer_seconds=answer_seconds or self._timeout_seconds,
             )
@@ -170,8 +159,8 @@ class Connection:
             self.clock.sleep(pause_seconds)
         raise self._error(outcome)
 
-    def download(self, url: str, path: Path, *, sha256: str) -> None:
-        """Stream bytes into a file, whole and with that digest or not at all; TransfusionError where they differ."""
+    def download(self, url: str, path: Path, *, sha256: str | None = None) -> None:
+        """Stream bytes into a file, whole, with that digest if any, or not at all; TransfusionError where not."""
         part = path.with_name(f".{path.name}.part")
         try:
             for tried in range(1, self._backoff.tries + 1):
@@ -182,7 +171,7 @@ class Connection:
                     if tried == self._backoff.tries or not is_passing(error):
                         raise self._error(error) from error
                     self.clock.sleep(self._backoff.pause_seconds(tried, self.clock))
-            if found != sha256:
+            if sha256 and found != sha256:
                 raise TransfusionError(f"{path.name}: expected bytes of sha256 {sha256}, got {found}; try again")
             part.replace(path)
         finally:
@@ -226,15 +215,12 @@ class Connection:
         params: Mapping[str, str],
         content: bytes | None,
         file: Path | None,
-        into: Path | None,
         headers: Mapping[str, str],
         answer_seconds: float,
     ) -> httpx2.Response | httpx2.RequestError:
         own = self._authorization if self._is_own(path) else {}
         everything = {"Accept": "application/json", **own, **headers}
         try:
-            if into is not None:
-                return self._into(into, method, path, headers=everything)
             if file is None:
                 return self._http.request(
                     method,
@@ -249,16 +235,6 @@ class Connection:
                 return self._http.request(method, path, content=stream, headers=everything, timeout=timeout)
         except httpx2.RequestError as error:
             return error
-
-    def _into(self, target: Path, method: str, path: str, *, headers: Mapping[str, str]) -> httpx2.Response:
-        with self._http.stream(method, path, headers=headers, timeout=self._timeout_seconds) as response:
-            if not response.is_success:
-                response.read()
-                return response
-            with target.open("wb") as file:
-                for piece in response.iter_bytes():
-                    file.write(piece)
-            return response
 
     def _is_own(self, path: str) -> bool:
         theirs = urlsplit(path)

@@ -89,7 +89,8 @@ class Datasets:
 
     def manifest(self, name: str, path: str | Path) -> Path:
         """Write a version's images one by one into a CSV file: file, sha256, label, split, hashed patient, size."""
-        return self._connection.download(f"/v1/datasets/{name}/manifest", Path(path))
+        self._connection.download(f"/v1/datasets/{name}/manifest", Path(path))
+        return Path(path)
 
     def diff(self, name: str, against: str | None = None) -> DatasetDiff:
         """What a version has otherwise than its parent, or than another one: added, removed, relabelled, moved."""

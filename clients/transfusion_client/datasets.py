@@ -105,6 +105,11 @@ class Datasets:
         salt = bytes.fromhex(self._connection.read(PatientSalt, answer).salt)
         return {patient: pseudonym(salt, patient) for patient in patients}
 
+    def chart(self, name: str, chart: str, path: str | Path) -> Path:
+        """Write a chart of a profile (figure-1, classes, resolutions, intensities): .json, .svg or .png, by the suffix."""
+        self._connection.download(f"/v1/datasets/{name}/charts/{chart}{Path(path).suffix}", Path(path))
+        return Path(path)
+
     def profile(self, name: str, *, timeout_seconds: float | None = None) -> DatasetProfile:
         """What a dataset is like: counts, patients, duplicates, leaks, samples. Waits until it has been looked at."""
 

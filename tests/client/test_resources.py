@@ -405,3 +405,8 @@ def test_patients_are_hashed_on_this_side(client: Client, service: Any) -> None:
     expected = hmac.new(bytes.fromhex("5a" * 32), b"p1", "sha256").hexdigest()[:32]
     assert client.datasets.hashed_patients("retina@1", ["p1"]) == {"p1": expected}
     assert not any(b"p1" in sent.body for sent in service.sent)
+
+
+def test_a_chart_of_a_profile_is_written(client: Client, service: Any, answering: Any, tmp_path: Path) -> None:
+    service.upset(answering["Answer"](200, "<svg/>"), path="/v1/datasets/retina/charts/figure-1.svg")
+    assert client.datasets.chart("retina", "figure-1", tmp_path / "one.svg").read_text() == "<svg/>"

@@ -106,7 +106,7 @@ class Datasets:
         return {patient: pseudonym(salt, patient) for patient in patients}
 
     def chart(self, name: str, chart: str, path: str | Path) -> Path:
-        """Write a chart of a profile (figure-1, classes, resolutions, intensities): .json, .svg or .png, by the suffix."""
+        """Write a chart (figure-1, classes, resolutions, intensities) as .json, .svg or .png, by the suffix."""
         self._connection.download(f"/v1/datasets/{name}/charts/{chart}{Path(path).suffix}", Path(path))
         return Path(path)
 

@@ -42,7 +42,8 @@ def _ingest(labels: dict[str, Any]) -> dict[str, Any]:
         "classes": ["0", "1", "2", "3", "4"],
         "splits": {"train": 1300, "val": 300, "test": 400},
         "channels": 3,
-        "pack": {"key": "p", "size_bytes": 1, "sha256": "0" * 64},
+        "annotations": {"key": "a", "size_bytes": 1, "sha256": "0" * 64},
+        "pack": [],
         "manifest": {"key": "m", "size_bytes": 1, "sha256": "0" * 64},
     }
 

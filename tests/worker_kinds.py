@@ -1,4 +1,4 @@
-"""Job functions for tests of the worker: each does one thing to its supervisor."""
+"""Job functions for tests of the worker: each does one thing to its supervisor. Ingests and pixels are real."""
 
 import os
 import signal
@@ -14,7 +14,7 @@ from transfusion_core.errors import DataError, JobCancelled, ObjectMissing, Unav
 from transfusion_core.specs.dataset import StoredObject
 from transfusion_core.specs.job import Bundle
 from transfusion_worker.context import CurvePoint, JobContext
-from transfusion_worker.jobs import ranks
+from transfusion_worker.jobs import ingest, pixels, ranks
 
 
 def echo(context: JobContext) -> dict[str, Any]:
@@ -142,4 +142,6 @@ KINDS: dict[str, Callable[[JobContext], dict[str, Any]]] = {
     "recover": recover,
     "train": train,
     "lonely": lonely,
+    "ingest": ingest.run,
+    "pixels": pixels.run,
 }

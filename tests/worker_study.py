@@ -1,6 +1,6 @@
 """Whole experiments done by the real job functions."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,12 @@ from transfusion_core.settings import Settings
 from transfusion_core.specs.dataset import StoredObject
 from transfusion_core.specs.expand import expand
 from transfusion_core.specs.experiment import ExperimentSpec
+from transfusion_core.specs.job import JobDraft
+from transfusion_core.specs.pixels import pixels_draft
 from transfusion_core.store import open_store
+from transfusion_worker.assignment import Need
+from transfusion_worker.context import JobContext
+from transfusion_worker.jobs import ingest, pixels
 from transfusion_worker.worker import Worker
 from worker_bench import Bench, until
 
@@ -55,3 +60,12 @@ def study_of(body: dict[str, Any], folder: Path) -> Iterator[Study]:
     worker.stop()
     yield Study(Bench(engine, settings, folder), [job for job, _ in experiments.jobs_of(Scope(engine), created.id)])
     engine.dispose()
+
+
+def needs_of(draft: JobDraft, image_size: int, context_of: Callable[..., JobContext]) -> list[Need]:
+    """What a training needs of a dataset: its ingest, and its pixels, done here; `context_of(spec=, needs=)`."""
+    found = ingest.run(context_of(spec=draft.spec))
+    read = Need(id="1", key=draft.key, kind="ingest", state="succeeded", spec=draft.spec, result=found)
+    sized = pixels_draft(draft.key, image_size)
+    made = pixels.run(context_of(spec=sized.spec, needs=[read]))
+    return [read, Need(id="2", key=sized.key, kind="pixels", state="succeeded", spec=sized.spec, result=made)]

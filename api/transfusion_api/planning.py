@@ -13,6 +13,7 @@ from transfusion_core.specs.check import check
 from transfusion_core.specs.expand import Expansion, expand
 from transfusion_core.specs.experiment import ExperimentSpec
 from transfusion_core.specs.fault import Fault
+from transfusion_core.specs.job import OF_DATASETS
 from transfusion_core.specs.removal import object_keys
 
 MAX_VERIFIED = 2000
@@ -52,7 +53,8 @@ def lost_keys(service: Service, expansion: Expansion) -> frozenset[str]:
 
     Datasets are shared under every `cache`.
     """
-    kinds = ("ingest",) if expansion.spec.cache != "use" else ("ingest", "train", "compare", "profile", "report")
+    ours = {"train", "compare", "profile", "report"} if expansion.spec.cache == "use" else set()
+    kinds = OF_DATASETS | ours
     return lost_among(service, [draft.key for draft in expansion.drafts if draft.kind in kinds])
 
 

@@ -37,7 +37,7 @@ class Datasets:
         A path is a file or folder of this machine (uploaded, or read in place by an embedded service), or a location
         that the service knows (`s3://...`, `upload:ID`). `kind` is told by the path unless given: `.npz` files are
         npz, `.csv` files are manifests beside their images, folders are `split/class/file`. Options are the dataset
-        spec's: columns, manifest, labels, uncertain, views, skip_unreadable, split_seed,
+        spec's: columns, manifest, labels, uncertain, views, image_sizes, skip_unreadable, split_seed,
         and `extends` for a version that has the images of another (`name@1`) too. A mapping or DatasetSpec is
         sent as it is.
 

@@ -76,7 +76,7 @@ class Settings(BaseSettings):
     behind_https: bool = False
     """Whether a proxy in front speaks https: then the cookies of the pages are for https alone."""
     cache_dir: Path = Path("/tmp/transfusion-cache")
-    """A worker's local cache of packs and checkpoints."""
+    """A worker's local cache of pixels and checkpoints."""
     cache_bytes: int = Field(default=50_000_000_000, ge=0)
     """What the cache may hold; beyond that goes what was not used for longest, and never what is in use."""
     cache_seconds: float = Field(default=1_209_600.0, ge=0)

@@ -17,7 +17,7 @@ from transfusion_core.db.engine import connect, migrate
 from transfusion_core.db.records import Point
 from transfusion_core.settings import Settings
 from transfusion_core.specs.comparison import ComparisonResult, PairResult, ProbeSet
-from transfusion_core.specs.dataset import IngestResult
+from transfusion_core.specs.dataset import IngestResult, Pixels, Shard
 from transfusion_core.specs.profile import ClassSamples, DatasetProfile, GroupCount, Intensity
 from transfusion_core.specs.report import Report, ReportSection, Row
 from transfusion_core.specs.training import Checkpoint, Metrics, Series, TrainResult
@@ -124,7 +124,7 @@ def work_off(client: TestClient) -> int:
 
 
 def _ingest(store: Any, job: Any) -> dict[str, Any]:
-    pack = store.put_bytes(f"packs/{job.key}", b"pack")
+    pack, annotations = (store.put_bytes(f"{name}/{job.key}", b"1") for name in ("packs", "annotations"))
     return IngestResult(
         digest="d" * 64,
         task="ordinal",
@@ -132,10 +132,17 @@ def _ingest(store: Any, job: Any) -> dict[str, Any]:
         classes=["0", "1", "2", "3", "4"],
         splits={"train": 1300, "val": 300, "test": 400},
         channels=3,
-        pack=pack,
+        annotations=annotations,
+        pack=[pack],
         manifest=store.put_bytes(f"manifests/{job.key}", MANIFEST),
         salt="5a" * 32,
     ).model_dump(mode="json")
+
+
+def _pixels(store: Any, job: Any) -> dict[str, Any]:
+    stored = store.put_bytes(f"pixels/{job.key}", b"1")
+    shard = Shard(object=stored, images=2000, channels=3)
+    return Pixels(size=job.spec["image_size"], channels=3, shards=[shard]).model_dump(mode="json")
 
 
 def _train(store: Any, job: Any) -> dict[str, Any]:
@@ -202,6 +209,7 @@ def _sha(data: bytes) -> str:
 
 RESULTS: dict[str, Callable[[Any, Any], dict[str, Any]]] = {
     "ingest": _ingest,
+    "pixels": _pixels,
     "train": _train,
     "compare": _compare,
     "profile": _profile,

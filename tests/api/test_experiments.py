@@ -58,7 +58,7 @@ def test_a_created_experiment_is_answered_whole(client: TestClient, spec: dict[s
     assert made["state"] == "queued"
     assert made["spec"]["dataset"] == "demo-retina@1"
     assert made["spec"]["training"]["optimizer"] == "adam"
-    assert sum(made["counts"].values()) == 6
+    assert sum(made["counts"].values()) == 7
     assert client.get(answer.headers["location"]).json() == made
     assert client.get("/v1/experiments").json()["items"] == [made]
 
@@ -66,7 +66,7 @@ def test_a_created_experiment_is_answered_whole(client: TestClient, spec: dict[s
 def test_a_plan_creates_nothing_and_knows_what_exists(client: TestClient, spec: dict[str, Any]) -> None:
     plan = client.post("/v1/experiments/plan", json=spec).json()
     assert [run["exists"] for run in plan["runs"]] == [False, False]
-    assert plan["jobs_by_kind"] == {"ingest": 1, "train": 2, "compare": 2, "report": 1}
+    assert plan["jobs_by_kind"] == {"ingest": 1, "pixels": 1, "train": 2, "compare": 2, "report": 1}
     assert plan["images_to_train"] == 2 * 4 * 32
     assert nothing_exists(client)
     made = client.post("/v1/experiments", json=spec).json()
@@ -89,7 +89,7 @@ def test_experiments_that_share_cells_share_their_runs(client: TestClient, spec:
 def test_work_whose_bytes_are_gone_is_done_again(
     client: TestClient, spec: dict[str, Any], experiment: dict[str, Any], work: Callable[[], int]
 ) -> None:
-    assert work() == 6
+    assert work() == 7
     again = client.post("/v1/experiments", json=spec).json()
     assert again["state"] == "succeeded"
     store = client.app.state.service.store
@@ -140,7 +140,7 @@ def test_a_cancelled_experiment_stays_cancelled_and_can_be_resumed(
     assert work() == 1  # the dataset's own ingest, which outlives who named it
     assert client.get(path).json()["state"] == "cancelled"
     assert client.post(f"{path}/resume").json()["state"] in ("queued", "running")
-    assert work() == 5
+    assert work() == 6
     assert client.get(path).json()["state"] == "succeeded"
     assert client.post(f"{path}/cancel").status_code == 409
 
@@ -178,7 +178,7 @@ def _fork(client: TestClient, made: dict[str, Any], patch: Any, **headers: str) 
 def test_a_fork_computes_only_what_is_new(
     client: TestClient, experiment: dict[str, Any], work: Callable[[], int]
 ) -> None:
-    assert work() == 6
+    assert work() == 7
     answer = _fork(client, experiment, {"seeds": 3, "name": "three seeds"})
     assert answer.status_code == 201
     forked = answer.json()

@@ -14,6 +14,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from corpus import MARK, Case, archives, dicoms, images, locations, manifests, names, specs, weights
+from packs import Shelf
 from transfusion_api.app import create_app
 from transfusion_core.db.engine import connect, migrate
 from transfusion_core.errors import DataError, InvalidRequest
@@ -273,6 +274,6 @@ def test_tables_that_are_no_manifests_are_told(tmp_path: Path) -> None:
 
     def read(data: bytes) -> object:
         (tmp_path / "labels.csv").write_bytes(data)
-        return ingest(spec, source=tmp_path, out=tmp_path / "pack")
+        return ingest(spec, source=tmp_path, keep=Shelf())
 
     meet(manifests.tables(), read, DataError)

@@ -9,7 +9,7 @@ from PIL import Image
 
 from transfusion_core.db import jobs
 from transfusion_core.specs.comparison import ComparisonResult
-from transfusion_core.specs.dataset import IngestResult
+from transfusion_core.specs.dataset import IngestResult, Pixels
 from transfusion_core.specs.init import WeightReport
 from transfusion_core.specs.profile import DatasetProfile
 from transfusion_core.specs.report import Report
@@ -39,15 +39,24 @@ def studied(tmp_path_factory):
 def test_every_job_succeeds(studied):
     assert {row.error for row in studied.rows} == {None}
     assert {row.state for row in studied.rows} == {"succeeded"}
-    kinds = ("ingest", "train", "compare", "profile", "probe", "report")
-    assert [len(studied.of_kind(kind)) for kind in kinds] == [2, 3, 5, 1, 1, 1]
+    kinds = ("ingest", "pixels", "train", "compare", "profile", "probe", "report")
+    assert [len(studied.of_kind(kind)) for kind in kinds] == [2, 2, 3, 5, 1, 1, 1]
 
 
 def test_an_ingest_leaves_a_pack(studied):
     for row in studied.of_kind("ingest"):
         found = IngestResult.model_validate(row.result)
         assert sum(found.splits.values()) == found.images == 2000
-        assert studied.store.size(found.pack.key) == found.pack.size_bytes
+        for stored in (found.annotations, *found.pack):
+            assert studied.store.size(stored.key) == stored.size_bytes
+
+
+def test_pixels_are_made_once_for_each_dataset_and_lie_in_the_store(studied):
+    for row in studied.of_kind("pixels"):
+        made = Pixels.model_validate(row.result)
+        assert (made.channels, made.size) == (3, row.spec["image_size"])
+        (shard,) = made.shards
+        assert (shard.images, len(studied.read(shard.object))) == (2000, 2000 * 3 * made.size**2)
 
 
 def test_a_profile_lies_in_the_store_and_is_of_the_dataset_of_the_experiment(studied):

@@ -88,7 +88,7 @@ def test_no_patient_is_left_in_what_is_stored_answered_or_logged(
     for path in ("/v1/datasets/scans", "/v1/datasets/scans/manifest", "/datasets/scans", "/v1/datasets/scans/samples"):
         assert platform.ask("GET", path).status_code == 200
     left = [path for path in tmp_path.rglob("*") if path.is_file() and not path.is_relative_to(source)]
-    kept = {path.name.partition("-")[2] for path in left}
+    kept = {path.name.rpartition("-")[2] for path in left}
     assert {"manifest.csv", "profile.json"} <= kept
     assert not [path for path in left if holds_patient(path.read_bytes())]
     assert not holds_patient("\n".join(platform.answers).encode())

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from transfusion_core.errors import DataError
-from transfusion_core.science.data.pack import Pack
+from transfusion_core.science.data.annotations import Annotations
 from transfusion_core.science.training.metrics import evaluate_scores
 from transfusion_core.specs.training import TrainResult
 from transfusion_worker.assignment import Need
@@ -15,15 +15,14 @@ from transfusion_worker.jobs.predictions import put_predictions, read_prediction
 from transfusion_worker.jobs.report import _job as job_for_report
 
 
-def _pack(patients: torch.Tensor | None = None) -> Pack:
-    return Pack(
-        images=torch.zeros(8, 2, 2, 1, dtype=torch.uint8),
+def _pack(patients: torch.Tensor | None = None) -> Annotations:
+    return Annotations(
         labels=torch.tensor([0, 1, 2, 0, 1, 2, 2, 0]),
         split=torch.tensor([0, 1, 2, 2, 2, 2, 2, 2], dtype=torch.uint8),
         names=[str(place) for place in range(8)],
         task="ordinal",
         classes=["0", "1", "2"],
-        channels=1,
+        places=torch.arange(8),
         patients=patients,
     )
 

@@ -15,8 +15,8 @@ from transfusion_core.specs.facts import ingest_draft
 from transfusion_core.specs.init import Init
 from transfusion_core.specs.job import TrainJob
 from transfusion_core.specs.training import TrainingSpec, TrainResult
-from transfusion_worker.assignment import Need
-from transfusion_worker.jobs import ingest, ranks, train
+from transfusion_worker.jobs import ranks, train
+from worker_study import needs_of
 
 DATASET = ingest_draft(DatasetSpec(name="d", kind="recipe", recipe={"name": "demo-retina", "images": 60, "size": 24}))
 LONG = {"steps": 100_000, "eval_every": 100_000}
@@ -25,8 +25,7 @@ LONG = {"steps": 100_000, "eval_every": 100_000}
 @pytest.fixture
 def context_of(make):
     """A context for a training of a tiny network by a recipe."""
-    found = ingest.run(make(spec=DATASET.spec))
-    need = Need(id="1", key=DATASET.key, kind="ingest", state="succeeded", spec=DATASET.spec, result=found)
+    needs = needs_of(DATASET, 24, make)
 
     def context_of(**recipe):
         training = TrainingSpec(**{"steps": 4, "eval_every": 2, "batch_size": 8, "checkpoints": 1, **recipe})
@@ -34,7 +33,7 @@ def context_of(make):
             dataset=DATASET.key, model="cbr-tiny", init=Init(kind="random"), train_size="all", seed=0, image_size=24,
             training=training,
         )  # fmt: skip
-        return make(spec=job.model_dump(mode="json"), needs=[need])
+        return make(spec=job.model_dump(mode="json"), needs=needs)
 
     return context_of
 

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from transfusion_core.errors import DataError, JobCancelled, OutOfMemory
-from transfusion_core.science.data.pack import Pack
+from transfusion_core.science.data.annotations import Annotations
 from transfusion_core.science.models.build import build_random
+from transfusion_core.specs.pixels import pixels_draft
 from transfusion_core.specs.report import Report
 from transfusion_core.specs.robustness import BarrierJob, BarrierResult, ProbeJob, ProbeResult
 from transfusion_core.specs.training import TrainResult
@@ -39,8 +40,8 @@ def studied(tmp_path_factory):
 
 def test_every_job_succeeds(studied):
     assert {row.error for row in studied.rows} == {None}
-    kinds = ("ingest", "train", "compare", "probe", "barrier", "report")
-    assert [len(studied.of_kind(kind)) for kind in kinds] == [1, 2, 0, 2, 1, 1]
+    kinds = ("ingest", "pixels", "train", "compare", "probe", "barrier", "report")
+    assert [len(studied.of_kind(kind)) for kind in kinds] == [1, 1, 2, 0, 2, 1, 1]
     assert {row.queue for row in studied.of_kind("probe") + studied.of_kind("barrier")} == {"gpu"}
 
 
@@ -91,23 +92,26 @@ def needs(make):
     def make_needs(*, test: int = 10, models: tuple[str, str] = ("cbr-tiny", "cbr-tiny")) -> list[Need]:
         context = make()
         draw = torch.Generator().manual_seed(0)
-        pack = Pack(
-            images=torch.randint(0, 256, (20 + test, 24, 24, 3), generator=draw).to(torch.uint8),
+        images = torch.randint(0, 256, (20 + test, 3, 24, 24), generator=draw).to(torch.uint8)
+        annotations = Annotations(
             labels=torch.arange(20 + test) % 2,
             split=torch.tensor([0] * 20 + [2] * test, dtype=torch.uint8),
             names=[str(number) for number in range(20 + test)],
             task="multiclass",
             classes=["a", "b"],
-            channels=3,
+            places=torch.arange(20 + test),
         )
-        pack.write(context.scratch / "pack")
         found = {
-            "digest": "d" * 64, "task": "multiclass", "images": len(pack), "classes": ["a", "b"],
+            "digest": "d" * 64, "task": "multiclass", "images": len(images), "classes": ["a", "b"],
             "splits": {"train": 20, "val": 0, "test": test}, "channels": 3,
-            "pack": context.put(context.scratch / "pack", "pack").model_dump(),
+            "annotations": context.store.put_bytes("annotations", annotations.write()).model_dump(), "pack": [],
         }  # fmt: skip
         ingest = Need(id="0", key="d" * 64, kind="ingest", state="succeeded", spec={}, result=found)
-        return [ingest, *(_run(context, key, model) for key, model in zip("ab", models, strict=True))]
+        stored = context.store.put_bytes("pixels", images.numpy().tobytes()).model_dump()
+        made = {"size": 24, "channels": 3, "shards": [{"object": stored, "images": len(images), "channels": 3}]}
+        draft = pixels_draft(ingest.key, 24)
+        pixels = Need(id="1", key=draft.key, kind="pixels", state="succeeded", spec=draft.spec, result=made)
+        return [ingest, pixels, *(_run(context, key, model) for key, model in zip("ab", models, strict=True))]
 
     return make_needs
 
@@ -176,7 +180,7 @@ def test_without_test_images_nothing_can_be_measured(make, needs, kind, spec):
 @pytest.mark.parametrize(("kind", "spec"), KINDS)
 def test_a_run_without_a_result_is_named(make, needs, kind, spec):
     with pytest.raises(DataError, match="expected a result of the job with key aaaa"):
-        kind.run(make(needs=needs()[:1], spec=spec))
+        kind.run(make(needs=needs()[:2], spec=spec))
 
 
 def test_two_kinds_of_network_have_no_line(make, needs):

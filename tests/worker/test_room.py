@@ -11,7 +11,6 @@ import torch
 
 from small_disk import small_disk
 from transfusion_core.errors import ObjectCorrupt, Unavailable
-from transfusion_core.science.data.pack import Pack, resized
 from transfusion_core.science.tensor_files import write_tensors
 from transfusion_core.specs.dataset import StoredObject
 from transfusion_worker import room
@@ -75,26 +74,6 @@ def test_a_cache_that_loses_what_it_fetched_gives_up(make, monkeypatch):
         context.fetch(stored)
 
 
-def test_files_without_locks_stay_while_they_may_be_opened_and_a_mapped_one_keeps_its_pixels(tmp_path):
-    images = torch.arange(4 * 8 * 8 * 3, dtype=torch.uint8).reshape(4, 8, 8, 3)
-    pack = Pack(
-        images=images, labels=torch.zeros(4), split=torch.zeros(4), names=list("abcd"), task="multiclass",
-        classes=["0"], channels=3,
-    )  # fmt: skip
-    pixels = resized(pack, digest="d", size=8, cache_dir=tmp_path / "pixels")
-    expected = pixels.clone()
-    assert make_room(tmp_path, most_bytes=0) == 0
-    files = list((tmp_path / "pixels").iterdir())
-    for file in files:
-        os.utime(file, (1000, 1000))
-    resized(pack, digest="d", size=8, cache_dir=tmp_path / "pixels")
-    assert make_room(tmp_path, most_bytes=0) == 0, "it was used just now"
-    for file in files:
-        os.utime(file, (1000, 1000))
-    assert make_room(tmp_path, most_bytes=0) > 0
-    assert torch.equal(pixels, expected)
-
-
 def test_drafts_of_dead_writers_go_and_those_of_living_ones_stay(tmp_path):
     folder = tmp_path / "objects" / "ab"
     folder.mkdir(parents=True)
@@ -156,18 +135,11 @@ def test_a_full_disk_takes_what_nobody_uses_from_the_cache_and_says_so_when_that
     assert make(cache_dir=disk.folder).fetch(unused).read_bytes() == b"u" * 300_000
 
 
-def test_on_a_full_disk_files_of_tensors_and_pixels_are_errors_of_the_disk(disk):
+def test_on_a_full_disk_files_of_tensors_are_errors_of_the_disk(disk):
     disk.fill()
     with pytest.raises(OSError, match="No space left") as raised:
         write_tensors(disk.folder / "a", {"a": torch.zeros(100_000)}, {})
     assert raised.value.errno == errno.ENOSPC
-    pack = Pack(
-        images=torch.zeros(4, 8, 8, 3, dtype=torch.uint8), labels=torch.zeros(4), split=torch.zeros(4),
-        names=list("abcd"), task="multiclass", classes=["0"], channels=3,
-    )  # fmt: skip
-    with pytest.raises(OSError, match="No space left"):
-        resized(pack, digest="d", size=200, cache_dir=disk.folder / "pixels")
-    assert [path.name for path in (disk.folder / "pixels").iterdir()] == []
 
 
 def test_a_state_for_which_there_is_no_room_is_not_kept_and_the_training_goes_on(make, disk):

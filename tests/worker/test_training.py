@@ -1,6 +1,7 @@
 """Kind `train` with recipes that do more than go to the last step."""
 
 import threading
+from functools import partial
 from itertools import count
 from math import nan
 
@@ -19,7 +20,8 @@ from transfusion_core.specs.training import EarlyStopping, TrainingSpec, TrainRe
 from transfusion_core.store import open_store
 from transfusion_worker.assignment import Assignment, Need, open_settings
 from transfusion_worker.context import JobContext
-from transfusion_worker.jobs import ingest, train
+from transfusion_worker.jobs import train
+from worker_study import needs_of
 
 DATASET = ingest_draft(DatasetSpec(name="d", kind="recipe", recipe={"name": "demo-retina", "images": 60, "size": 24}))
 
@@ -45,14 +47,13 @@ def _context(folder, spec, *, needs=(), handover: Handover = Handover(), **chang
 
 
 @pytest.fixture(scope="module")
-def need(folder) -> Need:
+def needs(folder) -> list[Need]:
     """A small ingested dataset."""
-    found = ingest.run(_context(folder, DATASET.spec))
-    return Need(id="1", key=DATASET.key, kind="ingest", state="succeeded", spec=DATASET.spec, result=found)
+    return needs_of(DATASET, 24, partial(_context, folder))
 
 
 @pytest.fixture
-def run(folder, need):
+def run(folder, needs):
     """Train a tiny network by a recipe: the context with what it told, and the result."""
 
     def run(training: TrainingSpec, **more) -> tuple[JobContext, TrainResult]:
@@ -60,7 +61,7 @@ def run(folder, need):
             dataset=DATASET.key, model="cbr-tiny", init=Init(kind="random"), train_size="all", seed=0, image_size=24,
             training=training,
         )  # fmt: skip
-        context = _context(folder, job.model_dump(mode="json"), needs=[need], **more)
+        context = _context(folder, job.model_dump(mode="json"), needs=needs, **more)
         return context, TrainResult.model_validate(train.run(context))
 
     return run

@@ -4,7 +4,8 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
@@ -93,6 +94,29 @@ class JobContext:
     def fetch(self, stored: StoredObject) -> Path:
         """A local file with an object's bytes. It is shared with other jobs: read it only."""
         return cache.fetch(self.store, stored, cache_dir=self.settings.cache_dir, holder=self)
+
+    @contextmanager
+    def keeping(self) -> Iterator[Callable[[bytes, str], StoredObject]]:
+        """Takes bytes into the store, by a name that this attempt gives once, from any thread.
+
+        Where the block fails none of them stays.
+        """
+        kept: list[str] = []
+
+        def keep(data: bytes, name: str) -> StoredObject:
+            key = f"jobs/{self.job_id}/{self.attempt}/{name}"
+            kept.append(key)
+            faultpoint("upload")
+            stored = self.store.put_bytes(key, data)
+            faultpoint("uploaded")
+            return stored
+
+        try:
+            yield keep
+        except BaseException:
+            for key in kept:
+                self.store.delete(key)
+            raise
 
     def put(self, path: Path, name: str) -> StoredObject:
         """Store a file under a key of this attempt and these bytes."""

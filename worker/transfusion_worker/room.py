@@ -15,8 +15,6 @@ from transfusion_core.settings import Settings
 
 FOLDERS = ("objects", "pixels", "untrained")
 """What can be fetched or worked out again. `scratch` belongs to the jobs that run."""
-RECENT_SECONDS = 600.0
-"""A file without a lock that was used so lately may be about to be opened. Once mapped it may go: its user keeps it."""
 DRAFT_SECONDS = 86_400.0
 """Files that begin with a dot are being written; after this nobody writes any more."""
 TRY_SECONDS = 10.0
@@ -103,10 +101,8 @@ def _is_dead_draft(file: _File) -> bool:
 
 
 def _remove(file: _File) -> bool:
-    """Remove a file unless it is held, or may be about to be opened."""
-    is_draft = file.path.name.startswith(".")
-    has_locks = file.path.parent.parent.name == "objects" and not is_draft
-    if not has_locks and time.time() - file.used_at < (DRAFT_SECONDS if is_draft else RECENT_SECONDS):
+    """Remove a file unless it is held, or may still be written."""
+    if file.path.name.startswith(".") and not _is_dead_draft(file):
         return False
     with suppress(FileNotFoundError):
         handle = os.open(file.path, os.O_RDONLY)

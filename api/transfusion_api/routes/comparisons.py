@@ -18,6 +18,7 @@ from transfusion_core.db.scope import Scope
 from transfusion_core.specs.comparing import comparison_draft
 from transfusion_core.specs.comparison import Comparison, ComparisonSpec, ProbeSet
 from transfusion_core.specs.keys import digest
+from transfusion_core.specs.pixels import pixels_draft
 
 router = APIRouter(prefix="/v1/comparisons", tags=["comparisons"])
 CREATE = "POST /v1/comparisons"
@@ -45,7 +46,8 @@ def _create(service: Service, scope: Scope, body: Any, token: idempotency.Reques
     spec = read(ComparisonSpec, body)
     pair = pair_of(scope, spec)
     draft = comparison_draft(spec, pair.a, pair.b, pair.dataset)
-    created = comparisons.create(scope, draft, spec.a, spec.b, priority=spec.priority, idempotency=token)
+    needs = [pixels_draft(pair.dataset, pair.a.image_size)]
+    created = comparisons.create(scope, draft, spec.a, spec.b, needs=needs, priority=spec.priority, idempotency=token)
     service.ring(created.queues)
     return created.id
 

@@ -36,15 +36,25 @@ class Comparison:
 
 
 def create(
-    scope: Scope, draft: JobDraft, a: str, b: str, *, priority: int = 10, idempotency: Request | None = None
+    scope: Scope,
+    draft: JobDraft,
+    a: str,
+    b: str,
+    *,
+    needs: Sequence[JobDraft] = (),
+    priority: int = 10,
+    idempotency: Request | None = None,
 ) -> Created:
-    """Ask for a comparison. Where the same was measured or asked before, that one answers, with `is_new` False."""
+    """Ask for a comparison, and for those of its `needs` that may not be there yet.
+
+    Where the same was measured or asked before, that one answers, with `is_new` False.
+    """
 
     def work(session: Session) -> Created:
         done = answered(session, scope, idempotency)
         if done:
             return done
-        placed = place(session, [draft], priority=priority)
+        placed = place(session, [*needs, draft], priority=priority)
         job_id = placed.ids[draft.key]
         is_new = session.get(Asked, (scope.project, job_id)) is None
         if is_new:

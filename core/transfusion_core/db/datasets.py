@@ -95,7 +95,7 @@ def add_demo(session: Session, scope: Scope, spec: DatasetSpec, job_id: str) -> 
 
 
 def remove(scope: Scope, name: str) -> str:
-    """Forget the dataset version `name@n`, and what its ingest and its profile made; the removal of their objects.
+    """Forget the dataset version `name@n`, and what its ingest, profile and pixels made; the removal of their objects.
 
     Raises NotFound, and Conflict while it is read, or while an experiment or a comparison is made of it.
     """
@@ -105,7 +105,7 @@ def remove(scope: Scope, name: str) -> str:
         if row is None:
             raise NotFound(f"there is no dataset {name!r}; a version is deleted by its whole name, 'name@1'")
         ingest = session.get_one(Job, row.job_id, with_for_update=True, populate_existing=True)
-        jobs = [ingest, *session.scalars(_profiles(ingest).with_for_update())]
+        jobs = [ingest, *session.scalars(_made_of(ingest).with_for_update())]
         _check_unused(session, scope, name, jobs)
         twins = session.scalars(select(Row.id).where(Row.job_id == ingest.id, Row.id != row.id)).all()
         session.delete(row)
@@ -132,8 +132,10 @@ def _take_upload(session: Session, location: str) -> list[str]:
     return [row.key]
 
 
-def _profiles(ingest: Job) -> Select[Job]:
-    return select(Job).where(Job.key == profile_draft(ingest.key).key).order_by(Job.id)
+def _made_of(ingest: Job) -> Select[Job]:
+    """Its profile, and its pixels at any size."""
+    dataset = Job.spec["dataset"].as_string()
+    return select(Job).where(Job.kind.in_(("profile", "pixels")), dataset == ingest.key).order_by(Job.id)
 
 
 def _check_unused(session: Session, scope: Scope, name: str, jobs: Sequence[Job]) -> None:

@@ -13,7 +13,7 @@ from transfusion_core.db.ids import new_ids
 from transfusion_core.db.tables import Dataset, Job, Need
 from transfusion_core.db.transitions import batches, lock, release_ready, revive
 from transfusion_core.errors import Conflict
-from transfusion_core.specs.job import QUEUES, JobDraft
+from transfusion_core.specs.job import OF_DATASETS, QUEUES, JobDraft
 
 Cache = Literal["use", "refresh", "off"]
 
@@ -47,7 +47,7 @@ def place(
 ) -> Placed:
     """Give every draft its row, needs first. Keys in `missing` have lost their bytes and are done again.
 
-    Ingests are shared under every `cache`: a dataset version is immutable, read again only if its bytes are gone.
+    Ingests and pixels are shared under every `cache`: a dataset version is immutable, read again only if it is lost.
     """
     placed = Placed()
     existing = _existing(session, drafts)
@@ -100,7 +100,7 @@ def _as_existing(row: Any) -> _Existing:
 
 
 def _is_replaced(draft: JobDraft, row: _Existing, cache: Cache, missing: frozenset[str], fresh: set[str]) -> bool:
-    if draft.key in missing or (draft.kind != "ingest" and cache != "use"):
+    if draft.key in missing or (draft.kind not in OF_DATASETS and cache != "use"):
         return True
     if draft.needs_success:
         return False
@@ -110,7 +110,7 @@ def _is_replaced(draft: JobDraft, row: _Existing, cache: Cache, missing: frozens
 
 
 def _is_shared(draft: JobDraft, cache: Cache, missing: frozenset[str]) -> bool:
-    return cache != "off" or draft.kind == "ingest"
+    return cache != "off" or draft.kind in OF_DATASETS
 
 
 def _check_needs(drafts: Sequence[JobDraft], existing: dict[str, _Existing]) -> None:

@@ -15,6 +15,7 @@ from transfusion_core.db.scope import Scope
 from transfusion_core.db.tables import Experiment as Row
 from transfusion_core.db.tables import ExperimentJob, Job
 from transfusion_core.specs.experiment import Experiment
+from transfusion_core.specs.job import OF_DATASETS
 
 
 def _number(condition: ColumnElement[bool]) -> ColumnElement[int]:
@@ -25,7 +26,7 @@ def state_of(cancelled_at: Any) -> ColumnElement[str]:
     """SQL over a group of an experiment's jobs: its state."""
     unended = _number(Job.state.in_(UNENDED)) > 0
     stopping = _number(and_(Job.state == "running", Job.cancel_requested)) > 0
-    begun = _number(and_(Job.state.in_(("succeeded", "failed")), Job.kind != "ingest")) > 0
+    begun = _number(and_(Job.state.in_(("succeeded", "failed")), Job.kind.not_in(OF_DATASETS))) > 0
     return case(
         (and_(cancelled_at.is_not(None), stopping), "running"),
         (cancelled_at.is_not(None), "cancelled"),

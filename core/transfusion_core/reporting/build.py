@@ -62,6 +62,7 @@ def _lost(jobs: Sequence[dict[str, Any]]) -> Iterator[str]:
         words = job["labels"]
         named = {
             "ingest": f"dataset {words.get('dataset')}",
+            "pixels": f"pixels of {words.get('dataset')}",
             "source": f"source run of {words.get('model')} on {words.get('dataset')}, seed {words.get('seed')}",
         }.get(words.get("role", job["kind"]))
         if named and not job["result"]:

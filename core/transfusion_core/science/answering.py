@@ -43,7 +43,7 @@ def serve(answer: Answer, *, limits: Limits) -> None:
         answers.flush()
 
 
-def _answer(question: Frame, answer: Answer, write: Callable[[bytes], object]) -> None:
+def _answer(question: Frame, answer: Answer, write: Callable[[bytes | bytearray], object]) -> None:
     try:
         for frame in answer(question):
             frame.write(write)

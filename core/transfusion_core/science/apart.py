@@ -23,7 +23,15 @@ from transfusion_core.science.frames import BrokenFrame, Frame
 ROOT = Path(transfusion_core.__file__).parents[1]
 KEPT = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT")
 """All that such a process inherits of the environment: where libraries may lie."""
+KEEPS_MEMORY = {
+    "MALLOC_TRIM_THRESHOLD_": str(1 << 28),
+    "MALLOC_MMAP_THRESHOLD_": str(1 << 25),
+    "PILLOW_BLOCKS_MAX": "4",
+}
+"""Memory of one image serves for the next: given back to the kernel, its pages took as long as decoding (measured)."""
 ANSWER_MAX_BYTES = 1 << 30
+BUFFER_BYTES = 1 << 21
+"""A usual image fits, so that it takes no turns of both processes."""
 STARTING_SECONDS = 60.0
 """On top of the first answer: a machine under load takes its time to import libraries."""
 
@@ -36,7 +44,7 @@ def environment() -> dict[str, str]:
     """What a fresh interpreter needs to find this package, and nothing else. One thread, as `shut_in` asks."""
     kept = {name: os.environ[name] for name in KEPT if name in os.environ}
     single = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL")}
-    return {**kept, **single, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": "", "LC_ALL": "C.UTF-8"}
+    return {**kept, **single, **KEEPS_MEMORY, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": "", "LC_ALL": "C.UTF-8"}
 
 
 class Apart:
@@ -46,6 +54,8 @@ class Apart:
         """Start `python -m program arguments...`, which inherits the open files `holding` under their own numbers."""
         self._words = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the process
         self._socket, theirs = socket.socketpair()
+        for end in (self._socket, theirs):
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER_BYTES)  # as much as the system allows
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", program, *arguments],
@@ -93,11 +103,11 @@ class Apart:
         self._process.wait()
         self._words.close()
 
-    def _send(self, data: bytes, deadline: float) -> None:
+    def _send(self, data: bytes | bytearray, deadline: float) -> None:
         self._socket.settimeout(_left(deadline))
         self._socket.sendall(data)
 
-    def _receive(self, count: int, deadline: float) -> bytes:
+    def _receive(self, count: int, deadline: float) -> bytearray:
         data = bytearray(count)
         view, done = memoryview(data), 0
         while done < count:
@@ -106,7 +116,7 @@ class Apart:
             if not came:
                 raise ConnectionResetError("the process ended")
             done += came
-        return bytes(data)
+        return data
 
     def _death(self) -> str:
         """How the process ended; one that says nonsense is ended."""

@@ -23,9 +23,9 @@ class Frame:
     """One question or answer."""
 
     head: dict[str, Any]
-    data: bytes = b""
+    data: bytes | bytearray = b""
 
-    def write(self, write: Callable[[bytes], object]) -> None:
+    def write(self, write: Callable[[bytes | bytearray], object]) -> None:
         """Hand this frame's bytes to `write`, which takes all that it is given."""
         head = json.dumps(self.head, allow_nan=False).encode()
         write(_LENGTHS.pack(len(head), len(self.data)) + head)
@@ -33,7 +33,7 @@ class Frame:
             write(self.data)
 
     @classmethod
-    def read(cls, read: Callable[[int], bytes], *, data_max_bytes: int) -> "Frame":
+    def read(cls, read: Callable[[int], bytes | bytearray], *, data_max_bytes: int) -> "Frame":
         """The next frame; `read` returns just so many bytes, or raises. BrokenFrame for one that is not to be taken."""
         head_bytes, data_bytes = _LENGTHS.unpack(read(_LENGTHS.size))
         if head_bytes > HEAD_MAX_BYTES or data_bytes > data_max_bytes:

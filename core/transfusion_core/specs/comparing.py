@@ -8,6 +8,7 @@ from transfusion_core.specs.comparison import ComparisonSpec, SimilaritySpec
 from transfusion_core.specs.experiment import ExperimentSpec
 from transfusion_core.specs.facts import RunFacts
 from transfusion_core.specs.job import CheckpointRef, CompareJob, JobDraft
+from transfusion_core.specs.pixels import pixels_draft
 from transfusion_core.specs.sections import PARTIAL
 
 Cells = tuple[JobDraft, JobDraft]
@@ -95,9 +96,8 @@ def _compare(spec: ExperimentSpec, runs: Cells, checkpoints: tuple[str, str], in
         pairs="all" if role == "layers" else "diagonal",
         through=role == "movement" and "movement" in spec.sections,
     )
-    return JobDraft.make(
-        "compare", job.model_dump(mode="json"), needs=(ingest.key, runs[0].key, runs[1].key), labels=labels
-    )
+    needs = (ingest.key, pixels_draft(ingest.key, spec.image_size).key, runs[0].key, runs[1].key)
+    return JobDraft.make("compare", job.model_dump(mode="json"), needs=needs, labels=labels)
 
 
 def compare_job(
@@ -145,4 +145,5 @@ def comparison_draft(spec: ComparisonSpec, a: RunFacts, b: RunFacts, dataset: st
         pairs=spec.pairs,
     )
     labels = {"role": "asked", "a": spec.a, "b": spec.b}
-    return JobDraft.make("compare", job.model_dump(mode="json"), needs=(dataset, a.key, b.key), labels=labels)
+    needs = (dataset, pixels_draft(dataset, a.image_size).key, a.key, b.key)
+    return JobDraft.make("compare", job.model_dump(mode="json"), needs=needs, labels=labels)

@@ -92,6 +92,9 @@ class DatasetSpec(Spec):
     labels: list[str] | None = Field(None, exclude_if=not_, min_length=1, max_length=100)
     """For `chexpert` and `chestxray14`: which findings, in this order; the five that Raghu et al. 2019 studied, or all
     fourteen, by default."""
+    image_sizes: list[Annotated[int, Field(ge=8, le=1024)]] = Field([], exclude_if=not_, max_length=4)
+    """Sizes at which pixels are made while files are opened, so that each is decoded once; other sizes are made when
+    they are first used."""
     skip_unreadable: bool = False
     """Leave out files that cannot be read, and list them, instead of failing."""
     allow_shared_patients: bool = Field(False, exclude_if=not_)
@@ -180,6 +183,23 @@ class StoredObject(Record):
     sha256: str
 
 
+class Shard(Record):
+    """Consecutive images of a pack at one size: uint8 (images, channels, size, size), and nothing else."""
+
+    object: StoredObject
+    images: int
+    channels: Literal[1, 3]
+
+
+class Pixels(Record):
+    """All images of a pack at one size."""
+
+    size: int
+    channels: Literal[1, 3]
+    """1 where every pixel of every image is grey; shards with one channel before others with three are grey too."""
+    shards: list[Shard]
+
+
 class IngestResult(Record):
     """What an ingest found, and where it put it."""
 
@@ -198,12 +218,16 @@ class IngestResult(Record):
     faults: list[FileFault] = []
     across_splits: dict[Literal["patients", "files"], int] = {}
     """How many patients, and files of the very same bytes, are in more than one split."""
-    pack: StoredObject
-    """The images and labels as the training reads them."""
     manifest: StoredObject
     """See `specs.manifest`."""
     salt: str = ""
-    """What its patients are hashed with, as hexadecimal; kept away from the manifest."""
+    """What its patients are hashed with, as hexadecimal; kept away from the manifest. Empty where none are known."""
+    annotations: StoredObject
+    """Labels, split and names."""
+    pack: list[StoredObject]
+    """The images, in pieces."""
+    pixels: list[Pixels] = []
+    """At the sizes that the spec asks for."""
 
 
 class Dataset(Record):

@@ -14,12 +14,16 @@ START_SECONDS = 1.0
 """What any job takes to start, load and write."""
 ASSUMED = {"train": 2000, "val": 300, "test": 1000}
 """Images per split of a dataset that nobody has read yet."""
+PACKED_PER_SECOND = 500
+"""Images that are decoded and resized, on a small CPU."""
 COMPARED = 1000
 """Images of a comparison that takes as many as there are."""
 
 
 def job_seconds(draft: JobDraft, splits: Mapping[str, int] | None) -> float:
     """How long a job will take on a small CPU, within a factor of a few; `splits` are those of its dataset."""
+    if draft.kind == "pixels":
+        return START_SECONDS + images_of(splits) / PACKED_PER_SECOND
     images = {**ASSUMED, **(splits or {})}
     passes = {"train": _train, "compare": _compare, "probe": _probe, "barrier": _barrier}.get(draft.kind)
     if passes is None:
@@ -28,6 +32,11 @@ def job_seconds(draft: JobDraft, splits: Mapping[str, int] | None) -> float:
     size: int = draft.spec["image_size"]
     macs = model.macs * (size / model.default_image_size) ** 2
     return START_SECONDS + passes(draft, model, images) * macs / MACS_PER_SECOND
+
+
+def images_of(splits: Mapping[str, int] | None) -> int:
+    """Images of a dataset with these splits, None for one that nobody has read yet."""
+    return sum({**ASSUMED, **(splits or {})}.values())
 
 
 def _train(draft: JobDraft, _: ModelEntry, images: Mapping[str, int]) -> float:

@@ -16,7 +16,7 @@ from transfusion_core.specs.check import (
 from transfusion_core.specs.comparing import comparisons
 from transfusion_core.specs.comparison import Measure
 from transfusion_core.specs.dataset import DatasetSpec
-from transfusion_core.specs.estimating import job_seconds
+from transfusion_core.specs.estimating import images_of, job_seconds
 from transfusion_core.specs.experiment import ExperimentSpec, Plan, PlannedRun, SourceSpec, largest
 from transfusion_core.specs.facts import DatasetFacts, Facts
 from transfusion_core.specs.grid import Cell
@@ -25,6 +25,7 @@ from transfusion_core.specs.init import Init, SourceRef
 from transfusion_core.specs.job import JobDraft, TrainJob
 from transfusion_core.specs.keys import digest
 from transfusion_core.specs.model import catalogue
+from transfusion_core.specs.pixels import PixelsJob, pixels_draft
 from transfusion_core.specs.planning_dataset import dataset_jobs
 from transfusion_core.specs.planning_robustness import robustness_jobs
 from transfusion_core.specs.rates import RateGrid
@@ -63,6 +64,7 @@ def expand(spec: ExperimentSpec, facts: Facts) -> Expansion:
     spec, warnings = resolve(spec, facts)
     datasets = _datasets(spec, facts)
     ingests = {facts_.name: replace(facts_.ingest, labels={"dataset": facts_.name}) for facts_ in datasets}
+    pixels = {name: pixels_draft(ingest.key, spec.image_size, dataset=name) for name, ingest in ingests.items()}
     sources = {
         (name, model): _source_run(spec, model, source, ingests)
         for name, source in spec.sources.items()
@@ -78,7 +80,7 @@ def expand(spec: ExperimentSpec, facts: Facts) -> Expansion:
     ]
     taken = {key for cell in cells for key in cell.needs}
     begun = [run for run in sources.values() if run.key in taken]
-    needed = [*ingests.values(), *begun, *trials.values(), *cells, *compares, *probes]
+    needed = [*ingests.values(), *pixels.values(), *begun, *trials.values(), *cells, *compares, *probes]
     drafts = list({draft.key: draft for draft in [*needed, _report(spec, needed)]}.values())
     return Expansion(
         spec=spec,
@@ -165,7 +167,7 @@ def _source_run(spec: ExperimentSpec, model: str, source: SourceSpec, ingests: d
     return JobDraft.make(
         "train",
         job.model_dump(mode="json"),
-        needs=(job.dataset,),
+        needs=(job.dataset, pixels_draft(job.dataset, spec.image_size).key),
         labels={**labels, "seed": pretrain.seed, "dataset": pretrain.dataset},
     )
 
@@ -188,7 +190,8 @@ def _cell(
         image_size=spec.image_size,
         training=spec.training,
     )
-    needs = (ingest.key, ref.run) if ref and ref.run else (ingest.key,)
+    data = (ingest.key, pixels_draft(ingest.key, spec.image_size).key)
+    needs = (*data, ref.run) if ref and ref.run else data
     arm = {"model": cell.model, "init": cell.init.label, "source": cell.init.source, "dataset": spec.dataset}
     trials = list(_trials(job, spec, needs=needs, arm=arm))
     job = job.model_copy(update={"tuned_by": [trial.key for trial in trials]})
@@ -260,7 +263,8 @@ def plan(expansion: Expansion, existing: frozenset[str]) -> Plan:
         tuning_runs=sum(draft.labels["role"] == "tuning" for draft in expansion.of_kind("train")),
         images_to_train=images,
         estimated_seconds=round(sum(job_seconds(draft, _splits(draft, expansion)) for draft in working), 1),
-        estimated_bytes=sum(_training_bytes(job) for job in trainings),
+        estimated_bytes=sum(_training_bytes(job) for job in trainings)
+        + sum(_pixel_bytes(draft, expansion) for draft in new if draft.kind == "pixels"),
         warnings=expansion.warnings,
         digest=expansion.digest,
         spec=expansion.spec.model_dump(mode="json"),
@@ -275,7 +279,12 @@ def _is_adopted(draft: JobDraft, expansion: Expansion) -> bool:
 
 def _splits(draft: JobDraft, expansion: Expansion) -> Mapping[str, int] | None:
     """Images of the dataset that a job works on: source runs have another than the experiment."""
-    return None if draft.labels.get("role") == "source" else expansion.splits
+    return expansion.splits if draft.labels.get("dataset", expansion.spec.dataset) == expansion.spec.dataset else None
+
+
+def _pixel_bytes(draft: JobDraft, expansion: Expansion) -> int:
+    """Of pixels in the store, in colour."""
+    return 3 * PixelsJob.read(draft.spec).image_size ** 2 * images_of(_splits(draft, expansion))
 
 
 def _training_bytes(job: TrainJob) -> int:

@@ -14,12 +14,13 @@ from transfusion_core.specs.init import Init, SourceRef
 from transfusion_core.specs.keys import job_key
 from transfusion_core.specs.training import Recipe
 
-JobKind = Literal["ingest", "train", "compare", "profile", "probe", "barrier", "report"]
+JobKind = Literal["ingest", "pixels", "train", "compare", "profile", "probe", "barrier", "report"]
 State = Literal["waiting", "queued", "running", "succeeded", "failed", "cancelled"]
 Reason = Literal["data", "nan", "out_of_memory", "infrastructure", "bug", "needs_failed"]
 Queue = Literal["gpu", "cpu"]
 QUEUES: dict[JobKind, Queue] = {
     "ingest": "cpu",
+    "pixels": "cpu",
     "train": "gpu",
     "compare": "gpu",
     "profile": "cpu",
@@ -28,6 +29,8 @@ QUEUES: dict[JobKind, Queue] = {
     "report": "cpu",
 }
 """Which workers run a kind; a machine without a GPU serves both queues with its processor."""
+OF_DATASETS: frozenset[JobKind] = frozenset({"ingest", "pixels"})
+"""Kinds that make nothing but what a dataset version is: shared under every `cache`, and done again only if lost."""
 BUNDLES_KEPT = 2
 MOST_HALVINGS = 4
 """A batch is taken in 16 parts at most."""

@@ -6,6 +6,7 @@ from itertools import product
 from transfusion_core.specs.experiment import ExperimentSpec
 from transfusion_core.specs.init import Init
 from transfusion_core.specs.job import JobDraft
+from transfusion_core.specs.pixels import pixels_draft
 from transfusion_core.specs.robustness import (
     BLOCKS,
     MIN_BLOCK_PIXELS,
@@ -58,7 +59,8 @@ def probe_job(spec: ExperimentSpec, cell: JobDraft, ingest: JobDraft, *, stages:
         stages=stages,
     )
     labels = {"role": "probe", **{word: cell.labels[word] for word in (*ARM, "seed")}}
-    return JobDraft.make("probe", job.model_dump(mode="json"), needs=(ingest.key, cell.key), labels=labels)
+    needs = (ingest.key, pixels_draft(ingest.key, spec.image_size).key, cell.key)
+    return JobDraft.make("probe", job.model_dump(mode="json"), needs=needs, labels=labels)
 
 
 def _barrier(spec: ExperimentSpec, a: JobDraft, b: JobDraft, ingest: JobDraft) -> JobDraft:
@@ -80,4 +82,5 @@ def _barrier(spec: ExperimentSpec, a: JobDraft, b: JobDraft, ingest: JobDraft) -
         "a": {word: a.labels[word] for word in words},
         "b": {word: b.labels[word] for word in words},
     }
-    return JobDraft.make("barrier", job.model_dump(mode="json"), needs=(ingest.key, a.key, b.key), labels=labels)
+    needs = (ingest.key, pixels_draft(ingest.key, spec.image_size).key, a.key, b.key)
+    return JobDraft.make("barrier", job.model_dump(mode="json"), needs=needs, labels=labels)

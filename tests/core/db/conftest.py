@@ -83,7 +83,8 @@ def result_of(job: ClaimedJob) -> dict[str, Any]:
             splits={"train": 70, "val": 10, "test": 20},
             channels=3,
             resolutions={"64x64": 90, "8x8": 10},
-            pack=StoredObject(key="pack", size_bytes=1, sha256="0" * 64),
+            annotations=StoredObject(key="annotations", size_bytes=1, sha256="0" * 64),
+            pack=[StoredObject(key="pack", size_bytes=1, sha256="0" * 64)],
             manifest=StoredObject(key="manifest", size_bytes=1, sha256="0" * 64),
         )
         return found.model_dump(mode="json")

@@ -8,6 +8,7 @@ from transfusion_core.db.scope import Scope
 from transfusion_core.errors import Conflict, NotFound
 from transfusion_core.specs.dataset import DatasetSpec
 from transfusion_core.specs.facts import ingest_draft
+from transfusion_core.specs.pixels import pixels_draft
 
 
 def register(engine: Engine, folder: str, **more):
@@ -106,6 +107,20 @@ def test_a_deleted_version_leaves_a_mark_and_is_never_given_again(engine, drain)
     assert register(engine, "a")[0].name == "mine@2"
     with pytest.raises(NotFound, match="by its whole name"):
         datasets.remove(Scope(engine), "mine")
+
+
+def test_pixels_of_any_size_go_with_their_dataset(engine, world, drain):
+    dataset, _, _ = register(engine, "a")
+    ingest = jobs.get(engine, dataset.job).key
+    placed = world.place(*(pixels_draft(ingest, size) for size in (32, 64)), cache="refresh")
+    again = world.place(pixels_draft(ingest, 32), cache="off")
+    assert set(again.ids.values()) <= set(placed.ids.values()), "shared under every cache, as ingests are"
+    drain()
+    removal = datasets.remove(Scope(engine), "mine@1")
+    (mark,) = removals.unfinished(engine)
+    assert mark.id == removal
+    assert {f"jobs/{job}/" for job in placed.ids.values()} <= {*mark.places}
+    assert len(mark.places) == 4, "ingest, profile, and pixels of two sizes"
 
 
 def test_a_dataset_that_something_is_made_of_stays(engine, world, drain):

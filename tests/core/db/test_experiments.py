@@ -79,7 +79,7 @@ def test_a_refresh_replaces_shared_work_and_off_keeps_apart(engine, world, drain
     second = make(engine, world, cache=cache)
     old, new = ids_of(engine, first), ids_of(engine, second)
     both = {jobs.get(engine, job_id).kind for job_id in set(old) & set(new)}
-    assert both == {"ingest"}
+    assert both == {"ingest", "pixels"}
     drain()
     assert experiments.get(Scope(engine), second).state == "succeeded"
     third = ids_of(engine, make(engine, world))
@@ -116,7 +116,7 @@ def test_a_failure_fails_the_experiment_and_a_retry_mends_it(engine, world, drai
     assert experiments.get(Scope(engine), experiment_id).state == "succeeded"
     assert experiments.report_job(Scope(engine), experiment_id).id != old_report.id
     assert [job.id for job in experiments.earlier_reports(Scope(engine), experiment_id)] == [old_report.id]
-    assert sum(states(engine, experiment_id).values()) == 8, "what it said before is none of its jobs"
+    assert sum(states(engine, experiment_id).values()) == 10, "what it said before is none of its jobs"
     experiments.remove(Scope(engine), experiment_id)
     with pytest.raises(NotFound):
         jobs.get(engine, old_report.id)
@@ -126,7 +126,7 @@ def test_posting_a_failed_spec_again_revives_what_failed_and_draws_a_new_report(
     first = make(engine, world)
     drain("random")
     second = make(engine, world)
-    assert states(engine, second) == {"succeeded": 2, "queued": 2, "waiting": 4}
+    assert states(engine, second) == {"succeeded": 4, "queued": 2, "waiting": 4}
     drain()
     assert experiments.get(Scope(engine), second).state == "succeeded"
     assert experiments.report_job(Scope(engine), second).result == {"complete": True}
@@ -171,7 +171,7 @@ def test_a_cancel_stops_what_nobody_else_wants(engine, world):
 
 def test_a_running_job_is_asked_to_stop_and_its_experiment_resumes(engine, world, drain):
     experiment_id = make(engine, world)
-    for _ in range(2):
+    for _ in range(4):
         ingest = claim(engine)
         jobs.succeed(engine, ingest.id, 1, {**INGESTED})
     job = claim(engine)
@@ -195,36 +195,37 @@ INGESTED = {
     "classes": ["a"],
     "splits": {"train": 5, "val": 2, "test": 2},
     "channels": 3,
-    "pack": {"key": "k", "size_bytes": 1, "sha256": "0" * 64},
+    "annotations": {"key": "k", "size_bytes": 1, "sha256": "0" * 64},
+    "pack": [],
 }
 
 
 def test_a_stopping_job_that_is_wanted_again_is_queued_again(engine, world):
     first = make(engine, world)
-    for _ in range(2):
+    for _ in range(4):  # two datasets, and their pixels
         jobs.succeed(engine, claim(engine).id, 1, INGESTED)
     job = claim(engine)
     experiments.cancel(Scope(engine), first)
     second = make(engine, world)
     assert jobs.cancelled(engine, job.id, 1) == ["gpu"]
     assert jobs.get(engine, job.id).state == "queued"
-    assert experiments.get(Scope(engine), second).counts == {"succeeded": 2, "queued": 2, "waiting": 4}
+    assert experiments.get(Scope(engine), second).counts == {"succeeded": 4, "queued": 2, "waiting": 4}
 
 
 def test_a_crash_or_release_of_a_stopping_job_ends_it(engine, world):
     experiment_id = make(engine, world)
-    for _ in range(2):
+    for _ in range(4):  # two datasets, and their pixels
         jobs.succeed(engine, claim(engine).id, 1, INGESTED)
     first, second = claim(engine), claim(engine)
     experiments.cancel(Scope(engine), experiment_id)
     jobs.crash(engine, first.id, 1, max_crashes=3, error="e")
     jobs.release(engine, second.id, 1)
-    assert states(engine, experiment_id) == {"succeeded": 2, "cancelled": 6}
+    assert states(engine, experiment_id) == {"succeeded": 4, "cancelled": 6}
 
 
 def test_a_cancelled_experiment_still_reports_the_runs_that_it_has(engine, world, drain):
     experiment_id = make(engine, world, seeds=2)
-    for _ in range(2):
+    for _ in range(4):  # two datasets, and their pixels
         jobs.succeed(engine, claim(engine).id, 1, INGESTED)
     first, second = claim(engine), claim(engine)
     jobs.succeed(engine, first.id, 1, {})

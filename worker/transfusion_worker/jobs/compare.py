@@ -38,7 +38,7 @@ from transfusion_worker.jobs.environment import device_of
 
 Place: TypeAlias = tuple[str, str, str]
 """Layer of a, layer of b, measure."""
-UNTRAINED_EPOCH = 1
+UNTRAINED_EPOCH = 2
 """Raised when the values of untrained networks may change: they are kept by what they were asked for."""
 BATCH_SIZE = 64
 """Images per forward pass; results do not depend on it."""
@@ -60,7 +60,7 @@ def run(context: JobContext) -> dict[str, Any]:
 
 
 def _probe_rows(dataset: LoadedDataset, job: CompareJob) -> Tensor:
-    test = dataset.pack.indices("test")
+    test = dataset.annotations.indices("test")
     return probe_indices(test, job.images or min(DEFAULT_PROBE_IMAGES, len(test)), seed=job.seed)
 
 

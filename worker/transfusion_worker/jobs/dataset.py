@@ -1,34 +1,43 @@
-"""The dataset of a job: its pack, its pixels at the job's size, as the training and the probe read them."""
+"""The dataset of a job: its annotations, and its pixels at the job's size, as the training and the probe read them."""
 
 from dataclasses import dataclass
 from functools import cached_property
 
 from torch import Tensor
 
-from transfusion_core.science.data.pack import Pack, resized
-from transfusion_core.specs.dataset import IngestResult
+from transfusion_core.science.data.annotations import Annotations
+from transfusion_core.specs.dataset import IngestResult, Pixels
+from transfusion_core.specs.pixels import pixels_draft
 from transfusion_worker.context import JobContext
+from transfusion_worker.pixels import fetch_pixels
 
 
 @dataclass(frozen=True)
 class LoadedDataset:
-    """A dataset's pack and all its images at one size."""
+    """A dataset's annotations and all its images at one size."""
 
     found: IngestResult
-    pack: Pack
+    annotations: Annotations
     images: Tensor
-    """uint8 (n, 3, h, w), mapped into memory."""
+    """uint8 (n, c, h, w), c 1 for grey images and else 3; mapped into memory."""
 
     @cached_property
     def classes(self) -> int:
         """How many outputs a network for it has."""
-        return len(self.pack.classes)
+        return len(self.annotations.classes)
 
 
 def load_dataset(context: JobContext, key: str, *, image_size: int) -> LoadedDataset:
     """The dataset behind an ingest job's key, at one size."""
     context.progress("fetch")
     found = IngestResult.model_validate(context.need(key).result)
-    pack = Pack.read(context.fetch(found.pack))
-    images = resized(pack, digest=found.digest, size=image_size, cache_dir=context.settings.cache_dir / "pixels")
-    return LoadedDataset(found, pack, images)
+    made = context.need(pixels_draft(key, image_size).key)
+    annotations = read_annotations(context, found)
+    pixels = Pixels.model_validate(made.result)
+    images = fetch_pixels(context.store, pixels, annotations.places, key=made.key, settings=context.settings)
+    return LoadedDataset(found, annotations, images)
+
+
+def read_annotations(context: JobContext, found: IngestResult) -> Annotations:
+    """What an ingest found of its images."""
+    return Annotations.read(context.fetch(found.annotations).read_bytes())

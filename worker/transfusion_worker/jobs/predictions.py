@@ -8,20 +8,20 @@ from torch import Tensor
 
 from transfusion_core.errors import DataError
 from transfusion_core.reporting.predictions import Predictions
-from transfusion_core.science.data.pack import Pack
+from transfusion_core.science.data.annotations import Annotations
 from transfusion_core.science.training.checkpoint import save_checkpoint
 from transfusion_core.science.training.metrics import scored
 from transfusion_core.specs.dataset import StoredObject
 from transfusion_worker.context import JobContext
 
 
-def put_predictions(context: JobContext, pack: Pack, logits: Tensor) -> StoredObject:
+def put_predictions(context: JobContext, annotations: Annotations, logits: Tensor) -> StoredObject:
     """Store the scores that logits (n, classes) of the test images are, with their truth and their patients."""
-    rows = pack.indices("test")
-    told = scored(pack.task, logits, pack.labels[rows], classes=pack.classes)
+    rows = annotations.indices("test")
+    told = scored(annotations.task, logits, annotations.labels[rows], classes=annotations.classes)
     tensors = {"rows": rows, "scores": told.scores, "truth": told.truth.float()}
-    if pack.patients is not None:
-        tensors["patients"] = pack.patients[rows]
+    if annotations.patients is not None:
+        tensors["patients"] = annotations.patients[rows]
     path = context.scratch / "predictions.safetensors"
     save_checkpoint(path, tensors, {"labels": json.dumps(told.names)})
     return context.put(path, path.name)

@@ -35,7 +35,7 @@ def run(context: JobContext) -> dict[str, Any]:
     model = final.build()
     to_device(model, device)
     with numerics(TrainingSpec(), device), memory_errors(f"probing with images of {job.image_size} pixels"):
-        trained = evaluate(model, data, task=dataset.pack.task, split="test", device=device)
+        trained = evaluate(model, data, task=dataset.annotations.task, split="test", device=device)
         scores = list(_scores(context, job, model, start, data, dataset, device))
     told = ProbeResult(auroc=trained.auroc, reason=trained.reason, images=len(data.train), scores=scores)
     return told.model_dump(mode="json")
@@ -46,19 +46,19 @@ def probe_data(dataset: LoadedDataset, about: About, *, images: int, seed: int) 
 
     They are normalised as the network's own training did.
     """
-    pack = dataset.pack
-    train, test = pack.indices("train"), pack.indices("test")
+    annotations = dataset.annotations
+    train, test = annotations.indices("train"), annotations.indices("test")
     if len(test) == 0:
         raise DataError("expected at least one image in the test split, got none")
     return TrainingData(
         images=dataset.images,
-        labels=pack.labels,
+        labels=annotations.labels,
         train=sampling.probe_indices(train, min(images, len(train)), seed=seed),
         val=test[:0],
         test=test,
         mean=torch.tensor(about.mean),
         std=torch.tensor(about.std),
-        classes=tuple(pack.classes),
+        classes=tuple(annotations.classes),
         sampling=Sampling(
             batch_indices=sampling.batch_indices, epoch_of=sampling.epoch_of, flip_mask=sampling.flip_mask
         ),
@@ -74,7 +74,7 @@ def _scores(
     dataset: LoadedDataset,
     device: torch.device,
 ) -> Iterator[Score]:
-    task, layers = dataset.pack.task, probed_layers(model, image_size=job.image_size)
+    task, layers = dataset.annotations.task, probed_layers(model, image_size=job.image_size)
     fresh: dict[str, Tensor] = start.build_untrained(seed=derive(job.seed, "rerand", job.run)).state_dict()
     by_stage: Iterator[Score] = chain(
         reset_stages(model, start.weights, data, trial="reinit", task=task, device=device),

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from transfusion_core.errors import Diverged
 from transfusion_core.faultpoints import faultpoint
 from transfusion_core.science.data import sampling
-from transfusion_core.science.data.pack import mean_std
+from transfusion_core.science.data.pixels import mean_std
 from transfusion_core.science.inits.initialise import initialise
 from transfusion_core.science.models.build import build_random, head_names
 from transfusion_core.science.training.batches import Sampling, TrainingData
@@ -84,7 +84,7 @@ class _Prepared:
             self.model,
             self.data,
             self.job.training.at(self.job.training.lr),
-            task=self.dataset.pack.task,
+            task=self.dataset.annotations.task,
             seed=self.job.seed,
             device=self.device,
             hooks=hooks,
@@ -118,7 +118,7 @@ def _trained(context: JobContext, job: TrainJob) -> TrainResult:
         steps=trained.steps,
         images_per_second=trained.images_per_second,
         parameters=sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad),
-        predictions=put_predictions(context, dataset.pack, trained.test_logits),
+        predictions=put_predictions(context, dataset.annotations, trained.test_logits),
     )
 
 
@@ -131,19 +131,19 @@ def _log_end(context: JobContext, trained: Trained, steps: int) -> None:
 
 def training_data(dataset: LoadedDataset, job: TrainJob) -> TrainingData:
     """The run's data, normalised by the moments of the images that it trains on."""
-    pack = dataset.pack
+    annotations = dataset.annotations
     size = "all" if job.train_size == "all" else int(job.train_size)
-    rows = sampling.train_subset(pack.indices("train"), cast(Any, size), seed=job.seed)
+    rows = sampling.train_subset(annotations.indices("train"), cast(Any, size), seed=job.seed)
     moments = mean_std(dataset.images, rows)
     return TrainingData(
         images=dataset.images,
-        labels=pack.labels,
+        labels=annotations.labels,
         train=rows,
-        val=pack.indices("val"),
-        test=pack.indices("test"),
+        val=annotations.indices("val"),
+        test=annotations.indices("test"),
         mean=torch.tensor(moments.mean),
         std=torch.tensor(moments.std),
-        classes=tuple(pack.classes),
+        classes=tuple(annotations.classes),
         sampling=Sampling(
             batch_indices=sampling.batch_indices, epoch_of=sampling.epoch_of, flip_mask=sampling.flip_mask
         ),

@@ -4,6 +4,7 @@ Files come from strangers, and what decodes them is large and written in C. A fi
 too long, is unreadable; the next one meets a new process.
 """
 
+import math
 import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +12,6 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from transfusion_core.science.answering import Refused
 from transfusion_core.science.apart import Apart, Died
@@ -45,30 +45,28 @@ class Decoders:
         self._starter.shutdown()
 
     def clean(self, data: bytes, *, burned_in: bool = False) -> Cleaned:
-        """An untrusted file, decoded wholly, and its picture alone. Raises UnreadableImage.
+        """An untrusted file, decoded wholly, its picture alone and its pixels. Raises UnreadableImage.
 
         `burned_in`: take DICOM files that say that text is burned into their pixels.
         """
-        if is_dicom(data):
-            answer = self._ask("dicom", Frame({"ask": "dicom", "burned_in": burned_in}, data))
-        else:
-            answer = self._ask("images", Frame({"ask": "clean"}, data))
-        return Cleaned(_look(answer.head), answer.data)
+        return self._clean(data, {"burned_in": burned_in, "pixels": True})
 
-    def square(self, data: bytes, size: int) -> NDArray[np.uint8]:
-        """A cleaned file's pixels, resized to (3, size, size)."""
-        answer = self._ask("images", Frame({"ask": "square", "size": size}, data))
-        if len(answer.data) != 3 * size * size:
-            raise UnreadableImage("its decoder answered with another size than was asked for")
-        return np.frombuffer(answer.data, np.uint8).reshape(3, size, size)
+    def check(self, data: bytes, *, burned_in: bool = False) -> Cleaned:
+        """As `clean`, where nobody needs the pixels: they are empty."""
+        return self._clean(data, {"burned_in": burned_in, "pixels": False})
 
-    def image(self, data: bytes) -> Image.Image:
-        """A cleaned file's picture in RGB, as large as it came."""
+    def pixels(self, data: bytes) -> NDArray[np.uint8]:
+        """A cleaned file's pixels, as large as it came, uint8 (h, w, c): c is 1 where every pixel is grey, else 3."""
         answer = self._ask("images", Frame({"ask": "pixels"}, data))
-        width, height = _whole(answer.head, "width"), _whole(answer.head, "height")
-        if len(answer.data) != 3 * width * height:
-            raise UnreadableImage("its decoder answered with another size than it says")
-        return Image.frombytes("RGB", (width, height), answer.data)
+        return _pixels(answer.data, _look(answer.head))
+
+    def _clean(self, data: bytes, words: dict[str, bool]) -> Cleaned:
+        kind, asked = ("dicom", "dicom") if is_dicom(data) else ("images", "clean")
+        answer = self._ask(kind, Frame({"ask": asked, **words}, data))
+        look, kept = _look(answer.head), _whole(answer.head, "kept", most=len(answer.data))
+        answered = memoryview(answer.data)
+        pixels = _pixels(answered[kept:], look) if words["pixels"] else np.empty((0, 0, 1), np.uint8)
+        return Cleaned(look, bytes(answered[:kept]), pixels)
 
     def _ask(self, kind: str, question: Frame) -> Frame:
         apart = self._borrow(kind)
@@ -104,8 +102,15 @@ def _look(head: Mapping[str, Any]) -> Look:
     return Look(width=_whole(head, "width"), height=_whole(head, "height"), grey=head.get("grey") is True)
 
 
-def _whole(head: Mapping[str, Any], name: str) -> int:
+def _pixels(data: bytes | bytearray | memoryview, look: Look) -> NDArray[np.uint8]:
+    shape = (look.height, look.width, 1 if look.grey else 3)
+    if len(data) != math.prod(shape):
+        raise UnreadableImage("its decoder answered with another size than it says")
+    return np.frombuffer(data, np.uint8).reshape(shape)
+
+
+def _whole(head: Mapping[str, Any], name: str, *, most: int = 1 << 20) -> int:
     value = head.get(name)
-    if not isinstance(value, int) or not 0 < value < 1 << 20:
+    if not isinstance(value, int) or not 0 < value <= most:
         raise UnreadableImage(f"its decoder answered with {name} {value!r}")
     return value

@@ -1,18 +1,17 @@
 """The program that decodes images: `python -m transfusion_core.science.data.decoding images|dicom`, shut in.
 
-It is asked by `decoders.py`: to clean a file, to look at its pixels, or for its pixels at one size. DICOM has a process
-of its own, since its library takes long to import.
+It is asked by `decoders.py`: to clean a file, for its pixels, or for both. DICOM has a process of its own, since its
+library takes long to import.
 """
 
 import io
 import sys
 from collections.abc import Iterator
 
-import numpy as np
 from PIL import Image, features
 
 from transfusion_core.science.answering import Refused, serve
-from transfusion_core.science.data.images import FORMATS, UnreadableImage, as_png, clean, decode, look_at, square
+from transfusion_core.science.data.images import FORMATS, Cleaned, UnreadableImage, clean, cleaned, decode, pixels_of
 from transfusion_core.science.frames import Frame
 from transfusion_core.science.isolation import Limits
 
@@ -40,24 +39,20 @@ def _answer(question: Frame) -> Iterator[Frame]:
 
 
 def _answered(question: Frame) -> Frame:
-    asked = question.head["ask"]
-    if asked == "dicom":
-        return _dicom(question)
-    if asked == "clean":
-        cleaned = clean(question.data)
-        return Frame(vars(cleaned.look), cleaned.data)
-    image = decode(question.data)
-    if asked == "square":
-        return Frame({}, np.ascontiguousarray(square(image, question.head["size"])).tobytes())
-    return Frame({"width": image.width, "height": image.height}, image.tobytes())
+    asked, data = question.head["ask"], bytes(question.data)
+    if asked == "pixels":
+        pixels = pixels_of(decode(data))
+        height, width, channels = pixels.shape
+        return Frame({"width": width, "height": height, "grey": channels == 1}, pixels.tobytes())
+    found = _dicom(data, burned_in=question.head["burned_in"]) if asked == "dicom" else clean(data)
+    head = vars(found.look) | {"kept": len(found.data)}
+    return Frame(head, found.data + found.pixels.tobytes() if question.head["pixels"] else found.data)
 
 
-def _dicom(question: Frame) -> Frame:
+def _dicom(data: bytes, *, burned_in: bool) -> Cleaned:
     from transfusion_core.science.data.dicom import read_dicom
 
-    image = read_dicom(question.data, burned_in=question.head["burned_in"])
-    look = look_at(image)
-    return Frame(vars(look), as_png(image, grey=look.grey))
+    return cleaned(read_dicom(data, burned_in=burned_in))
 
 
 def _warm_up() -> None:

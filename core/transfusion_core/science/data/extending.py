@@ -4,13 +4,15 @@ What the parent has keeps its split, label and patient, unless a new file has th
 its place. A patient is told from the parent's by the parent's salt.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
+
+import torch
 
 from transfusion_core.errors import DataError
-from transfusion_core.science.data.pack import Encoded, Pack
+from transfusion_core.science.data.annotations import Annotations
+from transfusion_core.science.data.pack import Kept
 from transfusion_core.science.data.pseudonyms import Pseudonyms
 from transfusion_core.science.data.samples import SPLITS, Label, Listing, Sample, class_order
 from transfusion_core.science.data.tree import Tree
@@ -25,25 +27,22 @@ _KNOWN = "\0"
 class Parent:
     """The version that is extended."""
 
-    pack: Pack
+    annotations: Annotations
     rows: list[ManifestRow]
-    """In the order of the pack, which is sorted by the files' sha256 as well."""
+    """In the order of the annotations, which are sorted by the files' sha256 as well."""
+    images: Iterator[Kept]
+    """Of its pack, in the order in which they lie there; read once."""
     pseudonyms: Pseudonyms
 
     @classmethod
-    def read(cls, pack: Path, manifest: Path, salt: bytes) -> "Parent":
-        """What an ingest left. DataError for images that came as arrays, which nothing can be added to."""
-        with manifest.open("rb") as file:
-            rows = list(read_manifest(file))
-        found = Pack.read(pack)
-        if not isinstance(found.images, Encoded):
-            raise DataError("a version whose images came as an array cannot be extended; register the whole array")
-        return cls(found, rows, Pseudonyms(salt))
+    def read(cls, annotations: Annotations, manifest: bytes, images: Iterable[Kept], salt: bytes) -> "Parent":
+        """What an ingest of files left."""
+        return cls(annotations, list(read_manifest([manifest])), iter(images), Pseudonyms(salt))
 
     @cached_property
     def numbers(self) -> dict[str, int]:
         """The parent's patients, hashed, by their number."""
-        known = self.pack.patients.tolist() if self.pack.patients is not None else []
+        known = self.annotations.patients.tolist() if self.annotations.patients is not None else []
         return dict(zip((row.patient for row in self.rows), known, strict=False))
 
     @cached_property
@@ -51,12 +50,12 @@ class Parent:
         return {number: patient for patient, number in self.numbers.items()}
 
     def joined(self, listing: Listing, tree: Tree, task: Task) -> "tuple[Listing, Tree]":
-        """The parent's images and the new ones, and where all of them are read from."""
+        """The new images, then the parent's in the order of its pack, and where all of them are read from."""
         self._check(listing, task)
         classes = self._classes(listing.classes)
-        old = [self._sample(place, classes) for place in range(len(self.pack))]
         new = [self._told(sample, listing.classes, classes) for sample in listing.samples]
-        return Listing([*old, *new], classes, listing.faults), _Joined(tree, self.pack)
+        old = [self._sample(row, classes) for row in torch.argsort(self.annotations.places).tolist()]
+        return Listing([*new, *old], classes, listing.faults), _Joined(tree, self.images)
 
     def patient(self, told: str) -> str:
         """What is stored for a patient of the new version."""
@@ -65,10 +64,10 @@ class Parent:
         return self.pseudonyms.of(told)
 
     def _check(self, listing: Listing, task: Task) -> None:
-        if task != self.pack.task:
-            raise DataError(f"the version that is extended is {self.pack.task}, not {task}")
+        if task != self.annotations.task:
+            raise DataError(f"the version that is extended is {self.annotations.task}, not {task}")
         named = any(sample.patient is not None for sample in listing.samples)
-        if listing.samples and named != (self.pack.patients is not None):
+        if listing.samples and named != (self.annotations.patients is not None):
             raise DataError(
                 "the version that is extended names its patients, what is new does not"
                 if not named
@@ -76,20 +75,22 @@ class Parent:
             )
 
     def _classes(self, new: Sequence[str]) -> list[str]:
-        if self.pack.task != "multilabel":
-            return class_order([*self.pack.classes, *new])
-        if set(new) != set(self.pack.classes):
-            raise DataError(f"expected the labels {self.pack.classes} of the version that is extended, got {list(new)}")
-        return self.pack.classes
+        if self.annotations.task != "multilabel":
+            return class_order([*self.annotations.classes, *new])
+        if set(new) != set(self.annotations.classes):
+            raise DataError(
+                f"expected the labels {self.annotations.classes} of the version that is extended, got {list(new)}"
+            )
+        return self.annotations.classes
 
-    def _sample(self, place: int, classes: Sequence[str]) -> Sample:
-        row, patients = self.rows[place], self.pack.patients
-        code = self.pack.labels[place].tolist()
+    def _sample(self, number: int, classes: Sequence[str]) -> Sample:
+        row, patients = self.rows[number], self.annotations.patients
+        code = self.annotations.labels[number].tolist()
         return Sample(
-            file=f"{_KNOWN}{place}",
-            label=tuple(code) if isinstance(code, list) else classes.index(self.pack.classes[code]),
-            split=SPLITS[int(self.pack.split[place])],
-            patient=None if patients is None else f"{_KNOWN}{int(patients[place]):09}",
+            file=f"{_KNOWN}{number}",
+            label=tuple(code) if isinstance(code, list) else classes.index(self.annotations.classes[code]),
+            split=SPLITS[int(self.annotations.split[number])],
+            patient=None if patients is None else f"{_KNOWN}{int(patients[number]):09}",
             name=row.file,
             sha256=bytes.fromhex(row.sha256),
         )
@@ -108,10 +109,10 @@ class Parent:
 
 
 class _Joined:
-    """The new files, and the parent's images as its pack has them."""
+    """The new files, and after them the parent's images, one after another."""
 
-    def __init__(self, tree: Tree, pack: Pack) -> None:
-        self._tree, self._pack = tree, pack
+    def __init__(self, tree: Tree, images: Iterator[Kept]) -> None:
+        self._tree, self._images = tree, images
 
     def files(self) -> list[str]:
         return self._tree.files()
@@ -125,5 +126,6 @@ class _Joined:
     def read(self, path: str) -> bytes:
         if not path.startswith(_KNOWN):
             return self._tree.read(path)
-        assert isinstance(self._pack.images, Encoded)
-        return self._pack.images.file(int(path[1:]))
+        image = next(self._images)
+        assert isinstance(image, bytes), "the API refuses to extend arrays"
+        return image

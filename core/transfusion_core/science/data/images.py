@@ -2,8 +2,8 @@
 
 Rules, part of what a dataset's digest stands for: EXIF (orientation too), colour profiles and gamma are dropped; 16-bit
 grey v becomes round(v / 257); transparency is laid over black; CMYK becomes RGB by Pillow's plain formula; palettes are
-looked up; grey is repeated to three channels; resizing is Pillow's antialiased bilinear to a square, without regard to
-the aspect ratio. TIFF and WebP files of several pictures are refused; of JPEG and PNG the first is kept.
+looked up; resizing (`resizing.py`) is to a square, without regard to the aspect ratio. TIFF and
+WebP files of several pictures are refused; of JPEG and PNG the first is kept.
 
 Only a process apart (`decoding.py`) opens a stranger's file by this module.
 """
@@ -23,8 +23,6 @@ from transfusion_core.science.data.stripping import Unstripped, stripped_jpeg, s
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
 MAX_PIXELS = 64_000_000
 MAX_SIDE = 32_768
-RULES = 1
-"""Raised when the rules above change: it is part of the names of cached pixels."""
 
 _BROKEN = (
     OSError,
@@ -64,6 +62,8 @@ class Cleaned:
 
     look: Look
     data: bytes
+    pixels: NDArray[np.uint8]
+    """(h, w, c) as `pixels_of` has them."""
 
 
 def clean(data: bytes) -> Cleaned:
@@ -75,37 +75,58 @@ def clean(data: bytes) -> Cleaned:
         warnings.simplefilter("error")
         bare = _bare(data)
         image = decode(bare or data)
-    look = look_at(image)
-    return Cleaned(look, bare or as_png(image, grey=look.grey))
+    return cleaned(image, bare)
 
 
-def look_at(image: Image.Image) -> Look:
-    """What an RGB image is like."""
-    return Look(width=image.width, height=image.height, grey=is_grey(np.asarray(image)))
+def cleaned(image: Image.Image, bare: bytes | None = None) -> Cleaned:
+    """A decoded image with its look; `bare` is the file that holds it and nothing else, a PNG file unless given."""
+    pixels = pixels_of(image)
+    look = Look(width=image.width, height=image.height, grey=pixels.shape[-1] == 1)
+    return Cleaned(look, bare or _as_png(pixels), pixels)
+
+
+def pixels_of(image: Image.Image) -> NDArray[np.uint8]:
+    """The pixels of a decoded image, uint8 (h, w, c): c is 1 where every pixel is grey, else 3."""
+    pixels = np.asarray(image)
+    return narrowed(pixels if pixels.ndim == 3 else pixels[..., None])
+
+
+def narrowed(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Pixels (h, w, c) without the channels that say nothing: one is left where every pixel is grey."""
+    return pixels[..., :1] if is_grey(pixels) else pixels
 
 
 def is_grey(pixels: NDArray[np.uint8]) -> bool:
     """Are the channels, the last axis, equal everywhere."""
+    middle = pixels[len(pixels) // 2]  # one row or image tells nearly all that are not
+    return all(_equal(part) for part in (middle, pixels))
+
+
+def _equal(pixels: NDArray[np.uint8]) -> bool:
     first = pixels[..., 0]  # planes, since numpy is slow along a last axis of 3
     return all(bool((pixels[..., other] == first).all()) for other in range(1, pixels.shape[-1]))
 
 
-def as_png(image: Image.Image, *, grey: bool) -> bytes:
-    """An RGB image as a PNG file; of a grey one, one channel."""
+def _as_png(pixels: NDArray[np.uint8]) -> bytes:
     stream = io.BytesIO()
-    (image.getchannel(0) if grey else image).save(stream, "PNG", compress_level=1)
+    image_of(pixels).save(stream, "PNG", compress_level=1)
     return stream.getvalue()
 
 
+def image_of(pixels: NDArray[np.uint8]) -> Image.Image:
+    """The image of pixels (h, w, c), grey or RGB."""
+    return Image.fromarray(np.ascontiguousarray(pixels[..., 0]) if pixels.shape[-1] == 1 else pixels)
+
+
 def decode(data: bytes) -> Image.Image:
-    """The RGB image in `data`. Raises UnreadableImage."""
+    """The image in `data`: grey (`L`) where its file says so, else RGB. Raises UnreadableImage."""
     if not data:
         raise UnreadableImage("the file is empty")
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             check_size(image.width, image.height)
             _check_single(image)
-            return _rgb(image)
+            return _plain(image)
     except UnreadableImage:
         raise
     except _BROKEN as error:
@@ -118,12 +139,6 @@ def check_size(width: int, height: int) -> None:
         raise UnreadableImage(f"{width} x {height} pixels: expected 1 to {MAX_SIDE} a side")
     if width * height > MAX_PIXELS:
         raise UnreadableImage(f"{width} x {height} pixels are more than {MAX_PIXELS}")
-
-
-def square(image: Image.Image, size: int) -> NDArray[np.uint8]:
-    """The image resized to (3, size, size)."""
-    fitting = image if image.size == (size, size) else image.resize((size, size), Image.Resampling.BILINEAR)
-    return np.asarray(fitting).transpose(2, 0, 1)
 
 
 def sixteen_to_eight(wide: NDArray[np.uint16]) -> NDArray[np.uint8]:
@@ -153,14 +168,17 @@ def _reason(error: BaseException) -> str:
     return f"the image is broken: {error}"
 
 
-def _rgb(image: Image.Image) -> Image.Image:
+def _plain(image: Image.Image) -> Image.Image:
     if image.mode == "F":
         raise UnreadableImage("floating-point pixels have no stated range")
     if image.mode.startswith("I"):
         wide = np.asarray(image)
         narrow = wide if wide.dtype == np.uint16 else np.clip(wide, 0, 65_535).astype(np.uint16)
-        return Image.fromarray(sixteen_to_eight(narrow)).convert("RGB")
+        return Image.fromarray(sixteen_to_eight(narrow))
     if image.has_transparency_data:
         over = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", over.size, (0, 0, 0, 255)), over).convert("RGB")
+    if image.mode in ("L", "RGB"):
+        image.load()  # `convert` would copy every pixel
+        return image
     return image.convert("RGB")

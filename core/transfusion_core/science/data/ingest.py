@@ -9,31 +9,44 @@ import hashlib
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from transfusion_core.errors import DataError
+from transfusion_core.science.data.annotations import Annotations
+from transfusion_core.science.data.batching import Keep
 from transfusion_core.science.data.extending import Parent
-from transfusion_core.science.data.images import is_grey
-from transfusion_core.science.data.manifest import write_manifest
-from transfusion_core.science.data.opening import Opened, open_samples
-from transfusion_core.science.data.pack import Encoded, Pack
+from transfusion_core.science.data.images import Look, is_grey, narrowed
+from transfusion_core.science.data.manifest import manifest_of
+from transfusion_core.science.data.opening import open_samples
+from transfusion_core.science.data.pack import Kept, PackWriter
+from transfusion_core.science.data.pixels import PixelsWriter, Square
 from transfusion_core.science.data.pseudonyms import Pseudonyms
 from transfusion_core.science.data.readers.csv_manifest import list_manifest
 from transfusion_core.science.data.readers.folder import list_folder
 from transfusion_core.science.data.readers.layouts import LAYOUTS, list_layout
 from transfusion_core.science.data.readers.npz import read_npz
 from transfusion_core.science.data.recipes import RECIPES
+from transfusion_core.science.data.resizing import squared
 from transfusion_core.science.data.samples import SPLITS, Arrays, Label, Listing, Sample
 from transfusion_core.science.data.splits import Shares, assign, extend
 from transfusion_core.science.data.tree import Tree, open_tree
-from transfusion_core.specs.dataset import ColumnsSpec, DatasetSpec, FileFault, Split, Task
+from transfusion_core.specs.dataset import (
+    ColumnsSpec,
+    DatasetSpec,
+    FileFault,
+    IngestResult,
+    Pixels,
+    Split,
+    StoredObject,
+    Task,
+)
 from transfusion_core.specs.fault import Fault
 
 Progress = Callable[[int, int], None]
@@ -57,30 +70,49 @@ class IngestFaults(DataError):
         self.files = list(files)
 
 
-@dataclass(frozen=True)
-class Ingested:
-    """What an ingest found; the fields of `specs.dataset.IngestResult` but for the stored pack."""
+class _Writer:
+    """Takes images, as they come, into the store: to the pack, and to pixels of each size."""
 
-    digest: str
-    task: Task
-    images: int
-    classes: list[str]
-    splits: dict[str, int]
-    channels: int
-    resolutions: dict[str, int]
-    class_counts: dict[str, dict[str, int]]
-    across_splits: dict[Literal["patients", "files"], int]
-    salt: str = field(compare=False)
-    """Random; see `pseudonyms`."""
-    faults: list[FileFault] = field(default_factory=list)
+    def __init__(self, keep: Keep, sizes: Sequence[int], stack: ExitStack) -> None:
+        self._pack = stack.enter_context(PackWriter(keep))
+        self._pixels = [stack.enter_context(PixelsWriter(size, keep)) for size in sizes]
+
+    def add(self, image: Kept, squares: Sequence[Square]) -> None:
+        self._pack.add(image, size_bytes=len(image) if isinstance(image, bytes) else image.nbytes)
+        for pixels, square in zip(self._pixels, squares, strict=True):
+            pixels.add_image(square)
+
+    def end(self) -> tuple[list[StoredObject], list[Pixels]]:
+        return self._pack.end(), [pixels.pixels() for pixels in self._pixels]
+
+
+@dataclass(frozen=True)
+class _Row:
+    """An image that was opened."""
+
+    sample: Sample
+    look: Look
+    hash: bytes
+    place: int
+    """In the pack."""
+
+    def split_by(self, replaced: dict[bytes, Split | None]) -> "_Row":
+        """With the split of the image that it stands in the place of, unless it has its own."""
+        split = self.sample.split or replaced.get(self.hash)
+        return self if split == self.sample.split else replace(self, sample=replace(self.sample, split=split))
+
+    def order(self) -> tuple[bytes, str, str, str]:
+        """Sorts by content, so that names and the order on disk do not matter."""
+        return self.hash, repr(self.sample.label), self.sample.split or "", self.sample.patient or ""
 
 
 @dataclass(frozen=True)
 class _Collected:
     """Images of any origin, in their final order."""
 
-    images: Encoded | torch.Tensor
     names: list[str]
+    places: list[int]
+    """Of each image in the pack, (n,)."""
     hashes: list[bytes]
     """sha256 of each image as it came, (n,)."""
     labels: NDArray[np.int64] | NDArray[np.float32]
@@ -97,23 +129,27 @@ def ingest(
     spec: DatasetSpec,
     *,
     source: Path | None,
-    out: Path,
-    manifest: Path | None = None,
+    keep: Keep,
     parent: Parent | None = None,
     progress: Progress | None = None,
     threads: int = 1,
-) -> Ingested:
-    """Read `spec` (resolved) from `source` (its location on this machine; None for a recipe) and write a pack to `out`.
+) -> IngestResult:
+    """Read `spec` (resolved) from `source` (its location on this machine; None for a recipe); `keep` takes what of it
+    is stored, while more is read: memory does not grow with the number of files.
 
-    A `manifest` of it is written besides, if wanted. The images of a `parent` come first, with the splits they have.
-    Images are decoded by so many processes apart as there are `threads`.
+    The images of a `parent` are in it too, with the splits they have. Images are decoded by so many processes apart as
+    there are `threads`.
 
     Raises IngestFaults where files cannot be used and `skip_unreadable` is not set, DataError for all else.
     """
     if spec.task is None:
         raise ValueError("expected a resolved spec: its task is None")
     pseudonyms = parent.pseudonyms if parent else Pseudonyms()
-    found = _collect(spec, spec.task, source, threads, progress or _ignore, pseudonyms=pseudonyms, parent=parent)
+    with ExitStack() as stack:
+        writer = _Writer(keep, spec.image_sizes, stack)
+        whose = _Whose(pseudonyms, parent)
+        found = _collect(spec, spec.task, source, writer, threads, progress or _ignore, whose=whose)
+        pack, pixels = writer.end()
     if not found.names:
         raise DataError("there are no images that can be used")
     codes = (extend if parent else assign)(
@@ -125,39 +161,46 @@ def ingest(
         shared_patients=spec.allow_shared_patients,
     )
     _check_labels(found, codes)
-    pack = Pack(
-        images=found.images,
+    annotations = Annotations(
         labels=torch.from_numpy(found.labels),
         split=torch.from_numpy(codes),
         names=found.names,
         task=spec.task,
         classes=found.classes,
-        channels=1 if found.grey else 3,
+        places=torch.tensor(found.places),
         patients=torch.tensor(_numbered(found.patients)) if found.patients else None,
     )
-    pack.write(out)
-    if manifest:
-        told = parent.patient if parent else pseudonyms.of
-        patients = [told(patient) for patient in found.patients] if found.patients else None
-        write_manifest(manifest, pack, hashes=found.hashes, sizes=found.sizes, patients=patients)
-    return _summary(pack, found, codes, salt=pseudonyms.salt.hex())
-
-
-def _summary(pack: Pack, found: _Collected, codes: NDArray[np.uint8], *, salt: str) -> Ingested:
+    manifest = manifest_of(annotations, hashes=found.hashes, sizes=found.sizes, patients=whose.stored(found.patients))
     resolutions = Counter(f"{width}x{height}" for width, height in found.sizes)
-    return Ingested(
-        digest=_digest(pack.task, found, codes),
-        task=pack.task,
-        images=len(pack),
-        classes=pack.classes,
+    return IngestResult(
+        digest=_digest(spec.task, found, codes),
+        task=spec.task,
+        images=len(annotations),
+        classes=found.classes,
         splits={split: int((codes == code).sum()) for code, split in enumerate(SPLITS)},
-        channels=pack.channels,
+        channels=1 if found.grey else 3,
         resolutions=dict(resolutions.most_common(_RESOLUTIONS)),
         class_counts={split: _counts(found, codes == code) for code, split in enumerate(SPLITS)},
         across_splits={"patients": _across(found.patients or [], codes), "files": _across(found.hashes, codes)},
-        salt=salt,
         faults=found.faults,
+        manifest=keep(manifest, "manifest.csv"),
+        salt=pseudonyms.salt.hex() if found.patients else "",
+        annotations=keep(annotations.write(), "annotations.safetensors"),
+        pack=pack,
+        pixels=pixels,
     )
+
+
+@dataclass(frozen=True)
+class _Whose:
+    """What is stored for patients, and the version whose images and patients are there already."""
+
+    pseudonyms: Pseudonyms
+    parent: Parent | None
+
+    def stored(self, patients: list[str] | None) -> list[str] | None:
+        told = self.parent.patient if self.parent else self.pseudonyms.of
+        return [told(patient) for patient in patients] if patients else None
 
 
 def _across(units: Sequence[str] | Sequence[bytes], codes: NDArray[np.uint8]) -> int:
@@ -170,24 +213,24 @@ def _collect(
     spec: DatasetSpec,
     task: Task,
     source: Path | None,
+    writer: _Writer,
     threads: int,
     progress: Progress,
     *,
-    pseudonyms: Pseudonyms,
-    parent: Parent | None,
+    whose: _Whose,
 ) -> _Collected:
     if spec.recipe is not None:
         drawn = RECIPES[spec.recipe.name](spec.recipe.images, seed=spec.recipe.seed, size=spec.recipe.size)
         arrays = Arrays(drawn.images, drawn.labels, drawn.classes, [None] * len(drawn.images))
-        return _from_arrays(arrays, progress)
+        return _from_arrays(arrays, spec, writer, progress)
     if source is None:
         raise ValueError(f"a dataset of kind {spec.kind!r} needs a source")
     if spec.kind == "npz":
-        return _from_arrays(read_npz(source, task=task), progress)
+        return _from_arrays(read_npz(source, task=task), spec, writer, progress)
     with _tree_of(spec, source) as tree:
-        listing = pseudonyms.named(_listed(spec, task, source, tree))
-        whole, joined = parent.joined(listing, tree, task) if parent else (listing, tree)
-        return _from_files(whole, joined, spec, threads, progress)
+        listing = whose.pseudonyms.named(_listed(spec, task, source, tree))
+        whole, joined = whose.parent.joined(listing, tree, task) if whose.parent else (listing, tree)
+        return _from_files(whole, joined, spec, writer, threads, progress)
 
 
 @contextmanager
@@ -210,13 +253,23 @@ def _listed(spec: DatasetSpec, task: Task, source: Path, tree: Tree) -> Listing:
     return list_manifest(tree, manifest=manifest, columns=spec.columns or ColumnsSpec(), task=task)
 
 
-def _from_files(listing: Listing, tree: Tree, spec: DatasetSpec, threads: int, progress: Progress) -> _Collected:
-    faults, opened = list(listing.faults), []
-    for done, one in enumerate(open_samples(listing, tree, burned_in=spec.burned_in, threads=threads), start=1):
-        if isinstance(one, Opened):
-            opened.append(one)
-        else:
+def _from_files(
+    listing: Listing, tree: Tree, spec: DatasetSpec, writer: _Writer, threads: int, progress: Progress
+) -> _Collected:
+    faults: list[FileFault] = list(listing.faults)
+    rows: list[_Row] = []
+    newer: set[bytes] = set()
+    replaced: dict[bytes, Split | None] = {}
+    samples = open_samples(listing, tree, burned_in=spec.burned_in, sizes=spec.image_sizes, threads=threads)
+    for done, one in enumerate(samples, start=1):
+        if isinstance(one, FileFault):
             faults.append(one)
+        elif one.sample.sha256 in newer:  # an inherited image, the bytes of which a new file has
+            replaced[one.hash] = one.sample.split
+        elif spec.skip_unreadable or not faults:  # else it is only looked for more faults
+            newer |= {one.hash} if one.sample.sha256 is None else set()
+            writer.add(one.data, one.squares)
+            rows.append(_Row(one.sample, one.look, one.hash, place=len(rows)))
         _report(progress, done, len(listing.samples))
     if faults and not spec.skip_unreadable:
         raise IngestFaults(
@@ -224,46 +277,33 @@ def _from_files(listing: Listing, tree: Tree, spec: DatasetSpec, threads: int, p
             "(skip_unreadable leaves them out)",
             files=faults,
         )
-    opened = _newest(opened)
-    opened.sort(key=Opened.order)
-    samples, looks = [one.sample for one in opened], [one.cleaned.look for one in opened]
+    rows = [row.split_by(replaced) for row in rows]
+    rows.sort(key=_Row.order)
     return _Collected(
-        images=Encoded.of([one.cleaned.data for one in opened]),
-        names=[sample.name or sample.file for sample in samples],
-        hashes=[one.hash for one in opened],
-        labels=_label_array([sample.label for sample in samples]),
+        names=[row.sample.name or row.sample.file for row in rows],
+        places=[row.place for row in rows],
+        hashes=[row.hash for row in rows],
+        labels=_label_array([row.sample.label for row in rows]),
         classes=listing.classes,
-        splits=[sample.split for sample in samples],
-        patients=_patients(samples),
-        grey=all(look.grey for look in looks),
-        sizes=[(look.width, look.height) for look in looks],
+        splits=[row.sample.split for row in rows],
+        patients=_patients([row.sample for row in rows]),
+        grey=all(row.look.grey for row in rows),
+        sizes=[(row.look.width, row.look.height) for row in rows],
         faults=faults,
     )
 
 
-def _newest(opened: list[Opened]) -> list[Opened]:
-    """Without the inherited images that a new file has the bytes of; that keeps their split, unless it has its own."""
-    newer = {one.hash for one in opened if one.sample.sha256 is None}
-    splits = {one.hash: one.sample.split for one in opened if one.sample.sha256 is not None and one.hash in newer}
-    return [
-        replace(one, sample=replace(one.sample, split=one.sample.split or splits[one.hash]))
-        if one.hash in splits
-        else one
-        for one in opened
-        if one.sample.sha256 is None or one.hash not in newer
-    ]
-
-
-def _from_arrays(arrays: Arrays, progress: Progress) -> _Collected:
+def _from_arrays(arrays: Arrays, spec: DatasetSpec, writer: _Writer, progress: Progress) -> _Collected:
     images = np.ascontiguousarray(arrays.images)
     height, width, channels = images.shape[1:]
     hashes = []
     for done, image in enumerate(images):
         hashes.append(hashlib.sha256(f"{width}x{height}x{channels}:".encode() + image.tobytes()).digest())
+        writer.add(image, [squared(narrowed(image), size) for size in spec.image_sizes])
         _report(progress, done + 1, len(images))
     return _Collected(
-        images=torch.from_numpy(images),
         names=[f"{split or 'image'}/{position}" for position, split in enumerate(arrays.splits)],
+        places=list(range(len(images))),
         hashes=hashes,
         labels=arrays.labels,
         classes=arrays.classes,

@@ -1,15 +1,16 @@
 """Opens every file of a listing: read here, decoded by processes apart, several at once, told in their order."""
 
 import hashlib
-from collections import deque
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from transfusion_core.errors import DataError
+from transfusion_core.science.data.ahead import ahead
 from transfusion_core.science.data.decoders import Decoders
-from transfusion_core.science.data.images import Cleaned, UnreadableImage
+from transfusion_core.science.data.images import Look, UnreadableImage
+from transfusion_core.science.data.pixels import Square
+from transfusion_core.science.data.resizing import squared
 from transfusion_core.science.data.samples import Listing, Sample
 from transfusion_core.science.data.signatures import DICOM_SUFFIXES, is_dicom
 from transfusion_core.science.data.tree import Tree
@@ -21,38 +22,41 @@ class Opened:
     """A sample whose file was read and found whole."""
 
     sample: Sample
-    cleaned: Cleaned
+    look: Look
+    data: bytes
+    """Its picture alone."""
     hash: bytes
     """sha256 of the file as it came."""
-
-    def order(self) -> tuple[bytes, str, str, str]:
-        """Sorts by content, so that names and the order on disk do not matter."""
-        return self.hash, repr(self.sample.label), self.sample.split or "", self.sample.patient or ""
+    squares: list[Square]
+    """Its pixels at each of the sizes that were asked for."""
 
 
-def open_samples(listing: Listing, tree: Tree, *, burned_in: bool, threads: int) -> Iterator[Opened | FileFault]:
+def open_samples(
+    listing: Listing, tree: Tree, *, burned_in: bool, sizes: Sequence[int], threads: int
+) -> Iterator[Opened | FileFault]:
     """Each sample, opened or with what is wrong with it. `burned_in`: see `Decoders.clean`."""
-    waiting: deque[Future[Opened | FileFault]] = deque()
-    with Decoders() as decoders, ThreadPoolExecutor(max_workers=threads) as pool:
+    with Decoders() as decoders:
 
-        def opened(sample: Sample, data: bytes) -> Opened | FileFault:
+        def opened(read: tuple[Sample, bytes | DataError]) -> Opened | FileFault:
+            sample, data = read
+            if isinstance(data, DataError):
+                return _fault(sample, str(data))
             try:
-                cleaned = decoders.clean(data, burned_in=burned_in)
+                found = (decoders.clean if sizes else decoders.check)(data, burned_in=burned_in)
             except UnreadableImage as error:
                 return _fault(sample, _named(sample, data) or str(error))
-            return Opened(sample, cleaned, sample.sha256 or hashlib.sha256(data).digest())
+            at_sizes = [squared(found.pixels, size) for size in sizes]
+            return Opened(sample, found.look, found.data, sample.sha256 or hashlib.sha256(data).digest(), at_sizes)
 
-        for sample in listing.samples:
-            try:
-                data = tree.read(sample.file)
-            except DataError as error:
-                waiting.append(pool.submit(_fault, sample, str(error)))
-            else:
-                waiting.append(pool.submit(opened, sample, data))
-            if len(waiting) > 2 * threads:  # not more files in memory than are decoded next
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+        yield from ahead(opened, _read(listing, tree), threads=threads)
+
+
+def _read(listing: Listing, tree: Tree) -> Iterator[tuple[Sample, bytes | DataError]]:
+    for sample in listing.samples:
+        try:
+            yield sample, tree.read(sample.file)
+        except DataError as error:
+            yield sample, error
 
 
 def _fault(sample: Sample, message: str) -> FileFault:

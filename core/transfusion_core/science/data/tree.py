@@ -66,6 +66,8 @@ class FolderTree:
     def __init__(self, root: Path, stack: ExitStack, limits: Limits) -> None:
         self._root, self._stack, self._limits = root.resolve(), stack, limits
         self._archives: list[ZipTree] | None = None
+        self._folders: dict[str, Path] = {}
+        """Where folders lie, resolved once: that takes longer than reading a file."""
 
     def files(self) -> list[str]:
         """All plain files, sorted."""
@@ -103,7 +105,11 @@ class FolderTree:
         if not is_inside(path):
             return None
         try:
-            resolved = (self._root / path).resolve()
+            folder, _, name = path.rpartition("/")
+            place = self._folders.get(folder) or self._folders.setdefault(folder, (self._root / folder).resolve())
+            resolved = place / name
+            if resolved.is_symlink():
+                resolved = resolved.resolve()
             return resolved if resolved.is_relative_to(self._root) and resolved.is_file() else None
         except (OSError, RuntimeError, ValueError):  # too long a name, links in a circle, no name at all
             return None

@@ -45,7 +45,7 @@ class TrainingData:
     """One run's data: all images, and which of them are for what. The rows lie on the CPU."""
 
     images: Tensor
-    """uint8 (n, 3, h, w); may be memory-mapped, or on the device already."""
+    """uint8 (n, 3, h, w), of grey images (n, 1, h, w); may be memory-mapped, or on the device already."""
     labels: Tensor
     """Whole numbers (n,), or for multilabel 0, 1, NaN (n, labels)."""
     train: Tensor
@@ -68,10 +68,13 @@ class TrainingData:
 
 
 def normalise(images: Tensor, *, mean: Tensor, std: Tensor) -> Tensor:
-    """(pixel / 255 - mean) / std of uint8 images (b, 3, h, w), as float32 in the layout that suits their device."""
+    """(pixel / 255 - mean) / std of uint8 images (b, 3, h, w), as float32 in the layout that suits their device.
+
+    The one channel of grey images becomes three here, and nowhere before.
+    """
     scale = (1 / (255 * std.double())).float().to(images.device)
     shift = (-mean.double() / std.double()).float().to(images.device)
-    pixels = images.to(torch.float32, memory_format=layout(images.device))
+    pixels = images.expand(-1, 3, -1, -1).to(torch.float32, memory_format=layout(images.device))
     return pixels.mul_(scale[:, None, None]).add_(shift[:, None, None])
 
 
@@ -96,8 +99,8 @@ def flip(images: Tensor, mask: Tensor) -> Tensor:
 def check_data(data: TrainingData, task: Task) -> None:
     """DataError where the parts do not fit together, before the first step can fail on them."""
     n = len(data.images)
-    if data.images.dtype != torch.uint8 or data.images.dim() != 4 or data.images.shape[1] != 3:
-        raise DataError(f"expected images uint8 (n, 3, h, w), got {data.images.dtype} {tuple(data.images.shape)}")
+    if data.images.dtype != torch.uint8 or data.images.dim() != 4 or data.images.shape[1] not in (1, 3):
+        raise DataError(f"expected images uint8 (n, 1 or 3, h, w), got {data.images.dtype} {tuple(data.images.shape)}")
     wanted = (n, len(data.classes)) if task == "multilabel" else (n,)
     if data.labels.shape != wanted:
         raise DataError(f"expected labels of shape {wanted} for a {task} task, got {tuple(data.labels.shape)}")

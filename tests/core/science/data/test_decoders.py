@@ -15,7 +15,7 @@ from transfusion_core.science.answering import Refused
 from transfusion_core.science.apart import Apart, Died
 from transfusion_core.science.data import decoders as module
 from transfusion_core.science.data.decoders import Decoders
-from transfusion_core.science.data.images import UnreadableImage, decode, square
+from transfusion_core.science.data.images import UnreadableImage, decode, pixels_of
 from transfusion_core.science.frames import Frame
 
 
@@ -26,16 +26,18 @@ def decoders() -> Iterator[Decoders]:
 
 
 def shades(data: bytes) -> list[int]:
-    return np.asarray(decode(data))[..., 0].flatten().tolist()
+    return pixels_of(decode(data))[..., 0].flatten().tolist()
 
 
 def test_a_cleaned_file_gives_the_pixels_that_it_would_give_here(decoders: Decoders, png) -> None:
     data = png(3, size=(20, 10))
     cleaned = decoders.clean(data)
     assert (cleaned.look.width, cleaned.look.height, cleaned.look.grey) == (20, 10, False)
-    np.testing.assert_array_equal(decoders.square(cleaned.data, 8), square(decode(data), 8))
-    assert decoders.image(cleaned.data).tobytes() == decode(data).tobytes()
-    for ask in (decoders.clean, decoders.image, lambda data: decoders.square(data, 8)):
+    for pixels in (cleaned.pixels, decoders.pixels(cleaned.data)):
+        np.testing.assert_array_equal(pixels, np.asarray(decode(data)))
+    checked = decoders.check(data)
+    assert (checked.look, checked.data, checked.pixels.size) == (cleaned.look, cleaned.data, 0)
+    for ask in (decoders.clean, decoders.check, decoders.pixels):
         with pytest.raises(UnreadableImage, match="not an image"):
             ask(b"text")
 
@@ -138,11 +140,18 @@ class Scripted(Apart):
 
 
 def test_a_process_that_dies_costs_its_image_alone_and_lies_are_not_believed(monkeypatch: pytest.MonkeyPatch) -> None:
-    good = Frame({"width": 1, "height": 1, "grey": True}, b"png")
+    good = Frame({"width": 1, "height": 1, "grey": True, "kept": 3}, b"pngx")
+    grey = {"width": 2, "height": 2, "grey": True}
     scripts = [
         Scripted([good, Died("the process that reads it was killed by SIGSEGV")]),
         Scripted(
-            [Frame({"width": -1, "height": 1}), Frame({}, b"x"), Frame({"width": 2, "height": 2}, b"x"), Refused("no")]
+            [
+                Frame({"width": -1, "height": 1}),
+                Frame(grey | {"kept": 9}, b"x"),
+                Frame(grey | {"kept": 1}, b"x12345"),
+                Frame(grey, b"x"),
+                Refused("no"),
+            ]
         ),
     ]
     started = iter(scripts)
@@ -154,10 +163,11 @@ def test_a_process_that_dies_costs_its_image_alone_and_lies_are_not_believed(mon
         assert scripts[0].closed
         with pytest.raises(UnreadableImage, match="answered with width -1"):
             made.clean(b"3")
-        with pytest.raises(UnreadableImage, match="another size than was asked"):
-            made.square(b"4", 8)
-        with pytest.raises(UnreadableImage, match="another size than it says"):
-            made.image(b"5")
+        with pytest.raises(UnreadableImage, match="answered with kept 9"):
+            made.clean(b"4")
+        for ask in (made.clean, made.pixels):
+            with pytest.raises(UnreadableImage, match="another size than it says"):
+                ask(b"5")
         with pytest.raises(UnreadableImage, match="no"):
             made.clean(b"6")
         assert not scripts[1].closed
@@ -169,7 +179,7 @@ def test_a_process_that_worked_long_is_renewed_before_its_limit(monkeypatch: pyt
     with Decoders() as made:
         first, second = made.clean(png(1)), made.clean(png(1))
         assert made._idle["images"] == []
-    assert first == second
+    assert (first.look, first.data) == (second.look, second.data)
 
 
 def test_the_largest_image_with_transparency_fits_and_one_that_does_not_is_refused(decoders: Decoders) -> None:

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
+from packs import Shelf
 from transfusion_core.errors import DataError
 from transfusion_core.science.data.extending import Parent
-from transfusion_core.science.data.ingest import Ingested, ingest
-from transfusion_core.science.data.pack import Encoded, Pack
-from transfusion_core.specs.dataset import DatasetSpec
+from transfusion_core.science.data.ingest import ingest
+from transfusion_core.specs.dataset import DatasetSpec, IngestResult
 from transfusion_core.specs.manifest import ManifestRow, changes, read_manifest
 
 Png = Callable[..., bytes]
@@ -19,13 +19,21 @@ Row = tuple[int, str, str | None, str | None]
 """Number of an image, label, patient, split."""
 
 
+def parent_of(shelf: Shelf, found: IngestResult) -> Parent:
+    return Parent.read(
+        shelf.annotations(found), shelf.kept["manifest.csv"], shelf.pack(found.pack), bytes.fromhex(found.salt)
+    )
+
+
 class Versions:
     """Versions in a folder, each made of rows."""
 
     def __init__(self, folder: Path, png: Png) -> None:
         self.folder, self.png = folder, png
+        self.shelves: dict[str, Shelf] = {}
+        self.found: dict[str, IngestResult] = {}
 
-    def make(self, name: str, rows: list[Row], *, parent: str | None = None, **fields: Any) -> Ingested:
+    def make(self, name: str, rows: list[Row], *, parent: str | None = None, **fields: Any) -> IngestResult:
         source = self.folder / f"{name} set"
         source.mkdir()
         columns = {"patient": "patient"} if rows[0][2] else {}
@@ -36,21 +44,20 @@ class Versions:
             lines.append(f"{name}-{number}.png,{label},{patient or ''},{split or ''}")
         (source / "labels.csv").write_text("\n".join(lines))
         spec = {"name": "d", "kind": "csv", "location": "file:///x", "columns": columns, "split_seed": 1, **fields}
-        found = ingest(
+        shelf = self.shelves[name] = Shelf()
+        self.found[name] = ingest(
             DatasetSpec.model_validate(spec).resolved(),
             source=source,
-            out=self.folder / name,
-            manifest=self.folder / f"{name}.csv",
+            keep=shelf,
             parent=self.parent(parent) if parent else None,
         )
-        self.salts = {**getattr(self, "salts", {}), name: found.salt}
-        return found
+        return self.found[name]
 
     def parent(self, name: str) -> Parent:
-        return Parent.read(self.folder / name, self.folder / f"{name}.csv", bytes.fromhex(self.salts[name]))
+        return parent_of(self.shelves[name], self.found[name])
 
     def rows(self, name: str) -> list[ManifestRow]:
-        return list(read_manifest([(self.folder / f"{name}.csv").read_bytes()]))
+        return list(read_manifest([self.shelves[name].kept["manifest.csv"]]))
 
     def splits(self, name: str) -> dict[str, str]:
         return {row.sha256: row.split for row in self.rows(name)}
@@ -66,15 +73,16 @@ OLD: list[Row] = [(number, str(number % 2), f"p{number // 2}", None) for number 
 
 def test_the_manifest_is_in_step_with_the_pack_and_free_of_patients(versions: Versions) -> None:
     found = versions.make("one", [(number, label, f"one-{number}", None) for number, label, _, _ in OLD])
-    pack, rows = Pack.read(versions.folder / "one"), versions.rows("one")
+    shelf, rows = versions.shelves["one"], versions.rows("one")
+    pack = shelf.annotations(found)
     assert [row.sha256 for row in rows] == sorted(row.sha256 for row in rows)
     assert [(row.file, row.split) for row in rows] == [
         (name, ("train", "val", "test")[code]) for name, code in zip(pack.names, pack.split.tolist(), strict=True)
     ]
     assert {(row.width, row.height) for row in rows} == {(8, 8)}
     assert len({row.patient for row in rows}) == 40
-    for kept in ("one", "one.csv"):
-        assert b"one-" not in (versions.folder / kept).read_bytes(), "the id of a patient, which is the file's name too"
+    for kept in shelf.kept.values():
+        assert b"one-" not in kept, "the id of a patient, which is the file's name too"
     assert len(bytes.fromhex(found.salt)) == 32
 
 
@@ -83,7 +91,7 @@ def test_words_that_a_spreadsheet_would_reckon_out_come_back_as_they_were(versio
     rows = versions.rows("=1+1")
     assert {row.labels["label"] for row in rows} == {"-a", "@b"}
     assert all(row.file.startswith("=1+1-") for row in rows)
-    text = (versions.folder / "=1+1.csv").read_text()
+    text = versions.shelves["=1+1"].kept["manifest.csv"].decode()
     assert all(line.startswith("'=1+1-") for line in text.splitlines()[1:])
     assert ",'-a," in text
 
@@ -97,7 +105,8 @@ def test_what_is_there_keeps_its_place_and_new_patients_are_drawn(versions: Vers
     assert all(second.splits[split] > first.splits[split] for split in first.splits)
     found = changes(versions.rows("two"), versions.rows("one"))
     assert (found.unchanged, found.added.count, found.removed.count) == (40, 40, 0)
-    assert versions.make("again", [(n, str(n % 2), f"q{n // 2}", None) for n in range(40, 80)], parent="one") == second
+    again = versions.make("again", [(n, str(n % 2), f"q{n // 2}", None) for n in range(40, 80)], parent="one")
+    assert again.digest == second.digest
 
 
 def test_a_known_patient_stays_on_his_side(versions: Versions) -> None:
@@ -137,14 +146,13 @@ def test_an_extended_version_is_the_one_that_would_be_made_of_all_at_once(versio
     whole = versions.make("all", kept)
     assert (extended.classes, extended.class_counts) == (["0", "1", "2"], whole.class_counts)
     assert extended.digest == whole.digest
-    one, other = (Pack.read(versions.folder / name) for name in ("two", "all"))
-    assert isinstance(one.images, Encoded)
-    assert isinstance(other.images, Encoded)
-    assert one.images.data.equal(other.images.data)
+    assert versions.shelves["two"].images(extended) == versions.shelves["all"].images(whole)
 
 
 def test_labels_of_several_columns_are_told_by_name(versions: Versions, png: Png, tmp_path: Path) -> None:
-    def make(name: str, columns: list[str], numbers: range, parent: Parent | None) -> Ingested:
+    shelves: dict[str, Shelf] = {}
+
+    def make(name: str, columns: list[str], numbers: range, parent: Parent | None) -> IngestResult:
         folder = tmp_path / name
         folder.mkdir()
         with (folder / "labels.csv").open("w", newline="") as file:
@@ -157,19 +165,19 @@ def test_labels_of_several_columns_are_told_by_name(versions: Versions, png: Png
         spec = DatasetSpec.model_validate(
             {"name": "d", "kind": "csv", "location": "file:///x", "task": "multilabel", "columns": {"label": columns}}
         ).resolved()
-        out, manifest = tmp_path / f"{name}.pack", tmp_path / f"{name}.csv"
-        return ingest(spec, source=folder, out=out, manifest=manifest, parent=parent)
+        shelves[name] = Shelf()
+        return ingest(spec, source=folder, keep=shelves[name], parent=parent)
 
     first = make("one", ["a", "b"], range(40), None)
-    parent = Parent.read(tmp_path / "one.pack", tmp_path / "one.csv", bytes.fromhex(first.salt))
+    parent = parent_of(shelves["one"], first)
     assert make("two", ["b", "a"], range(40, 60), parent).classes == ["a", "b"]
-    labels = {row.file: row.labels for row in read_manifest([(tmp_path / "two.csv").read_bytes()])}
+    labels = {row.file: row.labels for row in read_manifest([shelves["two"].kept["manifest.csv"]])}
     assert labels["41.png"] == {"a": "1", "b": "0"}
     with pytest.raises(DataError, match=r"expected the labels \['a', 'b'\] of the version that is extended"):
         make("three", ["a", "c"], range(60, 70), parent)
 
 
-def test_what_does_not_fit_the_parent_is_told(versions: Versions, tmp_path: Path) -> None:
+def test_what_does_not_fit_the_parent_is_told(versions: Versions) -> None:
     versions.make("one", OLD)
     with pytest.raises(DataError, match="names its patients, what is new does not"):
         versions.make("two", [(50, "0", None, None)], parent="one")
@@ -178,8 +186,3 @@ def test_what_does_not_fit_the_parent_is_told(versions: Versions, tmp_path: Path
     versions.make("bare", [(number, label, None, None) for number, label, _, _ in OLD])
     with pytest.raises(DataError, match="what is new names patients"):
         versions.make("four", [(50, "0", "x", None)], parent="bare")
-    recipe = {"name": "d", "kind": "recipe", "recipe": {"name": "demo-retina", "images": 60, "size": 16}}
-    places = {"out": tmp_path / "drawn", "manifest": tmp_path / "drawn.csv"}
-    drawn = ingest(DatasetSpec.model_validate(recipe).resolved(), source=None, **places)
-    with pytest.raises(DataError, match="came as an array cannot be extended"):
-        Parent.read(places["out"], places["manifest"], bytes.fromhex(drawn.salt))

@@ -1,6 +1,7 @@
 """From a spec and files to a pack, small and real, with every way in which data cannot be used."""
 
 import shutil
+import tracemalloc
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -11,19 +12,21 @@ import pytest
 import torch
 
 from corpus.dicoms import dicom
+from packs import Shelf
 from transfusion_core.errors import DataError
+from transfusion_core.science.data import batching
 from transfusion_core.science.data.images import decode
-from transfusion_core.science.data.ingest import Ingested, IngestFaults, ingest
-from transfusion_core.science.data.pack import Encoded, Pack
-from transfusion_core.specs.dataset import DatasetSpec
+from transfusion_core.science.data.ingest import IngestFaults, ingest
+from transfusion_core.science.data.pixels import PixelsWriter, squares
+from transfusion_core.specs.dataset import DatasetSpec, IngestResult, StoredObject
 
 
 def _spec(**fields: Any) -> DatasetSpec:
     return DatasetSpec.model_validate({"name": "d", "kind": "csv", "location": "file:///x", **fields}).resolved()
 
 
-def _ingest(source: Path, *, threads: int = 1, **fields: Any) -> Ingested:
-    return ingest(_spec(**fields), source=source, out=source.parent / "pack", threads=threads)
+def _ingest(source: Path, *, keep: Shelf | None = None, threads: int = 1, **fields: Any) -> IngestResult:
+    return ingest(_spec(**fields), source=source, keep=keep or Shelf(), threads=threads)
 
 
 def _recipe(**recipe: Any) -> DatasetSpec:
@@ -32,18 +35,17 @@ def _recipe(**recipe: Any) -> DatasetSpec:
 
 def test_a_manifest_becomes_a_pack(manifest_folder: Path) -> None:
     calls: list[tuple[int, int]] = []
-    out = manifest_folder.parent / "out"
-    found = ingest(_spec(), source=manifest_folder, out=out, progress=lambda *done: calls.append(done))
-    pack = Pack.read(out)
-    assert found.images == len(pack) == 40
+    shelf = Shelf()
+    found = ingest(_spec(), source=manifest_folder, keep=shelf, progress=lambda *done: calls.append(done))
+    annotations = shelf.annotations(found)
+    assert found.images == len(annotations) == 40
     assert found.splits == {"train": 26, "val": 6, "test": 8}
     assert found.resolutions == {"8x8": 40}
     assert found.class_counts["test"] == {"0": 4, "1": 4}
     assert calls[-1] == (40, 40)
-    assert isinstance(pack.images, Encoded)
-    for row, name in enumerate(pack.names):
-        assert pack.images.file(row) == (manifest_folder / name).read_bytes()
-        assert int(pack.labels[row]) == int(Path(name).stem) % 2
+    for row, (name, image) in enumerate(zip(annotations.names, shelf.images(found), strict=True)):
+        assert image == (manifest_folder / name).read_bytes()
+        assert int(annotations.labels[row]) == int(Path(name).stem) % 2
 
 
 def test_folder_zip_and_manifest_path_give_one_digest(manifest_folder: Path) -> None:
@@ -78,8 +80,8 @@ def test_the_digest_ignores_row_order_and_names_but_not_what_counts(manifest_fol
 
 
 def test_patients_stay_together_and_are_stored_as_numbers_alone(manifest_folder: Path) -> None:
-    _ingest(manifest_folder, columns={"patient": "patient"})
-    pack = Pack.read(manifest_folder.parent / "pack")
+    shelf = Shelf()
+    pack = shelf.annotations(_ingest(manifest_folder, keep=shelf, columns={"patient": "patient"}))
     owners = [f"{int(Path(name).stem) // 4}-{int(Path(name).stem) % 2}" for name in pack.names]
     assert len(set(zip(owners, pack.split.tolist(), strict=True))) == len(set(owners))
     assert pack.patients is not None
@@ -87,7 +89,7 @@ def test_patients_stay_together_and_are_stored_as_numbers_alone(manifest_folder:
     assert list(dict.fromkeys(pack.patients.tolist())) == list(range(len(set(owners)))), (
         "in the order in which they come"
     )
-    assert b"p3-1" not in (manifest_folder.parent / "pack").read_bytes()
+    assert b"p3-1" not in b"".join(shelf.kept.values())
 
 
 def test_faults_are_all_listed_with_file_and_row(manifest_folder: Path, png) -> None:
@@ -106,7 +108,6 @@ def test_faults_are_all_listed_with_file_and_row(manifest_folder: Path, png) -> 
     ]
     assert "row 4, 3.png: the file is empty" in str(caught.value)
     assert isinstance(caught.value, DataError)
-    assert not (manifest_folder.parent / "pack").exists()
     found = _ingest(manifest_folder, skip_unreadable=True)
     assert found.images == 36
     assert len(found.faults) == 4
@@ -122,8 +123,9 @@ def test_class_folders_become_a_pack_and_name_their_broken_files(class_folder: P
 def test_multilabel_counts_positives_and_keeps_missing_labels(manifest_folder: Path) -> None:
     rows = [f"{number}.png,{number % 2},{'' if number < 5 else (number // 2) % 2}" for number in range(40)]
     (manifest_folder / "labels.csv").write_text("\n".join(["file,x,y", *rows]))
-    found = _ingest(manifest_folder, task="multilabel", columns={"label": ["x", "y"]})
-    labels = Pack.read(manifest_folder.parent / "pack").labels
+    shelf = Shelf()
+    found = _ingest(manifest_folder, keep=shelf, task="multilabel", columns={"label": ["x", "y"]})
+    labels = shelf.annotations(found).labels
     assert labels.dtype == torch.float32
     assert int(labels[:, 1].isnan().sum()) == 5
     assert sum(counts["x"] for counts in found.class_counts.values()) == 20
@@ -135,12 +137,13 @@ def test_grey_images_make_a_pack_of_one_channel(class_folder: Path, png) -> None
     assert _ingest(class_folder, kind="folder").channels == 1
 
 
-def test_a_recipe_is_drawn_and_its_digest_depends_on_its_seed(tmp_path: Path) -> None:
-    first, again, other = (ingest(_recipe(seed=seed), source=None, out=tmp_path / "pack") for seed in (0, 0, 1))
+def test_a_recipe_is_drawn_and_its_digest_depends_on_its_seed() -> None:
+    shelf = Shelf()
+    first, again, other = (ingest(_recipe(seed=seed), source=None, keep=shelf) for seed in (0, 0, 1))
     assert first == again
     assert first.digest != other.digest
     assert first.task == "ordinal"
-    assert Pack.read(tmp_path / "pack").images_at(16).shape == (60, 3, 16, 16)
+    assert {image.shape for image in shelf.images(other)} == {(16, 16, 3)}
 
 
 def test_one_class_only_is_refused(manifest_folder: Path) -> None:
@@ -159,14 +162,14 @@ def test_no_images_are_refused(manifest_folder: Path) -> None:
 def test_an_unresolved_spec_or_a_missing_source_is_our_own_mistake(tmp_path: Path) -> None:
     bare = DatasetSpec.model_validate({"name": "d", "kind": "csv", "location": "file:///x"})
     with pytest.raises(ValueError, match="resolved"):
-        ingest(bare, source=tmp_path, out=tmp_path / "pack")
+        ingest(bare, source=tmp_path, keep=Shelf())
     with pytest.raises(ValueError, match="needs a source"):
-        ingest(_spec(), source=None, out=tmp_path / "pack")
+        ingest(_spec(), source=None, keep=Shelf())
 
 
 def test_real_idrid_goes_through(real_data: Callable[[str], Path], tmp_path: Path) -> None:
     columns = {"file": "file", "label": "dr_grade", "split": "split"}
-    found = ingest(_spec(task="ordinal", columns=columns), source=real_data("idrid"), out=tmp_path / "pack")
+    found = ingest(_spec(task="ordinal", columns=columns), source=real_data("idrid"), keep=Shelf())
     assert found.images == 516
     assert found.splits == {"train": 351, "val": 62, "test": 103}
     assert found.resolutions == {"640x640": 516}
@@ -175,13 +178,14 @@ def test_real_idrid_goes_through(real_data: Callable[[str], Path], tmp_path: Pat
 
 def test_real_retinamnist_goes_through(real_data: Callable[[str], Path], tmp_path: Path) -> None:
     source = real_data("retinamnist.npz")
-    found = ingest(_spec(kind="npz", task="ordinal"), source=source, out=tmp_path / "pack")
+    shelf = Shelf()
+    found = ingest(_spec(kind="npz", task="ordinal"), source=source, keep=shelf)
     assert found.splits == {"train": 1080, "val": 120, "test": 400}
-    np.testing.assert_array_equal(Pack.read(tmp_path / "pack").images[0].numpy(), np.load(source)["train_images"][0])
+    np.testing.assert_array_equal(shelf.images(found)[0], np.load(source)["train_images"][0])
 
 
 def test_real_chest_films_go_through_as_grey(real_data: Callable[[str], Path], tmp_path: Path) -> None:
-    found = ingest(_spec(kind="folder"), source=real_data("nih1000/nih1000_64.zip"), out=tmp_path / "pack")
+    found = ingest(_spec(kind="folder"), source=real_data("nih1000/nih1000_64.zip"), keep=Shelf())
     assert found.splits == {"train": 600, "val": 200, "test": 200}
     assert found.classes == ["0_normal", "1_abnormal"]
     assert found.channels == 1
@@ -197,11 +201,10 @@ def test_real_tiny_imagenet_draws_its_test_out_of_train(real_data: Callable[[str
         kept = set(sorted({name.split("/")[1] for name in files})[:10])
         for name in (name for name in files if name.split("/")[1] in kept):
             ten.writestr(name, archive.read(name))
-    found = ingest(_spec(kind="folder"), source=tmp_path / "ten.zip", out=tmp_path / "pack")
+    shelf = Shelf()
+    found = ingest(_spec(kind="folder"), source=tmp_path / "ten.zip", keep=shelf)
     assert found.splits == {"train": 800, "val": 100, "test": 200}
-    pack = Pack.read(tmp_path / "pack")
-    assert isinstance(pack.images, Encoded)
-    assert decode(pack.images.file(0)).size == (64, 64)
+    assert decode(shelf.images(found)[0]).size == (64, 64)
 
 
 def test_dicom_files_are_images_of_folders_and_manifests(tmp_path: Path) -> None:
@@ -217,9 +220,10 @@ def test_dicom_files_are_images_of_folders_and_manifests(tmp_path: Path) -> None
     (tmp_path / "set" / "labels.csv").write_text("\n".join(rows))
     with pytest.raises(IngestFaults, match=r"row 8, images/7\.dcm: .*text is burned into"):
         _ingest(tmp_path / "set")
-    found = _ingest(tmp_path / "set", burned_in=True)
+    shelf = Shelf()
+    found = _ingest(tmp_path / "set", keep=shelf, burned_in=True)
     assert (found.images, found.channels, found.resolutions) == (40, 1, {"8x8": 40})
-    pack = (tmp_path / "pack").read_bytes()
+    pack = b"".join(shelf.kept.values())
     assert b"Doe" not in pack
     assert b"DICM" not in pack
     for number in range(40):
@@ -233,13 +237,57 @@ def test_dicom_files_are_images_of_folders_and_manifests(tmp_path: Path) -> None
 
 
 def test_as_many_threads_as_there_are_give_the_same_pack(manifest_folder: Path) -> None:
-    found, packs = [], []
-    for threads in (1, 4):
-        found.append(_ingest(manifest_folder, threads=threads))
-        packs.append(Pack.read(manifest_folder.parent / "pack"))
-    one, other = packs
-    assert found[0] == found[1]
-    assert one.names == other.names
-    assert isinstance(one.images, Encoded)
-    assert isinstance(other.images, Encoded)
-    assert torch.equal(one.images.data, other.images.data)
+    one, other = Shelf(), Shelf()
+    sizes = {"image_sizes": [8, 12]}
+    assert _ingest(manifest_folder, keep=one, **sizes) == _ingest(manifest_folder, keep=other, threads=4, **sizes)
+    assert one.kept == other.kept
+
+
+def test_pixels_made_at_ingest_are_those_that_are_made_of_the_pack(manifest_folder: Path, png) -> None:
+    """Grey images first: what has one channel so far is followed by shards of three."""
+    for number in range(10):
+        (manifest_folder / f"{number}.png").write_bytes(png(number, grey=True, size=(20, 10)))
+    shelf = Shelf()
+    found = _ingest(manifest_folder, keep=shelf, image_sizes=[8, 9])
+    assert [pixels.size for pixels in found.pixels] == [8, 9]
+    for pixels in found.pixels:
+        assert [(shard.channels, shard.images) for shard in pixels.shards] == [(1, 10), (3, 30)]
+        later = Shelf()
+        with PixelsWriter(pixels.size, later) as writer:
+            for square in squares(shelf.pack(found.pack), size=pixels.size, threads=2):
+                writer.add_image(square)
+            assert writer.pixels() == pixels
+        assert later.kept == {name: shelf.kept[name] for name in later.kept}
+
+
+def test_the_digest_of_a_dataset_is_what_it_was(manifest_folder: Path, class_folder: Path) -> None:
+    """Of the files and the recipe of these tests, as the first version of the platform found them."""
+    digests = [
+        _ingest(manifest_folder, columns={"patient": "patient"}).digest,
+        _ingest(class_folder, kind="folder", image_sizes=[8]).digest,
+        ingest(_recipe(), source=None, keep=Shelf()).digest,
+    ]
+    assert [digest[:16] for digest in digests] == ["66628a2963ec7f0c", "264fe7cac8c5191d", "56acd018f2ffd444"]
+
+
+def test_what_is_kept_does_not_stay_in_memory(class_folder: Path, png, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten megabytes of files, and as much of pixels, pass through less than a third of that."""
+    monkeypatch.setattr(batching, "BATCH_BYTES", 1 << 18)
+    for number in range(200):
+        (class_folder / ("cat", "dog")[number % 2] / f"{number}.png").write_bytes(png(number, size=(128, 128)))
+    kept = 0
+
+    def keep(data: bytes, name: str) -> StoredObject:
+        nonlocal kept
+        kept += len(data)
+        return StoredObject(key=name, size_bytes=len(data), sha256="0" * 64)
+
+    spec = _spec(kind="folder", image_sizes=[128])
+    tracemalloc.start()
+    try:
+        found = ingest(spec, source=class_folder, keep=keep)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (found.images, kept > 19_000_000) == (200, True)
+    assert most < 6_000_000

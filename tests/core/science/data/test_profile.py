@@ -8,24 +8,21 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from packs import Shelf
+from transfusion_core.science.data.annotations import Annotations
 from transfusion_core.science.data.ingest import ingest
-from transfusion_core.science.data.pack import Pack
 from transfusion_core.science.data.profile import labels_of, profile
-from transfusion_core.specs.dataset import DatasetSpec, IngestResult
+from transfusion_core.specs.dataset import DatasetSpec
 from transfusion_core.specs.profile import MOST_FILES, DatasetProfile
 
 Png = Callable[..., bytes]
 
 
 def profiled(source: Path | None, progress: Any = lambda *told: None, **fields: Any) -> DatasetProfile:
-    out = (source or fields.pop("out")).parent / "pack"
+    shelf = fields.pop("shelf", Shelf())
     spec = {"name": "d", "kind": "csv", "location": "file:///x", **fields}
-    found = ingest(DatasetSpec.model_validate(spec).resolved(), source=source, out=out)
-    words = {name: value for name, value in vars(found).items() if name != "faults"}
-    stored = {"key": "k", "size_bytes": 1, "sha256": "0" * 64}
-    return profile(
-        Pack.read(out), IngestResult.model_validate({**words, "pack": stored, "manifest": stored}), progress=progress
-    )
+    found = ingest(DatasetSpec.model_validate(spec).resolved(), source=source, keep=shelf)
+    return profile(shelf.annotations(found), shelf.pack(found.pack), found, threads=2, progress=progress)
 
 
 def leaky(folder: Path, png: Png) -> Path:
@@ -130,11 +127,12 @@ def test_many_copies_are_counted_and_cut_short(tmp_path: Path, png: Png) -> None
     assert len(found.duplicates[0].files) == MOST_FILES
 
 
-def test_images_of_several_labels_and_of_none_have_their_words(tmp_path: Path) -> None:
+def test_images_of_several_labels_and_of_none_have_their_words() -> None:
     recipe = {"name": "demo-chest", "images": 60, "size": 32}
-    found = profiled(None, kind="recipe", location=None, recipe=recipe, out=tmp_path / "x")
+    shelf = Shelf()
+    found = profiled(None, kind="recipe", location=None, recipe=recipe, shelf=shelf)
     assert len(found.samples) == len(found.classes) == 5
-    words = labels_of(Pack.read(tmp_path / "pack"))
+    words = labels_of(Annotations.read(shelf.kept["annotations.safetensors"]))
     assert "none" in words
     assert any(", " in word for word in words)
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from packs import Shelf
 from transfusion_core.errors import DataError
 from transfusion_core.science.data.ingest import ingest
 from transfusion_core.science.data.readers.layouts import FINDINGS, LAYOUTS, STUDIED, list_layout
@@ -240,6 +241,6 @@ def test_a_published_layout_goes_through_to_a_pack_with_its_patients_on_one_side
             )
             rows.append(f"{number}_{eye},{number % 2}")
     (tmp_path / "set" / "trainLabels.csv").write_text("\n".join(rows))
-    done = ingest(spec("eyepacs"), source=tmp_path / "set", out=tmp_path / "pack")
+    done = ingest(spec("eyepacs"), source=tmp_path / "set", keep=Shelf())
     assert (done.task, done.images, done.classes) == ("ordinal", 80, ["0", "1"])
     assert all(count % 2 == 0 for count in done.splits.values())

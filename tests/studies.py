@@ -44,6 +44,7 @@ def _ingest(labels: dict[str, Any]) -> dict[str, Any]:
         "channels": 3,
         "annotations": {"key": "a", "size_bytes": 1, "sha256": "0" * 64},
         "pack": [],
+        "manifest": {"key": "m", "size_bytes": 1, "sha256": "0" * 64},
     }
 
 
@@ -61,6 +62,8 @@ def _profile(labels: dict[str, Any]) -> dict[str, Any]:
         "splits": splits,
         "counts": {split: {"0": images - 100, "1": 100} for split, images in splits.items()},
         "resolutions": {"64x64": 2000},
+        "intensities": [{"channel": "grey", "mean": 0.5, "std": 0.1, "histogram": [1 / 32] * 32}],
+        "missing": {"train": {"0": 7, "1": 0}},
         "patients": {"total": 6, "splits": {"train": 4, "val": 1, "test": 2}},
         "found": [{"kind": kind, **dict(zip(words, found, strict=True))} for kind, found in counts.items()],
         "duplicates": [twice],

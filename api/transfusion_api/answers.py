@@ -57,6 +57,39 @@ class Manifest(Record):
     manifest: dict[str, Any] | None
 
 
+class PartRequest(Spec):
+    """A part that will be sent."""
+
+    number: int = Field(ge=1, le=10_000)
+    """Counted from 1."""
+    md5: str | None = Field(default=None, pattern=r"^[A-Za-z0-9+/]{22}==$")
+    """Of its bytes, base64; bytes of another one are refused."""
+
+
+class PartsRequest(Spec):
+    """Parts that will be sent now."""
+
+    parts: list[PartRequest] = Field(min_length=1, max_length=100)
+
+
+class PartLink(Record):
+    """Where to send the bytes of a part."""
+
+    number: int
+    url: str
+    method: Literal["PUT"] = "PUT"
+    headers: dict[str, str] = {}
+    """To be sent with the bytes. A url of this API takes the API key besides."""
+    size_bytes: int
+
+
+class Completion(Spec):
+    """What was sent."""
+
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    """Of the whole file."""
+
+
 class UploadRequest(Spec):
     """A file that will be uploaded."""
 
@@ -74,6 +107,10 @@ class Upload(Record):
     """To be sent with the bytes. A url of this API takes the API key besides."""
     size_bytes: int
     state: str
+    part_bytes: int
+    """A larger file may be sent in parts of this size, the last one smaller: `parts`, then `complete`."""
+    received: list[int] = []
+    """Numbers of the parts that are there."""
 
 
 class WeightsRequest(Spec):

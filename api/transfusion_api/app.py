@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from starlette.types import ASGIApp
 
 from transfusion_api import problems
-from transfusion_api.answers import KeyRequest, UploadRequest, WeightsRequest
+from transfusion_api.answers import Completion, KeyRequest, PartsRequest, UploadRequest, WeightsRequest
 from transfusion_api.auth import ensure_admin_key
 from transfusion_api.border import Border
 from transfusion_api.examples import add_examples
@@ -48,6 +48,8 @@ WRITTEN: tuple[type[BaseModel], ...] = (
     ComparisonSpec,
     DatasetSpec,
     UploadRequest,
+    PartsRequest,
+    Completion,
     WeightsRequest,
     KeyRequest,
 )

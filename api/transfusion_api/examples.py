@@ -41,6 +41,8 @@ BODIES: dict[str, Any] = {
     },
     "register_weights": {"name": "ours", "location": "upload:01m8ng0up0000000000000000u"},
     "create_upload": {"filename": "retina.zip", "size_bytes": 52_000_000},
+    "begin_upload_parts": {"parts": [{"number": 3, "md5": "1B2M2Y8AsgTpgAmY7PhCfg=="}]},
+    "complete_upload": {"sha256": "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"},
     "create_key": {"name": "ward-3", "role": "write", "project": "retina", "expires_in_days": 90},
 }
 """By operation. What is not JSON (the bytes of an upload) has none."""

@@ -42,12 +42,17 @@ def uploaded(service: Service, scope: Scope, location: str) -> StoredObject:
     size_bytes = service.store.size(upload.key)
     if size_bytes != upload.size_bytes:
         raise _unusable(location, f"the upload has {size_bytes or 0} of {upload.size_bytes} bytes; PUT them first")
-    sha256 = hashlib.sha256()
-    for piece in service.store.open_stream(upload.key):
-        sha256.update(piece)
-    stored = StoredObject(key=upload.key, size_bytes=size_bytes, sha256=sha256.hexdigest())
+    stored = stored_at(service, upload.key, size_bytes)
     uploads.finish(scope, upload_id, stored)
     return stored
+
+
+def stored_at(service: Service, key: str, size_bytes: int) -> StoredObject:
+    """An object whose digest nobody knows yet: its bytes are read."""
+    sha256 = hashlib.sha256()
+    for piece in service.store.open_stream(key):
+        sha256.update(piece)
+    return StoredObject(key=key, size_bytes=size_bytes, sha256=sha256.hexdigest())
 
 
 def local_path(settings: Settings, location: str) -> Path:

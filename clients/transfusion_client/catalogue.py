@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from transfusion_client.connection import Connection
+from transfusion_client.sending import Sent
 from transfusion_client.uploads import location_of
 from transfusion_core.specs.base import Record
 from transfusion_core.specs.contract import InputContract
@@ -28,13 +29,16 @@ class Weights:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def add(self, name: str, path: str | Path, *, input: dict[str, Any] | None = None) -> WeightsFile:
+    def add(
+        self, name: str, path: str | Path, *, input: dict[str, Any] | None = None, sent: Sent | None = None
+    ) -> WeightsFile:
         """Name a weight file of this machine, or at a location that the service knows (`s3://...`, `upload:ID`).
 
-        `input`: what the network expects of its images, as `{"mean": [...], "std": [...], "size": 224}`.
+        `input`: what the network expects of its images, as `{"mean": [...], "std": [...], "size": 224}`. `sent` is
+        called with how many bytes of a large file have arrived, and of how many.
         """
         known = str(path).startswith(("s3://", "upload:", "file:///"))
-        location = str(path) if known else location_of(self._connection, Path(path))
+        location = str(path) if known else location_of(self._connection, Path(path), sent=sent)
         body = {"name": name, "location": location} | ({"input": input} if input else {})
         answer = self._connection.post("/v1/weights", body)
         return self._connection.read(WeightsFile, answer)

@@ -60,10 +60,21 @@ class Connection:
         """The JSON behind a path; parameters that are None are left out."""
         return self._json(self.request("GET", path, params=params))
 
-    def post(self, path: str, body: JSON = None, *, key: str | None = None, repeatable: bool = False) -> JSON:
-        """The answer to a JSON body; `key` is sent as Idempotency-Key."""
+    def post(
+        self,
+        path: str,
+        body: JSON = None,
+        *,
+        key: str | None = None,
+        repeatable: bool = False,
+        answer_seconds: float | None = None,
+    ) -> JSON:
+        """The answer to a JSON body, which may take so long; `key` is sent as Idempotency-Key."""
         headers = {"Idempotency-Key": key} if key else {}
-        return self._json(self.request("POST", path, body=body, headers=headers, repeatable=repeatable))
+        answer = self.request(
+            "POST", path, body=body, headers=headers, repeatable=repeatable, answer_seconds=answer_seconds
+        )
+        return self._json(answer)
 
     def delete(self, path: str) -> JSON:
         """Remove what a path names; what the service says of it, None where it says nothing."""
@@ -101,6 +112,10 @@ class Connection:
         """Send a file's bytes to an address of this service or to a signed link elsewhere, which gets no API key."""
         self.request("PUT", url, file=path, headers=headers)
 
+    def put_bytes(self, url: str, data: bytes, *, headers: Mapping[str, str]) -> None:
+        """Send bytes to such an address."""
+        self.request("PUT", url, data=data, headers=headers, answer_seconds=UPLOAD_ANSWER_SECONDS)
+
     def request(
         self,
         method: str,
@@ -108,21 +123,34 @@ class Connection:
         *,
         params: Mapping[str, object] | None = None,
         body: JSON = None,
+        data: bytes | None = None,
         file: Path | None = None,
         headers: Mapping[str, str] | None = None,
         repeatable: bool = False,
+        answer_seconds: float | None = None,
     ) -> httpx2.Response:
-        """The answer, once it is a good one; else the error that the last try met."""
+        """The answer, once it is a good one; else the error that the last try met.
+
+        `body` is sent as JSON, `data` and `file` as they are.
+        """
         headers = {**(headers or {})}
-        content = None if body is None else _encoded(body)
-        if content is not None:
+        content = data if body is None else _encoded(body)
+        if body is not None:
             headers["Content-Type"] = "application/json"
         repeatable = repeatable or method in REPEATABLE_METHODS or "Idempotency-Key" in headers
         tries = self._backoff.tries if repeatable else 1
         deadline = self.clock.monotonic() + self._timeout_seconds
         for tried in range(1, tries + 1):
             given = {key: str(value) for key, value in (params or {}).items() if value is not None}
-            outcome = self._try(method, path, params=given, content=content, file=file, headers=headers)
+            outcome = self._try(
+                method,
+                path,
+                params=given,
+                content=content,
+                file=file,
+                headers=headers,
+                answer_seconds=answer_seconds or self._timeout_seconds,
+            )
             if isinstance(outcome, httpx2.Response) and outcome.is_success:
                 return outcome
             pause_seconds = self._pause_seconds(outcome, tried)
@@ -131,8 +159,8 @@ class Connection:
             self.clock.sleep(pause_seconds)
         raise self._error(outcome)
 
-    def download(self, url: str, path: Path, *, sha256: str) -> None:
-        """Stream bytes into a file, whole and with that digest or not at all; TransfusionError where they differ."""
+    def download(self, url: str, path: Path, *, sha256: str | None = None) -> None:
+        """Stream bytes into a file, whole, with that digest if any, or not at all; TransfusionError where not."""
         part = path.with_name(f".{path.name}.part")
         try:
             for tried in range(1, self._backoff.tries + 1):
@@ -143,7 +171,7 @@ class Connection:
                     if tried == self._backoff.tries or not is_passing(error):
                         raise self._error(error) from error
                     self.clock.sleep(self._backoff.pause_seconds(tried, self.clock))
-            if found != sha256:
+            if sha256 and found != sha256:
                 raise TransfusionError(f"{path.name}: expected bytes of sha256 {sha256}, got {found}; try again")
             part.replace(path)
         finally:
@@ -188,6 +216,7 @@ class Connection:
         content: bytes | None,
         file: Path | None,
         headers: Mapping[str, str],
+        answer_seconds: float,
     ) -> httpx2.Response | httpx2.RequestError:
         own = self._authorization if self._is_own(path) else {}
         everything = {"Accept": "application/json", **own, **headers}
@@ -196,10 +225,10 @@ class Connection:
                 return self._http.request(
                     method,
                     path,
-                    params=params,
+                    params=params or None,  # an empty one would take the query of a signed link away
                     content=content,
                     headers=everything,
-                    timeout=self._timeout_seconds,
+                    timeout=httpx2.Timeout(self._timeout_seconds, read=answer_seconds),
                 )
             timeout = httpx2.Timeout(self._timeout_seconds, read=UPLOAD_ANSWER_SECONDS)
             with file.open("rb") as stream:

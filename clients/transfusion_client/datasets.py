@@ -1,15 +1,17 @@
 """Datasets: labelled images with a fixed split, registered once and named `name@version` afterwards."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from transfusion_client.connection import Connection
+from transfusion_client.sending import Sent
 from transfusion_client.uploads import location_of
 from transfusion_client.waiting import wait_until_ended
 from transfusion_core.errors import InvalidRequest, NotReady
 from transfusion_core.specs.base import Spec
 from transfusion_core.specs.dataset import Dataset
+from transfusion_core.specs.manifest import DatasetDiff, PatientSalt, pseudonym
 from transfusion_core.specs.profile import ClassSamples, DatasetProfile
 from transfusion_core.specs.removal import Removal
 
@@ -27,6 +29,7 @@ class Datasets:
         *,
         kind: str | None = None,
         task: str | None = None,
+        sent: Sent | None = None,
         **options: Any,
     ) -> Dataset:
         """Register a dataset version, which is ingested afterwards: see `wait`. Same content, same version.
@@ -34,18 +37,22 @@ class Datasets:
         A path is a file or folder of this machine (uploaded, or read in place by an embedded service), or a location
         that the service knows (`s3://...`, `upload:ID`). `kind` is told by the path unless given: `.npz` files are
         npz, `.csv` files are manifests beside their images, folders are `split/class/file`. Options are the dataset
-        spec's: columns, manifest, labels, uncertain, views, image_sizes, skip_unreadable, split_seed. A mapping or
-        DatasetSpec is sent as it is.
+        spec's: columns, manifest, labels, uncertain, views, image_sizes, skip_unreadable, split_seed,
+        and `extends` for a version that has the images of another (`name@1`) too. A mapping or DatasetSpec is
+        sent as it is.
+
+        Large files go in parts; what was cut off goes on when the same file or folder is added again. `sent` is
+        called with how many bytes have arrived, and of how many.
         """
         given = {"name": name, "kind": kind, "task": task, **options}
         spec = {field: value for field, value in given.items() if value is not None}
         if isinstance(path_or_spec, str | Path):
-            spec = {**self._located(path_or_spec, kind), **spec}
+            spec = {**self._located(path_or_spec, kind, sent), **spec}
         else:
             spec = {**_plain(path_or_spec), **spec}
         return self._connection.read(Dataset, self._connection.post("/v1/datasets", spec, repeatable=True))
 
-    def _located(self, path: str | Path, kind: str | None) -> dict[str, Any]:
+    def _located(self, path: str | Path, kind: str | None, sent: Sent | None) -> dict[str, Any]:
         if str(path).startswith(("s3://", "upload:", "file:///")):
             return {"location": str(path), "kind": kind or _kind_of(Path(path))}
         path = Path(path)
@@ -53,10 +60,10 @@ class Datasets:
         if kind == "csv" and path.is_file() and path.suffix == ".csv":
             return {
                 "kind": kind,
-                "location": location_of(self._connection, path.absolute().parent),
+                "location": location_of(self._connection, path.absolute().parent, sent=sent),
                 "manifest": path.name,
             }
-        return {"kind": kind, "location": location_of(self._connection, path)}
+        return {"kind": kind, "location": location_of(self._connection, path, sent=sent)}
 
     def delete(self, name: str) -> Removal:
         """Delete a version, `name@version`, that nothing is made of, with its files; says what went."""
@@ -79,6 +86,29 @@ class Datasets:
             what=f"dataset {name}",
             timeout_seconds=timeout_seconds,
         )
+
+    def manifest(self, name: str, path: str | Path) -> Path:
+        """Write a version's images one by one into a CSV file: file, sha256, label, split, hashed patient, size."""
+        self._connection.download(f"/v1/datasets/{name}/manifest", Path(path))
+        return Path(path)
+
+    def diff(self, name: str, against: str | None = None) -> DatasetDiff:
+        """What a version has otherwise than its parent, or than another one: added, removed, relabelled, moved."""
+        return self._connection.read(DatasetDiff, self._connection.get(f"/v1/datasets/{name}/diff", against=against))
+
+    def hashed_patients(self, name: str, patients: Iterable[str]) -> dict[str, str]:
+        """What the manifest of a version has in the place of these patients; takes a key that may write.
+
+        The ids stay here: the service only tells the salt.
+        """
+        answer = self._connection.get(f"/v1/datasets/{name}/salt")
+        salt = bytes.fromhex(self._connection.read(PatientSalt, answer).salt)
+        return {patient: pseudonym(salt, patient) for patient in patients}
+
+    def chart(self, name: str, chart: str, path: str | Path) -> Path:
+        """Write a chart (figure-1, classes, resolutions, intensities) as .json, .svg or .png, by the suffix."""
+        self._connection.download(f"/v1/datasets/{name}/charts/{chart}{Path(path).suffix}", Path(path))
+        return Path(path)
 
     def profile(self, name: str, *, timeout_seconds: float | None = None) -> DatasetProfile:
         """What a dataset is like: counts, patients, duplicates, leaks, samples. Waits until it has been looked at."""

@@ -23,9 +23,12 @@ class Display(Protocol):
 def open_display(stream: TextIO | None = None) -> Display:
     """The best display that this process has."""
     stream = stream or sys.stderr
-    if stream.isatty() and importlib.util.find_spec("rich"):
-        return _Bar(stream)
-    return _Lines(stream)
+    return _Bar(stream) if has_bar(stream) else _Lines(stream)
+
+
+def has_bar(stream: TextIO) -> bool:
+    """Whether a bar can be drawn: rich and a terminal are there."""
+    return stream.isatty() and importlib.util.find_spec("rich") is not None
 
 
 class _Lines:

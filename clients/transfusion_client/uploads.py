@@ -5,48 +5,31 @@ import re
 import tempfile
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
 from transfusion_client.connection import Connection
-from transfusion_core.errors import Conflict, InvalidRequest
-from transfusion_core.specs.base import Record
+from transfusion_client.sending import Sent, send
+from transfusion_core.errors import InvalidRequest
 
 
-class Upload(Record):
-    """Where the service wants the bytes."""
-
-    id: str
-    url: str
-    headers: dict[str, str] = {}
-
-
-def location_of(connection: Connection, path: Path) -> str:
+def location_of(connection: Connection, path: Path, *, sent: Sent | None = None) -> str:
     """Where the service finds the file or folder: `file:///...` if it is on the same machine, else `upload:ID`."""
     path = path.expanduser().absolute()
     if not path.exists():
         raise InvalidRequest(f"there is no file or folder {path}")
     if is_embedded(connection):
         return "file://" + quote(str(path))
+    filename = path.name if path.is_file() else f"{path.name}.zip"
+    safe = re.sub(r"[^A-Za-z0-9._-]", "_", filename).lstrip(".")[-128:] or "upload"
     with _one_file(path) as file:
-        return upload(connection, file, filename=file.name if path.is_file() else f"{path.name}.zip")
+        return f"upload:{send(connection, file, filename=safe, sent=sent)}"
 
 
 def is_embedded(connection: Connection) -> bool:
     """Whether the service is `transfusion up`, which serves its own machine only and reads files of it by name."""
     return bool(connection.get("/healthz").get("mode") == "embedded")
-
-
-def upload(connection: Connection, file: Path, *, filename: str) -> str:
-    """Send a file; the location that stands for it."""
-    safe = re.sub(r"[^A-Za-z0-9._-]", "_", filename).lstrip(".")[-128:] or "upload"
-    body = {"filename": safe, "size_bytes": file.stat().st_size}
-    answer = connection.read(Upload, connection.post("/v1/uploads", body, repeatable=True))
-    # The upload is ours alone: a conflict says that an earlier try arrived, and that only its answer was lost.
-    with suppress(Conflict):
-        connection.put_file(answer.url, file, headers=answer.headers)
-    return f"upload:{answer.id}"
 
 
 @contextmanager
@@ -62,7 +45,10 @@ def _one_file(path: Path) -> Iterator[Path]:
 
 
 def write_zip(folder: Path, archive: Path) -> None:
-    """Everything under a folder, stored as it is: images do not compress. Links are followed to files, not folders."""
+    """Everything under a folder, stored as it is: images do not compress. Links are followed to files, not folders.
+
+    The same files make the same bytes, so that an archive that was cut off on its way can be gone on with.
+    """
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED, strict_timestamps=False) as packed:
         for here, folders, names in os.walk(folder):
             folders.sort()

@@ -102,6 +102,8 @@ class Settings(BaseSettings):
     max_drawings: int = Field(default=2, ge=1)
     """Plans, charts and reports in work at once in one process; ten times as many may wait."""
     max_upload_bytes: int = Field(default=20_000_000_000, ge=1)
+    upload_part_bytes: int = Field(default=8 << 20, ge=5 << 20, le=1 << 30)
+    """Of files that are uploaded in parts; larger where there would be more than 10,000."""
     sweep_seconds: float = Field(default=3600.0, gt=0)
     """Between two sweeps of the store for objects that nothing points at, one worker for all."""
     keep_unpointed_seconds: float = Field(default=86_400.0, ge=0)

@@ -18,10 +18,11 @@ from transfusion_core.db.records import Point
 from transfusion_core.settings import Settings
 from transfusion_core.specs.comparison import ComparisonResult, PairResult, ProbeSet
 from transfusion_core.specs.dataset import IngestResult, Pixels, Shard
-from transfusion_core.specs.profile import ClassSamples, DatasetProfile, GroupCount
+from transfusion_core.specs.profile import ClassSamples, DatasetProfile, GroupCount, Intensity
 from transfusion_core.specs.report import Report, ReportSection, Row
 from transfusion_core.specs.training import Checkpoint, Metrics, Series, TrainResult
 
+MANIFEST = b"file,sha256,label,split,patient,width,height\na.png,aa,0,train,,8,8\nb.png,bb,1,test,,8,8\n"
 ADMIN = "tf_admin_" + "0" * 64
 CHART = {
     "$schema": "https://vega.github.io/schema/vega-lite/v6.json",
@@ -133,6 +134,8 @@ def _ingest(store: Any, job: Any) -> dict[str, Any]:
         channels=3,
         annotations=annotations,
         pack=[pack],
+        manifest=store.put_bytes(f"manifests/{job.key}", MANIFEST),
+        salt="5a" * 32,
     ).model_dump(mode="json")
 
 
@@ -181,6 +184,8 @@ def _profile(store: Any, job: Any) -> dict[str, Any]:
         splits={"train": 1300, "val": 300, "test": 400},
         counts={"train": {"0": 1200, "1": 100}},
         resolutions={"64x64": 2000},
+        intensities=[Intensity(channel="grey", mean=0.5, std=0.1, histogram=[1 / 32] * 32)],
+        missing={},
         patients=None,
         found=[GroupCount(kind="exact", groups=0, files=0, across_splits=0, across_labels=0)],
         duplicates=[],

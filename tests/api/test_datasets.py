@@ -58,7 +58,31 @@ def test_a_profile_that_failed_says_so(client: TestClient) -> None:
     jobs.fail(engine, job.id, job.attempt, reason="data", error="no images")
     answer = client.get("/v1/datasets/mine/profile")
     assert (answer.status_code, answer.json()["code"]) == (409, "conflict")
-    assert answer.json()["detail"] == "the profile of mine has failed: needs_failed"
+    assert answer.json()["detail"] == "the profile of mine has failed: no images"
+    told = client.get("/v1/datasets/mine").json()
+    assert (told["state"], told["reason"], told["error"]) == ("failed", "data", "no images")
+
+
+def test_a_profile_that_failed_by_itself_gives_its_own_words(client: TestClient) -> None:
+    client.post("/v1/datasets", json=RECIPE)
+    engine = client.app.state.service.engine
+    job = jobs.claim(engine, worker="test:1:1", queues=["cpu"], lease_seconds=60)
+    assert job is not None
+    jobs.succeed(engine, job.id, job.attempt, {})
+    look = jobs.claim(engine, worker="test:1:1", queues=["cpu"], lease_seconds=60)
+    assert look is not None
+    jobs.fail(engine, look.id, look.attempt, reason="bug", error="ValueError: flat")
+    assert "has failed: ValueError: flat" in client.get("/v1/datasets/mine/profile").json()["detail"]
+
+
+def test_a_dataset_that_failed_names_the_files_that_cannot_be_used(client: TestClient) -> None:
+    client.post("/v1/datasets", json=RECIPE)
+    engine = client.app.state.service.engine
+    job = jobs.claim(engine, worker="test:1:1", queues=["cpu"], lease_seconds=60)
+    assert job is not None
+    fault = {"file": "a.png", "row": 3, "message": "the file is empty"}
+    jobs.fail(engine, job.id, job.attempt, reason="data", error="1 of 2", detail={"files": [fault]})
+    assert client.get("/v1/datasets/mine").json()["faults"] == [fault]
 
 
 def test_there_is_no_profile_of_a_dataset_that_is_not_there(client: TestClient) -> None:

@@ -9,8 +9,8 @@ from fastapi.testclient import TestClient
 from transfusion_api.examples import BODIES
 from transfusion_core.errors import by_code
 
-NOT_JSON_BODIES = {"put_upload_content"}
-FREE_ANSWERS = {"list_presets", "get_preset", "get_schema", "get_chart_json"}
+NOT_JSON_BODIES = {"put_upload_content", "put_upload_part"}
+FREE_ANSWERS = {"list_presets", "get_preset", "get_schema", "get_chart_json", "get_dataset_chart_json"}
 """Objects without a schema of their own: any example would do."""
 
 

@@ -1,5 +1,6 @@
 """A small honest service in memory, behind httpx2's transport seam and behind a real socket, and a clock that jumps."""
 
+import hashlib
 import json
 import random
 import threading
@@ -22,7 +23,15 @@ DIGEST = "d" * 64
 
 PROFILE: dict[str, Any] = {
     **{"digest": DIGEST, "task": "ordinal", "classes": ["0"], "splits": {"train": 10}, "counts": {}},
-    **{"resolutions": {"8x8": 10}, "patients": None, "found": [], "duplicates": [], "samples": []},
+    **{
+        "resolutions": {"8x8": 10},
+        "intensities": [],
+        "missing": {},
+        "patients": None,
+        "found": [],
+        "duplicates": [],
+        "samples": [],
+    },
     "leaks": [{"files": ["a", "b"], "splits": ["train", "test"], "labels": ["0", "0"], "kind": "near"}],
 }
 
@@ -79,11 +88,13 @@ class Service:
     created: dict[str, dict[str, Any]] = field(default_factory=dict)
     by_idempotency_key: dict[str, str] = field(default_factory=dict)
     uploads: dict[str, bytes] = field(default_factory=dict)
+    parts: dict[tuple[str, int], bytes] = field(default_factory=dict)
     streams: list[str] = field(default_factory=list)
     report: dict[str, Any] = field(default_factory=dict)
     page_size: int = 2
     unwell: tuple[str, ...] = ()
     version: str = "0.1.0"
+    part_bytes: int = 100_000
 
     def upset(self, *outcomes: Answer | type[Exception], path: str = "") -> None:
         self.upsets += [(path, outcome) for outcome in outcomes]
@@ -206,19 +217,60 @@ class Service:
     def _get_datasets(self, sent: Sent, rest: list[str]) -> Answer:
         if not rest:
             return self._page(sent, [dataset_of("succeeded")])
-        if rest[1:] == ["profile"]:
-            return Answer(200, PROFILE)
         if rest[1:] == ["samples"]:
             return self._page(sent, [{"label": "0", "files": ["a.png"], "picture": "data:"}])
+        if rest[1:]:
+            return Answer(200, self._about_dataset(sent, rest[1]))
         return Answer(200, dataset_of(self.states.pop(0) if self.states else self.outcome))
 
+    def _about_dataset(self, sent: Sent, what: str) -> Any:
+        none = {"count": 0, "files": []}
+        diff = {"name": "retina@2", "against": sent.query.get("against", "retina@1"), "digest": DIGEST, "same": False}
+        diff |= {"against_digest": "e" * 64, "unchanged": 9, "removed": none, "relabelled": none, "moved": none}
+        return {
+            "profile": PROFILE,
+            "manifest": b"file,sha256\na.png,0a\n",
+            "salt": {"salt": "5a" * 32},
+            "diff": diff | {"added": {"count": 1, "files": []}},
+        }[what]
+
     def _post_uploads(self, sent: Sent, rest: list[str]) -> Answer:
+        if rest:
+            return self._about_upload(sent, rest)
         made = f"u{len(self.uploads) + 1}"
         self.uploads[made] = b""
         url = f"{URL}/v1/uploads/{made}/content"
-        return Answer(201, {"id": made, "url": url, "headers": {"X-Sent": "yes"}, "size_bytes": 1, "state": "created"})
+        return Answer(
+            201, {"id": made, "url": url, "headers": {"X-Sent": "yes"}, "state": "open", "part_bytes": self.part_bytes}
+        )
+
+    def _get_uploads(self, sent: Sent, rest: list[str]) -> Answer:
+        if rest[0] not in self.uploads:
+            return problem(404, "not_found", "there is no such upload")
+        state = "finished" if self.uploads[rest[0]] else "open"
+        received = sorted(number for made, number in self.parts if made == rest[0])
+        return Answer(
+            200, {"id": rest[0], "url": "", "state": state, "part_bytes": self.part_bytes, "received": received}
+        )
+
+    def _about_upload(self, sent: Sent, rest: list[str]) -> Answer:
+        """To its parts, and to its end."""
+        if rest[1] == "parts":
+            number = sent.json["parts"][0]["number"]
+            link = {"number": number, "url": f"{URL}/v1/uploads/{rest[0]}/parts/{number}?signed=yes", "size_bytes": 8}
+            return Answer(200, {"items": [link | {"headers": {"Content-MD5": sent.json["parts"][0]["md5"]}}]})
+        joined = b"".join(self.parts[each] for each in sorted(self.parts) if each[0] == rest[0])
+        self.uploads[rest[0]] = self.uploads[rest[0]] or joined
+        if hashlib.sha256(self.uploads[rest[0]]).hexdigest() != sent.json["sha256"]:
+            return problem(422, "invalid", "the bytes that arrived have another sha256")
+        return Answer(200, {})
 
     def _put_uploads(self, sent: Sent, rest: list[str]) -> Answer:
+        if rest[1] == "parts":
+            if sent.query != {"signed": "yes"}:
+                return problem(403, "not_allowed", "the link is not signed")
+            self.parts[rest[0], int(rest[2])] = sent.body
+            return Answer(204)
         if self.uploads[rest[0]]:
             return problem(409, "conflict", "its bytes are there already")
         self.uploads[rest[0]] = sent.body
@@ -296,6 +348,7 @@ def run_of(run_id: str) -> dict[str, Any]:
 
 def dataset_of(state: str) -> dict[str, Any]:
     record = {"id": "d1", "name": "retina@1", "state": state, "task": "ordinal", "spec": {}, "job": "j1"}
+    record |= {"reason": "data", "error": "there is no table train.csv"} if state == "failed" else {}
     return {**record, "images": 10, "classes": ["0", "1"], "splits": {"train": 10}, "created_at": NOW}
 
 
@@ -394,7 +447,8 @@ def clock() -> JumpingClock:
 
 
 @pytest.fixture(autouse=True)
-def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+def _no_settings(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("home") / "cache"))
     for name in ("TRANSFUSION_URL", "TRANSFUSION_API_KEY"):
         monkeypatch.delenv(name, raising=False)
 

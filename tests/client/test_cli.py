@@ -239,7 +239,16 @@ def test_a_dataset_is_added_waited_for_listed_and_shown(run: Run, service: Any, 
     assert "8x8" in run("datasets", "profile", "retina").output
     assert json.loads(run("datasets", "profile", "retina", "-o", "json").output)["leaks"][0]["kind"] == "near"
     service.states = ["failed"]
-    assert run("datasets", "add", "retina", str(tmp_path)).exit_code == 1
+    assert "relabelled" in run("datasets", "diff", "retina@2").output
+    assert json.loads(run("datasets", "diff", "retina@2", "-o", "json").output)["added"]["count"] == 1
+    assert run("datasets", "manifest", "retina", "--to", str(tmp_path / "m.csv")).output.strip() == str(
+        tmp_path / "m.csv"
+    )
+    run("datasets", "add", "retina", str(tmp_path), "--extends", "retina@1")
+    assert service.calls("POST", "/v1/datasets")[-1].json["extends"] == "retina@1"
+    service.states = ["failed"]
+    failed = run("datasets", "add", "retina", str(tmp_path))
+    assert (failed.exit_code, failed.stderr) == (1, "error: there is no table train.csv\n")
     assert run("datasets", "add", "retina", str(tmp_path), "--no-wait").exit_code == 0
 
 

@@ -1,5 +1,6 @@
 """Every resource of the client, against a service in memory."""
 
+import hmac
 import json
 import zipfile
 from io import BytesIO
@@ -304,14 +305,18 @@ def test_a_lost_answer_to_the_last_byte_is_no_failure(
 ) -> None:
     (tmp_path / "x.npz").write_bytes(b"numbers")
     service.upset(httpx2.ReadError, answering["problem"](409, "conflict", "its bytes are there"), path="/v1/uploads/u1")
+    service.upset(answering["Answer"](200, {}), path="/v1/uploads/u1/complete")
     assert client.datasets.add("retina", tmp_path / "x.npz").name == "retina@1"
 
 
 def test_a_signed_link_elsewhere_gets_no_key(service: Any, transport: Any, tmp_path: Path, answering: Any) -> None:
     (tmp_path / "x.npz").write_bytes(b"numbers")
     link = "http://store.example/bucket/x?signature=abc"
-    service.upset(answering["Answer"](201, {"id": "u7", "url": link}), path="/v1/uploads")
+    service.upset(
+        answering["Answer"](201, {"id": "u7", "url": link, "state": "open", "part_bytes": 8}), path="/v1/uploads"
+    )
     service.upset(answering["Answer"](200), path="//store.example/bucket/x")
+    service.upset(answering["Answer"](200, {}), path="/v1/uploads/u7/complete")
     with Client(answering["URL"], "secret", transport=transport) as client:
         client.datasets.add("retina", tmp_path / "x.npz")
     put = next(sent for sent in service.sent if sent.method == "PUT")
@@ -379,3 +384,31 @@ def test_an_experiment_made_of_grids_grows_in_each_of_them(client: Client, servi
     (call,) = service.calls("POST", f"/v1/experiments/{made.id}/fork")
     grown = {"train_sizes": ["all", 100], "seeds": 4}
     assert call.json == {**grown, "grids": [{**grid, **grown} for grid in grids]}
+
+
+def test_a_manifest_is_written_whole_or_not_at_all(
+    client: Client, service: Any, answering: Any, tmp_path: Path
+) -> None:
+    service.upset(httpx2.ReadError, path="/v1/datasets/retina/manifest")
+    assert client.datasets.manifest("retina", tmp_path / "m.csv").read_bytes() == b"file,sha256\na.png,0a\n"
+    service.upset(answering["problem"](404, "not_found", "no"), path="/v1/datasets/other/manifest")
+    with pytest.raises(NotFound):
+        client.datasets.manifest("other", tmp_path / "other.csv")
+    assert [each.name for each in tmp_path.iterdir()] == ["m.csv"]
+
+
+def test_versions_are_held_against_each_other(client: Client, service: Any) -> None:
+    assert client.datasets.diff("retina@2").against == "retina@1"
+    assert client.datasets.diff("retina@2", "old@1").added.count == 1
+    assert [sent.query for sent in service.calls("GET", "/v1/datasets/retina@2/diff")] == [{}, {"against": "old@1"}]
+
+
+def test_patients_are_hashed_on_this_side(client: Client, service: Any) -> None:
+    expected = hmac.new(bytes.fromhex("5a" * 32), b"p1", "sha256").hexdigest()[:32]
+    assert client.datasets.hashed_patients("retina@1", ["p1"]) == {"p1": expected}
+    assert not any(b"p1" in sent.body for sent in service.sent)
+
+
+def test_a_chart_of_a_profile_is_written(client: Client, service: Any, answering: Any, tmp_path: Path) -> None:
+    service.upset(answering["Answer"](200, "<svg/>"), path="/v1/datasets/retina/charts/figure-1.svg")
+    assert client.datasets.chart("retina", "figure-1", tmp_path / "one.svg").read_text() == "<svg/>"

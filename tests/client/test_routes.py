@@ -29,6 +29,10 @@ METHODS = {
     "get_dataset": "datasets.get",
     "get_dataset_profile": "datasets.profile",
     "list_dataset_samples": "datasets.samples",
+    "get_dataset_manifest": "datasets.manifest",
+    "get_dataset_diff": "datasets.diff",
+    "get_dataset_salt": "datasets.hashed_patients",
+    **dict.fromkeys(("get_dataset_chart_json", "get_dataset_chart_png", "get_dataset_chart_svg"), "datasets.chart"),
     "list_documents": "documents.list",
     "get_document": "documents.get",
     "list_experiments": "experiments.list",
@@ -75,7 +79,10 @@ OF_REPORT = {
     *("get_report_csv", "get_report_parquet", "get_report_tex", "get_report_diff", "get_report_diff_html"),
 }
 """Reached from a report: `chart`, `save` and `diff`."""
-OF_UPLOADS = {"create_upload", "put_upload_content"}
+OF_UPLOADS = {
+    *("create_upload", "get_upload", "put_upload_content"),
+    *("begin_upload_parts", "put_upload_part", "complete_upload"),
+}
 """Steps of `datasets.add` and `weights.add`."""
 
 

@@ -9,6 +9,7 @@ from transfusion_core.store import open_store
 from transfusion_worker.assignment import Assignment, open_settings
 from transfusion_worker.context import JobContext
 from worker_bench import Bench, bench_settings
+from worker_service import platform_of
 
 
 @pytest.fixture
@@ -18,6 +19,13 @@ def bench(tmp_path: Path):
     migrate(engine)
     yield Bench(engine, settings, tmp_path)
     engine.dispose()
+
+
+@pytest.fixture
+def platform(bench: Bench):
+    """An API and a worker in this process."""
+    with platform_of(bench) as made:
+        yield made
 
 
 @pytest.fixture

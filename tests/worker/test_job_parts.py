@@ -4,6 +4,7 @@ import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import boto3
 import pytest
@@ -84,21 +85,22 @@ def test_objects_and_folders_come_from_an_allowed_bucket(make, credentials, tmp_
         assert resolve("s3://data/set.npz", context).read_bytes() == b"set.npz"
         folder = resolve("s3://data/set/", context)
         assert sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*.png")) == ["a/1.png", "b/2.png"]
-        with pytest.raises(DataError, match="no such object"):
-            resolve("s3://data/nothing.npz", context)
+        for nothing in ("nothing.npz", "set.np", "nothing/"):
+            with pytest.raises(DataError, match=f"s3://data/{nothing}: there is no such object, or nothing below it"):
+                resolve(f"s3://data/{nothing}", context)
 
 
 class Bucket:
     """A bucket of one object, as boto3 shows it."""
 
     def __init__(self, name: str) -> None:
-        self.name = name
+        self.name, self.size = name, 1
 
     def get_paginator(self, _: str) -> "Bucket":
         return self
 
-    def paginate(self, **_: str) -> list[dict[str, list[dict[str, str]]]]:
-        return [{"Contents": [{"Key": "set/"}, {"Key": self.name}]}]
+    def paginate(self, **_: str) -> list[dict[str, list[dict[str, Any]]]]:
+        return [{"Contents": [{"Key": "set/", "Size": 0}, {"Key": self.name, "Size": self.size}]}]
 
     def download_file(self, bucket: str, key: str, path: str) -> None:
         Path(path).write_bytes(key.encode())
@@ -108,6 +110,15 @@ class Bucket:
 def test_names_of_objects_that_no_file_can_have_are_refused(make, tmp_path, monkeypatch, name):
     monkeypatch.setattr(location, "s3_client", lambda *_, **__: Bucket(f"set/{name}"))
     with pytest.raises(DataError, match="has a name that no file can have here"):
+        resolve("s3://data/set/", make(allowed_locations=["s3://data"]))
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_more_than_the_disk_has_room_for_is_not_fetched(make, tmp_path, monkeypatch):
+    bucket = Bucket("set/a.png")
+    bucket.size = 10**18
+    monkeypatch.setattr(location, "s3_client", lambda *_, **__: bucket)
+    with pytest.raises(DataError, match=r"s3://data/set/: it has 1,000,000,.* bytes, and this worker has room for"):
         resolve("s3://data/set/", make(allowed_locations=["s3://data"]))
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 

@@ -29,6 +29,7 @@ from transfusion_core.errors import (
     Unavailable,
 )
 from transfusion_core.faultpoints import faultpoint
+from transfusion_core.science.data.ingest import IngestFaults
 from transfusion_core.settings import Settings
 from transfusion_core.specs.text import lines, one_line
 from transfusion_core.store import open_store
@@ -39,6 +40,8 @@ from transfusion_worker.wire import Wire
 
 TOLD_MAX, TRACE_MAX = 8000, 50_000
 """Characters: an error may hold words of the file that it is about."""
+FILES_MAX = 100
+"""So many files at most are told one by one; the error counts all."""
 
 JobFunction = Callable[[JobContext], dict[str, Any]]
 
@@ -78,6 +81,8 @@ def failure(error: Exception) -> dict[str, Any]:
     detail: dict[str, Any] = {"type": type(error).__name__}
     if isinstance(error, TransfusionError) and error.faults:
         detail["faults"] = [one_line(str(fault), most=TOLD_MAX) for fault in error.faults]
+    if isinstance(error, IngestFaults):
+        detail["files"] = [fault.model_dump(mode="json") for fault in error.files[:FILES_MAX]]
     reason = reason_of(error)
     if reason in ("bug", "infrastructure"):
         detail["traceback"] = lines("".join(traceback.format_exception(error)), most=TRACE_MAX)

@@ -1,5 +1,7 @@
 """datasets, weights."""
 
+import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -9,6 +11,7 @@ from transfusion_client.cli.session import Format, Key, Output, Url, chosen, exi
 
 DATASET_SUMMARY = ("name", "state", "task", "images", "splits", "classes", "reason")
 PROFILE_SUMMARY = ("digest", "splits", "counts", "resolutions", "patients", "found", "leaks")
+CHANGES = ("added", "removed", "relabelled", "moved")
 COLUMNS = ("file", "label", "split", "patient")
 KINDS = "npz, folder, csv, chexpert, chestxray14, eyepacs, aptos, idrid, messidor2, ham10000 or isic"
 
@@ -20,6 +23,8 @@ def register(app: typer.Typer) -> None:
     datasets.command("list")(list_datasets)
     datasets.command("show")(show_dataset)
     datasets.command("profile")(profile_dataset)
+    datasets.command("manifest")(write_manifest)
+    datasets.command("diff")(diff_datasets)
     app.add_typer(datasets, name="datasets")
     weights = typer.Typer(help="Files of source weights.", no_args_is_help=True)
     weights.command("add")(add_weights)
@@ -38,6 +43,7 @@ def add_dataset(
     labels: Annotated[str | None, typer.Option(help="For chexpert and chestxray14: which findings, as A+B.")] = None,
     uncertain: Annotated[str | None, typer.Option(help="For chexpert: take -1 as ignore, zeros or ones.")] = None,
     views: Annotated[str | None, typer.Option(help="For chexpert: all, frontal or lateral.")] = None,
+    extends: Annotated[str | None, typer.Option(help="NAME@VERSION whose images it has too, split as there.")] = None,
     skip_unreadable: Annotated[bool, typer.Option("--skip-unreadable", help="Leave out files that fail.")] = False,
     wait: Annotated[bool, typer.Option(help="Wait until it is ingested.")] = True,
     url: Url = None,
@@ -45,15 +51,21 @@ def add_dataset(
     output: Format = Output.TABLE,
 ) -> None:
     """Register a dataset version."""
+    from transfusion_client.sending import shown
+
     with session(url, key) as client:
         options: dict[str, Any] = {"columns": columns_of(columns), "uncertain": uncertain, "views": views}
+        options["extends"] = extends
         options["labels"] = labels.split("+") if labels else None
         options["skip_unreadable"] = True if skip_unreadable else None
-        dataset = client.datasets.add(name, path, kind=kind, task=task, **options)
+        with shown(sys.stderr) as sent:
+            dataset = client.datasets.add(name, path, kind=kind, task=task, sent=sent, **options)
         if wait:
             dataset = client.datasets.wait(dataset.name)
         print_answer(chosen(dataset.model_dump(mode="json"), (*DATASET_SUMMARY, "faults"), output), output)
         if wait:
+            if dataset.error:
+                typer.echo(f"error: {dataset.error}", err=True)
             raise typer.Exit(exit_code(dataset.state))
 
 
@@ -105,6 +117,35 @@ def profile_dataset(
         print_answer(chosen(found, PROFILE_SUMMARY, output), output)
 
 
+def write_manifest(
+    name: Annotated[str, typer.Argument(help="NAME@VERSION, or NAME for the newest.")],
+    to: Annotated[Path, typer.Option("--to", help="The file to write.")],
+    url: Url = None,
+    key: Key = None,
+) -> None:
+    """Write a version's images one by one into a CSV file: sha256, label, split, hashed patient."""
+    with session(url, key) as client:
+        typer.echo(str(client.datasets.manifest(name, to)))
+
+
+def diff_datasets(
+    name: Annotated[str, typer.Argument(help="NAME@VERSION, or NAME for the newest.")],
+    against: Annotated[
+        str | None, typer.Option(help="The other version; the one it extends, or the one before.")
+    ] = None,
+    url: Url = None,
+    key: Key = None,
+    output: Format = Output.TABLE,
+) -> None:
+    """Say what a version has otherwise than another one: added, removed, relabelled, moved between splits."""
+    with session(url, key) as client:
+        found = client.datasets.diff(name, against).model_dump(mode="json")
+        if output is Output.TABLE:
+            counts = {kind: found[kind]["count"] for kind in CHANGES}
+            found = {word: found[word] for word in ("name", "against", "same", "unchanged")} | counts
+        print_answer(found, output)
+
+
 def add_weights(
     name: Annotated[str, typer.Argument(help="The name that specs will use.")],
     path: Annotated[str, typer.Argument(help="A .safetensors, .pt or .pth file.")],
@@ -119,11 +160,15 @@ def add_weights(
     output: Format = Output.TABLE,
 ) -> None:
     """Name a weight file; with --mean and --std, say what its network expects of images."""
+    from transfusion_client.sending import shown
+
     told = {"channels": channels, "mean": numbers_of("--mean", mean), "std": numbers_of("--std", std)}
     told |= {"range": numbers_of("--range", pixels), "size": size, "min_size": min_size}
     stated = any(option is not None for option in (mean, std, size, min_size)) or channels != 3 or pixels != "0,1"
     with session(url, key) as client:
-        print_answer(client.weights.add(name, path, input=told if stated else None).model_dump(mode="json"), output)
+        with shown(sys.stderr) as sent:
+            added = client.weights.add(name, path, input=told if stated else None, sent=sent)
+        print_answer(added.model_dump(mode="json"), output)
 
 
 def numbers_of(option: str, written: str | None) -> list[float] | None:

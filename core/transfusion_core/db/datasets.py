@@ -18,8 +18,8 @@ from transfusion_core.db.scope import Scope
 from transfusion_core.db.tables import Dataset as Row
 from transfusion_core.db.tables import Experiment, ExperimentJob, Job, Upload
 from transfusion_core.db.wanted import deletable, delete_jobs
-from transfusion_core.errors import Conflict, NotFound
-from transfusion_core.specs.dataset import Dataset, DatasetSpec, IngestResult
+from transfusion_core.errors import Conflict, NotFound, NotReady
+from transfusion_core.specs.dataset import Dataset, DatasetSpec, FileFault, IngestResult
 from transfusion_core.specs.job import JobDraft
 from transfusion_core.specs.profile import profile_draft
 
@@ -31,19 +31,21 @@ def register(
     spec: DatasetSpec,
     draft: JobDraft,
     *,
+    parent: JobDraft | None = None,
     verified_missing: frozenset[str] = frozenset(),
     idempotency: Request | None = None,
 ) -> tuple[Dataset, bool, list[str]]:
     """The version of this name that this ingest makes: the one there is (False), or a new one (True); queues to ring.
 
-    It is looked at as well, once it is ingested. An ingest that failed is tried again.
+    It is looked at as well, once it is ingested. An ingest that failed is tried again; so is that of the `parent`.
     """
 
     def work(session: Session) -> tuple[Dataset, bool, list[str]]:
         done = answered(session, scope, idempotency)
         if done:
             return _find(session, scope, done.id), False, []
-        placed = place(session, [draft, profile_draft(draft.key)], missing=verified_missing)
+        drafts = [*([parent] if parent else []), draft, profile_draft(draft.key)]
+        placed = place(session, drafts, missing=verified_missing)
         _hold_upload(session, spec)
         named = select(Row).where(Row.project == scope.project, Row.name == spec.name)
         versions = session.scalars(named.order_by(Row.version)).all()
@@ -110,7 +112,7 @@ def remove(scope: Scope, name: str) -> str:
         session.flush()
         freed = [] if twins else deletable(session, [job.id for job in jobs])
         if not twins and ingest.id not in freed:
-            raise Conflict(f"dataset {name} is in use: comparisons are made of it")
+            raise Conflict(f"dataset {name} is in use: comparisons are made of it, or versions that extend it")
         delete_jobs(session, freed)
         places = [*removals.places_of_jobs(freed), *_take_upload(session, ingest.spec.get("location") or "")]
         audit.add(session, scope, "dataset.delete", name)
@@ -149,6 +151,18 @@ def get(scope: Scope, name: str) -> Dataset:
     """The dataset `name@n`, or the newest version of `name`. Raises NotFound."""
     with unit_of_work(scope.engine, write=False) as session:
         return _find(session, scope, name)
+
+
+def ingested(scope: Scope, name: str) -> IngestResult:
+    """What the ingest of a dataset found. Raises NotFound, NotReady until it has ended, Conflict where it failed."""
+    with unit_of_work(scope.engine, write=False) as session:
+        row = find_row(session, scope, name)
+        dataset = _find(session, scope, name)
+        if row is not None and row.result:
+            return IngestResult.model_validate(row.result)
+    if dataset.state in ENDED:
+        raise Conflict(f"dataset {dataset.name} has {dataset.state}: {dataset.error}")
+    raise NotReady(f"dataset {dataset.name} is {dataset.state}; ask again in a moment")
 
 
 def profile_job(scope: Scope, name: str) -> tuple[JobRow, list[str]]:
@@ -201,18 +215,22 @@ def page(
 
 def _dataset(row: Row, job: Job) -> Dataset:
     found = IngestResult.model_validate(row.result) if row.result else None
+    faults = found.faults if found else [FileFault.model_validate(each) for each in (job.detail or {}).get("files", [])]
     return Dataset(
         id=row.id,
         name=f"{row.name}@{row.version}",
+        parent=row.spec.get("extends"),
         state=job.state,
         digest=found.digest if found else None,
         images=found.images if found else None,
         task=found.task if found else row.spec["task"],
         classes=found.classes if found else [],
         splits=found.splits if found else {},
-        faults=found.faults if found else [],
+        across_splits=found.across_splits if found else {},
+        faults=faults,
         spec=row.spec,
         job=job.id,
         created_at=rfc3339(row.created_at),
         reason=job.reason,
+        error=job.error,
     )

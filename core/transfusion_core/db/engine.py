@@ -53,6 +53,7 @@ def connect(url: str) -> Engine:
         engine = create_engine(
             parsed,
             json_serializer=serializer,
+            hide_parameters=True,
             **_POOL,
             connect_args={"timeout": _BUSY_TIMEOUT_SECONDS},
             execution_options={_TURN: _TURNS[str(Path(parsed.database).resolve())]},
@@ -63,6 +64,7 @@ def connect(url: str) -> Engine:
     return create_engine(
         parsed.update_query_dict({"client_encoding": "utf8"}),  # a server of another one would answer in bytes
         json_serializer=serializer,
+        hide_parameters=True,  # errors go into logs, and rows hold names of files
         pool_pre_ping=True,
         pool_recycle=1800,
         **_POOL,

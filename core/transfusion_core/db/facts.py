@@ -15,8 +15,8 @@ from transfusion_core.db.weights import contract_of
 from transfusion_core.errors import NotFound
 from transfusion_core.specs.check import Readable, readable
 from transfusion_core.specs.dataset import RECIPE_TASKS, DatasetSpec, demo_dataset
-from transfusion_core.specs.facts import DatasetFacts, Facts, RunFacts, foretold_splits, ingest_draft
-from transfusion_core.specs.job import JobDraft, TrainJob
+from transfusion_core.specs.facts import DatasetFacts, Facts, RunFacts, foretold_splits, ingest_draft, placed_ingest
+from transfusion_core.specs.job import TrainJob
 
 T = TypeVar("T")
 
@@ -80,7 +80,7 @@ def _dataset(session: Session, scope: Scope, name: str) -> DatasetFacts | None:
     return DatasetFacts(
         name=f"{row.name}@{row.version}",
         spec=spec,
-        ingest=JobDraft(kind="ingest", spec=job.spec, key=job.key),
+        ingest=placed_ingest(job.spec, job.key),
         registered=True,
         # The foretold ones first: keys must be the same before and after a drawn dataset is ingested.
         splits=foretold_splits(spec) or (row.result["splits"] if row.result else None),

@@ -173,6 +173,10 @@ class Upload(Table):
     filename: Mapped[str] = mapped_column(String(255))
     size_bytes: Mapped[int] = mapped_column(BigInteger)
     key: Mapped[str] = mapped_column(String(512))
+    part_bytes: Mapped[int] = mapped_column(BigInteger)
+    """Of each part but the last."""
+    token: Mapped[str | None] = mapped_column(Text)
+    """What the store calls the parts, once some are to come."""
     state: Mapped[str] = mapped_column(String(16), default="open")
     object: Mapped[dict[str, Any] | None]
     created_at: Mapped[datetime] = mapped_column(default=clock())

@@ -5,10 +5,9 @@ import io
 from collections import defaultdict
 from typing import Any, get_args
 
+from transfusion_core.specs.cells import as_it_was, inert
 from transfusion_core.specs.report import Report, Row
 
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "'")
-"""How a cell begins that a spreadsheet reckons out; names of classes may begin so. A quote is put before it."""
 BOUNDS = ("interval_low", "interval_high")
 _WORDS = [BOUNDS if name == "interval" else (name,) for name in Row.model_fields]
 COLUMNS = ["section", *(name for names in _WORDS for name in names)]
@@ -30,24 +29,17 @@ def to_csv(report: Report) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
-    writer.writerows({name: _inert(word) for name, word in line.items()} for line in flat(report))
+    writer.writerows(
+        {name: inert(word) if isinstance(word, str) else word for name, word in line.items()} for line in flat(report)
+    )
     return text.getvalue()
-
-
-def _inert(word: Any) -> Any:
-    """A word that a spreadsheet does not take for a formula; numbers stay numbers."""
-    return f"'{word}" if isinstance(word, str) and word.startswith(FORMULA) else word
-
-
-def _as_it_was(word: str) -> str:
-    return word[1:] if word.startswith("'") and word[1:].startswith(FORMULA) else word
 
 
 def from_csv(text: str) -> dict[str, list[Row]]:
     """The rows of each section: what `to_csv` wrote, read back."""
     tables: dict[str, list[Row]] = defaultdict(list)
     for line in csv.DictReader(io.StringIO(text, newline="")):
-        words: dict[str, Any] = {name: _as_it_was(word) for name, word in line.items() if word != ""}
+        words: dict[str, Any] = {name: as_it_was(word) for name, word in line.items() if word != ""}
         if words.get("train_size", "all") != "all":
             words["train_size"] = int(words["train_size"])
         bounds = [float(words.pop(name)) for name in BOUNDS if name in words]

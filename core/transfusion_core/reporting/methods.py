@@ -10,6 +10,7 @@ from transfusion_core.specs.experiment import ExperimentSpec, Grid, SourceSpec
 from transfusion_core.specs.init import LADDER, InitSpec
 from transfusion_core.specs.training import Recipe
 
+KNOWN_IMAGES = "A network may know such test images from training: its results here are better than on new patients."
 SOFTWARE = ("transfusion", "python", "torch", "timm", "numpy")
 _BEGINNINGS = {
     "random": "`{label}` draws all weights by each network's own rules",
@@ -34,23 +35,32 @@ def _data(study: Study, jobs: Sequence[dict[str, Any]]) -> str:
     sizes = listed(f"{size}" for size in spec.train_sizes)
     drawn = "" if spec.train_sizes == ["all"] else f" Networks were trained on {sizes} of the train split's images; "
     drawn += "smaller subsets lie inside larger ones." if drawn else ""
+    stated = _stated(study, "dataset_digest")
+    found = _ingest(stated, jobs)
+    told = _told(found) if found else f"{study.task}{_digests(stated)}"
     return (
-        f"Data. The images are those of {spec.dataset}{_found(study, jobs)}, resized to {spec.image_size} x "
-        f"{spec.image_size} pixels.{drawn}"
+        f"Data. The images are those of {spec.dataset} ({told}), resized to {spec.image_size} x {spec.image_size} "
+        f"pixels.{_leaks(found)}{drawn}"
     )
 
 
-def _found(study: Study, jobs: Sequence[dict[str, Any]]) -> str:
+def _ingest(stated: Sequence[str], jobs: Sequence[dict[str, Any]]) -> IngestResult | None:
     """What the ingest of the study's dataset found; it is the one whose digest the runs state."""
-    stated = _stated(study, "dataset_digest")
     ingests = [job["result"] for job in jobs if job["kind"] == "ingest" and job["result"]]
     whole = [IngestResult.model_validate(found) for found in ingests if "digest" in found]
-    found = next((ingest for ingest in whole if ingest.digest in stated), None)
-    if found is None:
-        return f" ({study.task}{_digests(stated)})"
+    return next((ingest for ingest in whole if ingest.digest in stated), None)
+
+
+def _leaks(found: IngestResult | None) -> str:
+    """What a network may know of the test images, in every report, whether or not it has the section `dataset`."""
+    counted = [f"{count} {what}" for what, count in (found.across_splits if found else {}).items() if count]
+    return f" Leaks: {listed(counted)} are in more than one split. {KNOWN_IMAGES}" if counted else ""
+
+
+def _told(found: IngestResult) -> str:
     splits = listed(f"{count} {split}" for split, count in found.splits.items())
     counted = f"{found.images} images, {splits}; {len(found.classes)} classes"
-    return f" ({found.task}; {counted}{_digests([found.digest])})"
+    return f"{found.task}; {counted}{_digests([found.digest])}"
 
 
 def _digests(digests: Iterable[str]) -> str:

@@ -44,6 +44,8 @@ Kind = Literal[
     "ham10000",
     "isic",
 ]
+UNEXTENDED: tuple[Kind, ...] = ("recipe", "npz")
+"""Their images are one array, to which no files can be added."""
 _LAYOUT_FIELDS = {"uncertain": ("chexpert",), "views": ("chexpert",), "labels": ("chexpert", "chestxray14")}
 
 Location = Annotated[
@@ -100,6 +102,10 @@ class DatasetSpec(Spec):
     burned_in: bool = Field(False, exclude_if=not_)
     """Take DICOM files that say that text is burned into their pixels: it may name the patient, and is part of what
     networks see."""
+    extends: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}@[0-9]{1,10}$")] | None = (
+        Field(None, exclude_if=not_)
+    )
+    """A version, `name@n`, whose images this one has too, with the splits that they have there."""
     split_seed: int = Field(default=0, ge=0, lt=2**31)
     """Draws the splits that the data do not bring: by patient where patients are known."""
     val_share: float = Field(default=0.15, gt=0, lt=0.5)
@@ -125,6 +131,10 @@ class DatasetSpec(Spec):
                 raise PydanticCustomError(
                     "excess", "'{field}' is for kind {kinds}", {"field": field, "kinds": " or ".join(kinds)}
                 )
+        if self.extends and self.kind in UNEXTENDED:
+            raise PydanticCustomError(
+                "excess", "'extends' is for kinds that are made of files, not '{kind}'", {"kind": self.kind}
+            )
         if self.kind in LAYOUT_TASKS and self.task not in (None, LAYOUT_TASKS[self.kind]):
             raise PydanticCustomError(
                 "task", "a dataset of kind '{kind}' is {task}", {"kind": self.kind, "task": LAYOUT_TASKS[self.kind]}
@@ -206,6 +216,12 @@ class IngestResult(Record):
     class_counts: dict[str, dict[str, int]] = {}
     """Split to class to number of images; for multilabel the positives."""
     faults: list[FileFault] = []
+    across_splits: dict[Literal["patients", "files"], int] = {}
+    """How many patients, and files of the very same bytes, are in more than one split."""
+    manifest: StoredObject
+    """See `specs.manifest`."""
+    salt: str = ""
+    """What its patients are hashed with, as hexadecimal; kept away from the manifest. Empty where none are known."""
     annotations: StoredObject
     """Labels, split and names."""
     pack: list[StoredObject]
@@ -220,14 +236,21 @@ class Dataset(Record):
     id: str
     name: str
     """`name@version`."""
+    parent: str | None = None
+    """The version that it extends."""
     state: str
     digest: str | None = None
     images: int | None = None
     task: Task
     classes: list[str] = []
     splits: dict[str, int] = {}
+    across_splits: dict[Literal["patients", "files"], int] = {}
+    """How many patients, and files of the very same bytes, are in more than one split."""
     faults: list[FileFault] = []
+    """What was left out, or why it failed; of many the first."""
     spec: dict[str, Any]
     job: str
     created_at: str
     reason: str | None = None
+    error: str | None = None
+    """Why it could not be ingested."""

@@ -1,6 +1,7 @@
 """What a spec's names stand for in a service: looked up once, before a spec is checked and expanded."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from transfusion_core.specs.contract import InputContract
 from transfusion_core.specs.dataset import DatasetSpec
@@ -53,13 +54,23 @@ class Facts:
     weight_names: tuple[str, ...] = ()
 
 
-def ingest_draft(spec: DatasetSpec, fingerprint: str | None = None) -> JobDraft:
+def ingest_draft(spec: DatasetSpec, fingerprint: str | None = None, *, parent: str | None = None) -> JobDraft:
     """The ingest of a dataset: its name does not count, what it reads does.
 
-    `fingerprint` stands for the bytes behind a location that can change (a folder, a bucket).
+    `fingerprint` stands for the bytes behind a location that can change (a folder, a bucket), `parent` is the key of
+    the ingest of the version that is extended.
     """
-    content = spec.resolved().model_dump(mode="json", exclude={"name"})
-    return JobDraft.make("ingest", {**content, "fingerprint": fingerprint})
+    content = spec.resolved().model_dump(mode="json", exclude={"name", "extends"})
+    return JobDraft.make(
+        "ingest",
+        {**content, "fingerprint": fingerprint, **({"parent": parent} if parent else {})},
+        needs=(parent,) if parent else (),
+    )
+
+
+def placed_ingest(spec: dict[str, Any], key: str) -> JobDraft:
+    """The ingest that a job's row holds; it needs that of the version that is extended, should it be done again."""
+    return JobDraft(kind="ingest", spec=spec, key=key, needs=(spec["parent"],) if spec.get("parent") else ())
 
 
 def foretold_splits(spec: DatasetSpec) -> dict[str, int] | None:

@@ -28,7 +28,7 @@ class Fault(BaseModel):
 
     def __str__(self) -> str:
         hint = f" (did you mean {self.nearest!r}?)" if self.nearest else ""
-        return f"{self.pointer or '/'}: {self.message}{hint}"
+        return f"{self.pointer}: {self.message}{hint}" if self.pointer else f"{self.message}{hint}"
 
 
 def pointer(location: Iterable[str | int]) -> str:

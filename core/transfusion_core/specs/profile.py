@@ -17,6 +17,9 @@ MOST_FILES = 50
 """So many files of a group at most are listed."""
 
 
+INTENSITY_BINS = 32
+
+
 class ProfileJob(Spec):
     """A look at a dataset; free of names."""
 
@@ -54,6 +57,16 @@ class Patients(Record):
     """Patients with images in each split."""
 
 
+class Intensity(Record):
+    """How bright a channel is, every image counting alike; values in [0, 1]."""
+
+    channel: Literal["grey", "red", "green", "blue"]
+    mean: float
+    std: float
+    histogram: list[float]
+    """Shares of pixels in `INTENSITY_BINS` bins of one width."""
+
+
 class ClassSamples(Record):
     """A few images of one class."""
 
@@ -76,6 +89,10 @@ class DatasetProfile(Record):
     """Split to class to number of images; for multilabel the positives."""
     resolutions: dict[str, int]
     """`WIDTHxHEIGHT` to number of images, the most frequent first, ten at most."""
+    intensities: list[Intensity]
+    """One of grey images, else three."""
+    missing: dict[str, dict[str, int]]
+    """Split to label to images that do not say whether they have it; empty unless the task is multilabel."""
     patients: Patients | None
     """None where patients are not known."""
     found: list[GroupCount]

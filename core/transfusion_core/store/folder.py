@@ -1,15 +1,20 @@
 """A store in a local folder, for the embedded mode and tests: one file per object, no links to hand out."""
 
 import errno
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+import re
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 
 from transfusion_core.errors import ObjectMissing, StoreError, Unavailable
 from transfusion_core.specs.dataset import StoredObject
 from transfusion_core.store.files import PART_SUFFIX, digest_of, pieces_of, whole, write_pieces
-from transfusion_core.store.protocol import Listed, Unfinished, check_digest, check_key, checked, key_of
+from transfusion_core.store.protocol import Listed, Part, Unfinished, check_digest, check_key, checked, key_of
+
+_TOKEN = re.compile("[0-9a-f]{32}")
 
 
 class FolderStore:
@@ -74,6 +79,40 @@ class FolderStore:
         with self._answering():
             path.unlink(missing_ok=True)
 
+    def begin_parts(self, key: str) -> str:
+        """See Store."""
+        check_key(key)
+        return uuid.uuid4().hex
+
+    def put_part(self, key: str, token: str, number: int, path: Path) -> None:
+        """See Store. A hidden file beside the object to be."""
+        with self._answering(), whole(self._part(key, token, number)) as draft:
+            write_pieces(draft, pieces_of(path))
+
+    def parts(self, key: str, token: str) -> Sequence[Part]:
+        """See Store."""
+        found = []
+        for path in sorted(self._path(key).parent.glob(f".{_token(token)}-*{PART_SUFFIX}")):
+            with suppress(FileNotFoundError):  # joined, or abandoned, just now
+                found.append(Part(int(path.stem.rpartition("-")[2]), path.stat().st_size, path.name))
+        return found
+
+    def join_parts(self, key: str, token: str, parts: Sequence[Part]) -> None:
+        """See Store."""
+        if self.exists(key):
+            return
+        paths = [self._part(key, token, part.number) for part in parts]
+        with self._answering():
+            self._put(key, chain.from_iterable(map(pieces_of, paths)), sum(part.size_bytes for part in parts))
+            for path in paths:
+                path.unlink(missing_ok=True)
+
+    def abandon_parts(self, key: str, token: str) -> None:
+        """See Store."""
+        with self._answering():
+            for part in self.parts(key, token):
+                self._part(key, token, part.number).unlink(missing_ok=True)
+
     def presign_get(self, key: str, *, seconds: int, filename: str) -> str | None:
         """None: a folder has no links."""
         check_key(key)
@@ -83,6 +122,16 @@ class FolderStore:
         """None: a folder has no links."""
         check_key(key)
         return None
+
+    def presign_part(
+        self, key: str, token: str, number: int, *, seconds: int, size_bytes: int, md5: str | None
+    ) -> str | None:
+        """None: a folder has no links."""
+        check_key(key)
+        return None
+
+    def _part(self, key: str, token: str, number: int) -> Path:
+        return self._path(key).parent / f".{_token(token)}-{number:05d}{PART_SUFFIX}"
 
     def _put(self, key: str, pieces: Iterable[bytes], size_bytes: int) -> StoredObject:
         target = self._path(key)
@@ -129,6 +178,12 @@ class FolderStore:
         except OSError as error:
             full = " is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
             raise Unavailable(f"the store's folder {self._root}{full or f' fails: {error.strerror}'}") from error
+
+
+def _token(token: str) -> str:
+    if not _TOKEN.fullmatch(token):
+        raise StoreError(f"{token[:80]!r} is no token of this store")
+    return token
 
 
 def _modified_at(path: Path) -> datetime | None:

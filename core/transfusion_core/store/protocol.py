@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -32,6 +32,16 @@ class Unfinished(NamedTuple):
     """What the store calls it."""
     begun_at: datetime
     """Aware UTC, by the store's own clock."""
+
+
+class Part(NamedTuple):
+    """A part of an object that comes in parts, as the store has it."""
+
+    number: int
+    """Counted from 1."""
+    size_bytes: int
+    tag: str
+    """What the store calls these bytes."""
 
 
 class Store(Protocol):
@@ -92,11 +102,31 @@ class Store(Protocol):
     def abandon(self, unfinished: Unfinished) -> None:
         """Free what an unfinished one takes; its writer, if it lives, fails. Fine where it is no more."""
 
+    def begin_parts(self, key: str) -> str:
+        """Begin an object that comes in parts; the token that stands for it. It is `unfinished` until it is joined."""
+
+    def put_part(self, key: str, token: str, number: int, path: Path) -> None:
+        """Store a file's bytes as a part, in the place of an earlier one of its number."""
+
+    def parts(self, key: str, token: str) -> Sequence[Part]:
+        """The parts that are there, in order. ObjectMissing, or none, where they were joined or abandoned."""
+
+    def join_parts(self, key: str, token: str, parts: Sequence[Part]) -> None:
+        """Make the object of these parts, each but the last of 5 MiB at least; fine where that was done."""
+
+    def abandon_parts(self, key: str, token: str) -> None:
+        """Free the parts that there are; fine where there are none."""
+
     def presign_get(self, key: str, *, seconds: int, filename: str) -> str | None:
         """A link to download one object as an attachment; None where the store has no links."""
 
     def presign_put(self, key: str, *, seconds: int, size_bytes: int) -> str | None:
         """A link to upload one object of exactly this size; None where the store has no links."""
+
+    def presign_part(
+        self, key: str, token: str, number: int, *, seconds: int, size_bytes: int, md5: str | None
+    ) -> str | None:
+        """A link to upload one part of exactly this size, and with this MD5 (base64); None where there are no links."""
 
 
 def check_key(key: str) -> str:

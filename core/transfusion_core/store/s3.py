@@ -5,7 +5,7 @@ boto3's own retries are off: they count tries and know nothing of a body that br
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,9 +18,9 @@ from transfusion_core.errors import ObjectCorrupt, ObjectMissing, StoreError, Un
 from transfusion_core.specs.dataset import StoredObject
 from transfusion_core.store.files import digest_of, whole, write_pieces
 from transfusion_core.store.patience import Patience, Tries
-from transfusion_core.store.protocol import Listed, Unfinished, check_digest, check_key, checked, key_of
+from transfusion_core.store.protocol import Listed, Part, Unfinished, check_digest, check_key, checked, key_of
 from transfusion_core.store.s3_errors import translated
-from transfusion_core.store.s3_upload import Target, etag_of, upload
+from transfusion_core.store.s3_upload import Target, etag_of, join_parts, upload, upload_part
 
 CONNECT_TIMEOUT_SECONDS = 5
 READ_TIMEOUT_SECONDS = 60
@@ -153,9 +153,39 @@ class S3Store:
 
     def abandon(self, unfinished: Unfinished) -> None:
         """See Store."""
-        name = self._name(unfinished.key)
+        self.abandon_parts(unfinished.key, unfinished.token)
+
+    def begin_parts(self, key: str) -> str:
+        """See Store. A multipart upload."""
+        name = self._name(key)
+        self._patience.retry(self._make_bucket)
+        return str(self._ask(key, self._client.create_multipart_upload, Key=name)["UploadId"])
+
+    def put_part(self, key: str, token: str, number: int, path: Path) -> None:
+        """See Store."""
+        tries = self._patience.begin(size_bytes=path.stat().st_size)
+        tries.retry(partial(upload_part, self._target(key), token, number, path.read_bytes(), tries))
+
+    def parts(self, key: str, token: str) -> Sequence[Part]:
+        """See Store."""
+        found: list[Part] = []
+        more: dict[str, Any] = {}
+        while True:
+            page = self._ask(key, self._client.list_parts, Key=self._name(key), UploadId=token, **more)
+            found += [Part(each["PartNumber"], each["Size"], each["ETag"]) for each in page.get("Parts", [])]
+            if not page.get("IsTruncated"):
+                return found
+            more = {"PartNumberMarker": page["NextPartNumberMarker"]}
+
+    def join_parts(self, key: str, token: str, parts: Sequence[Part]) -> None:
+        """See Store."""
+        sent = [{"PartNumber": part.number, "ETag": part.tag} for part in parts]
+        self._patience.retry(partial(join_parts, self._target(key), token, sent))
+
+    def abandon_parts(self, key: str, token: str) -> None:
+        """See Store."""
         try:
-            self._ask(unfinished.key, self._client.abort_multipart_upload, Key=name, UploadId=unfinished.token)
+            self._ask(key, self._client.abort_multipart_upload, Key=self._name(key), UploadId=token)
         except ObjectMissing:
             return
 
@@ -179,10 +209,23 @@ class S3Store:
         self._patience.retry(self._make_bucket)
         return str(self._links.generate_presigned_url("put_object", Params=params, ExpiresIn=seconds))
 
+    def presign_part(
+        self, key: str, token: str, number: int, *, seconds: int, size_bytes: int, md5: str | None
+    ) -> str | None:
+        """See Store. Size and MD5 are signed: the server refuses other bytes."""
+        if self._links is None:
+            return None
+        where = {"Bucket": self._bucket, "Key": self._name(key), "UploadId": token, "PartNumber": number}
+        params = where | {"ContentLength": size_bytes} | ({"ContentMD5": md5} if md5 else {})
+        return str(self._links.generate_presigned_url("upload_part", Params=params, ExpiresIn=seconds))
+
+    def _target(self, key: str) -> Target:
+        return Target(self._client, bucket=self._bucket, name=self._name(key), key=key)
+
     def _put(self, stored: StoredObject, body: Path | bytes) -> StoredObject:
         """Upload and verify, again and again as patience has it: an answer that was lost is found to be no loss."""
         etag = etag_of(body)
-        target = Target(self._client, bucket=self._bucket, name=self._name(stored.key), key=stored.key)
+        target = self._target(stored.key)
         tries = self._patience.begin(size_bytes=stored.size_bytes)
 
         def put() -> None:

@@ -3,7 +3,7 @@
 import base64
 import hashlib
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -66,19 +66,27 @@ def _upload_parts(target: Target, body: Path | bytes, tries: Tries) -> None:
     token = target.call(client.create_multipart_upload)["UploadId"]
     try:
         sent = [
-            tries.retry(partial(_upload_part, target, token, number, part, tries))
+            tries.retry(partial(upload_part, target, token, number, part, tries))
             for number, part in enumerate(_parts(body), start=1)
         ]
-        # Where the answer to this was lost there is no such upload any more; whoever asked for it looks what there is.
-        complete = partial(target.call, client.complete_multipart_upload, fine=_NO_MORE)
-        tries.retry(partial(complete, UploadId=token, MultipartUpload={"Parts": sent}))
+        tries.retry(partial(join_parts, target, token, sent))
     except BaseException:
         with suppress(StoreError, Unavailable):  # a janitor aborts what cannot be aborted now
             target.call(client.abort_multipart_upload, UploadId=token)
         raise
 
 
-def _upload_part(target: Target, token: str, number: int, data: bytes, tries: Tries) -> dict[str, Any]:
+def join_parts(target: Target, token: str, sent: Sequence[dict[str, Any]]) -> None:
+    """Make an object of its parts.
+
+    Where the answer to this was lost there is no such upload any more; whoever asked for it looks what there is.
+    """
+    complete = target.client.complete_multipart_upload
+    target.call(complete, fine=_NO_MORE, UploadId=token, MultipartUpload={"Parts": list(sent)})
+
+
+def upload_part(target: Target, token: str, number: int, data: bytes, tries: Tries) -> dict[str, Any]:
+    """Send a part, which the server compares with its MD5; what it is called when the parts are joined."""
     body, md5 = _Body(data, tries), _base64_md5(data)
     call = target.client.upload_part
     answer = target.call(call, UploadId=token, PartNumber=number, Body=body, ContentMD5=md5)

@@ -85,6 +85,7 @@ def result_of(job: ClaimedJob) -> dict[str, Any]:
             resolutions={"64x64": 90, "8x8": 10},
             annotations=StoredObject(key="annotations", size_bytes=1, sha256="0" * 64),
             pack=[StoredObject(key="pack", size_bytes=1, sha256="0" * 64)],
+            manifest=StoredObject(key="manifest", size_bytes=1, sha256="0" * 64),
         )
         return found.model_dump(mode="json")
     if job.kind == "train":

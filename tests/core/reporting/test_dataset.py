@@ -38,6 +38,17 @@ def test_images_patients_and_groups_are_counted() -> None:
     assert groups["patient", "groups_across_splits"] == 1
 
 
+def test_intensities_and_missing_labels_are_rows() -> None:
+    made = section()
+    (mean,) = rows(made, metric="intensity_mean")
+    assert (mean.measure, mean.value, mean.sd) == ("grey", 0.5, 0.1)
+    assert [row.label for row in rows(made, metric="intensity")][::31] == ["0.016", "0.984"]
+    assert [(row.split, row.label, row.value) for row in rows(made, metric="missing")] == [
+        ("train", "0", 7),
+        ("train", "1", 0),
+    ]
+
+
 def test_the_text_says_what_leaks() -> None:
     text = section().text
     assert "1 groups of images with the same pixels (1 across splits, 1 with several labels)" in text
@@ -86,7 +97,7 @@ def test_what_failed_is_named(kind: str, missing: str) -> None:
     made = section(change=fail, models=["cbr-tiny"])
     assert not made.complete
     assert made.missing[0].startswith(missing)
-    assert made.charts.keys() == {"classes", "figure-1", "texture"}
+    assert made.charts.keys() == {"classes", "figure-1", "intensities", "resolutions", "texture"}
 
 
 def test_a_report_from_before_profiles_says_that_it_has_none() -> None:
@@ -100,5 +111,8 @@ def test_charts_draw_samples_and_classes() -> None:
     made = section()
     assert PICTURE in json.dumps(made.charts["figure-1"])
     assert {row["label"] for row in made.charts["classes"]["datasets"]["rows"]} == {"0", "1"}
+    assert {row["label"] for row in made.charts["resolutions"]["datasets"]["rows"]} == {"64x64"}
+    assert len(made.charts["intensities"]["datasets"]["rows"]) == 32
     for chart in made.charts.values():
+        assert "NaN" not in svg(chart)
         assert svg(chart).startswith("<svg")

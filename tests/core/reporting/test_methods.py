@@ -38,6 +38,17 @@ def test_methods_state_data_starts_training_comparisons_and_software_with_their_
         assert told in methods
 
 
+def test_leaks_are_told_in_every_report_whatever_sections_it_has() -> None:
+    expanded = expansion(sections=["performance"])
+    done = jobs(expanded)
+    for job in done:
+        if job["kind"] == "ingest":
+            job["result"]["across_splits"] = {"patients": 3, "files": 0}
+    told = "Leaks: 3 patients are in more than one split. A network may know such test images from training"
+    assert told in build(expanded.spec.model_dump(mode="json"), done).methods
+    assert "Leaks" not in report(sections=["performance"]).methods
+
+
 def test_settings_that_differ_from_the_defaults_are_all_told() -> None:
     training = {"optimizer": "sgd", "lr": {"grid": [0.1, 0.01]}, "early_stopping": {"patience": 3}, "steps": 60}
     training |= {"class_weights": [1, 2, 1, 1, 1], "deterministic": False, "schedule": "step", "step_every": 5}

@@ -1,13 +1,18 @@
 """What every store promises: one class of tests, run against a folder and a real S3 server."""
 
+import base64
 import hashlib
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 
+import httpx2
 import pytest
 
 from transfusion_core.errors import InvalidRequest, ObjectCorrupt, ObjectMissing, StoreError
+from transfusion_core.settings import Settings
 from transfusion_core.specs.dataset import StoredObject
+from transfusion_core.store import open_store
 
 DATA = b"weights" * 1000
 
@@ -121,3 +126,54 @@ class TestStore:
         store.delete("a")
         store.delete("a")
         assert not store.exists("a")
+
+
+PART = 5 << 20
+"""The least that S3 takes for all parts but the last."""
+
+
+class TestParts:
+    def test_parts_that_come_in_any_order_and_twice_are_joined_in_theirs(self, store, tmp_path):
+        token = store.begin_parts("uploads/1")
+        bodies = {1: b"a" * PART, 2: b"b" * PART, 3: b"end"}
+        for number, body in [(3, b"old"), (2, bodies[2]), (3, bodies[3]), (1, bodies[1])]:
+            (tmp_path / "part").write_bytes(body)
+            store.put_part("uploads/1", token, number, tmp_path / "part")
+        parts = store.parts("uploads/1", token)
+        assert [(part.number, part.size_bytes) for part in parts] == [(1, PART), (2, PART), (3, 3)]
+        assert not store.exists("uploads/1")
+        assert [(each.key.partition("/")[0]) for each in store.unfinished()] != []
+        store.join_parts("uploads/1", token, parts)
+        store.join_parts("uploads/1", token, parts)
+        assert store.get_bytes("uploads/1") == b"".join(bodies.values())
+        assert list(store.unfinished()) == []
+
+    @pytest.mark.parametrize("by_name", [True, False])
+    def test_parts_that_are_abandoned_are_gone(self, store, tmp_path, by_name):
+        token = store.begin_parts("uploads/1")
+        (tmp_path / "part").write_bytes(b"a")
+        store.put_part("uploads/1", token, 1, tmp_path / "part")
+        for unfinished in [] if by_name else store.unfinished():
+            store.abandon(unfinished)
+        store.abandon_parts("uploads/1", token)
+        assert list(store.unfinished()) == []
+        with suppress(ObjectMissing):  # says one store, and the other that there are none
+            assert list(store.parts("uploads/1", token)) == []
+        assert not store.exists("uploads/1")
+
+
+def test_a_part_s_link_takes_its_very_bytes_and_no_others(s3_settings):
+    store = open_store(s3_settings)
+    token = store.begin_parts("uploads/1")
+    md5 = base64.b64encode(hashlib.md5(b"part", usedforsecurity=False).digest()).decode()
+    link = store.presign_part("uploads/1", token, 1, seconds=60, size_bytes=4, md5=md5)
+    for body, status in ((b"trap", 400), (b"parts", 403), (b"part", 200)):
+        answer = httpx2.put(link, content=body, headers={"Content-MD5": md5})
+        assert answer.status_code == status, answer.text
+    assert [(part.number, part.size_bytes) for part in store.parts("uploads/1", token)] == [(1, 4)]
+
+
+def test_a_token_of_another_store_is_refused(tmp_path):
+    store = open_store(Settings(store_url=f"file://{tmp_path}/store"))
+    with pytest.raises(StoreError, match="is no token of this store"):
+        store.parts("uploads/1", "../../x")

@@ -4,10 +4,13 @@ from typing import Any
 
 from transfusion_core.errors import JobCancelled
 from transfusion_core.faultpoints import faultpoint
+from transfusion_core.science.data.extending import Parent
 from transfusion_core.science.data.ingest import ingest
-from transfusion_core.specs.dataset import DatasetSpec
+from transfusion_core.specs.dataset import DatasetSpec, IngestResult
 from transfusion_worker.context import JobContext
+from transfusion_worker.jobs.dataset import read_annotations
 from transfusion_worker.jobs.location import resolve
+from transfusion_worker.jobs.pixels import pack_images
 
 
 def run(context: JobContext) -> dict[str, Any]:
@@ -22,6 +25,18 @@ def run(context: JobContext) -> dict[str, Any]:
         if context.should_stop():
             raise JobCancelled
 
+    parent = _parent(context)
     with context.keeping() as keep:
-        found = ingest(spec, source=source, keep=keep, progress=progress, threads=context.threads)
+        found = ingest(spec, source=source, keep=keep, parent=parent, progress=progress, threads=context.threads)
     return found.model_dump(mode="json")
+
+
+def _parent(context: JobContext) -> Parent | None:
+    """The version that is extended."""
+    key = context.spec.get("parent")
+    if key is None:
+        return None
+    found = IngestResult.model_validate(context.need(key).result)
+    manifest = context.store.get_bytes(found.manifest)
+    images = pack_images(context, found)
+    return Parent.read(read_annotations(context, found), manifest, images, bytes.fromhex(found.salt))

@@ -1,12 +1,13 @@
 """From a dataset's location to a path on this machine. Nothing is fetched but what the operator allows."""
 
+import shutil
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from botocore.exceptions import ProfileNotFound
 
-from transfusion_core.errors import DataError, ObjectCorrupt, ObjectMissing, StoreError
+from transfusion_core.errors import DataError, JobCancelled, ObjectCorrupt, ObjectMissing, StoreError
 from transfusion_core.locations import BucketLocation, LocationRefused, in_bucket, local
 from transfusion_core.science.data.paths import is_inside, is_plain
 from transfusion_core.specs.dataset import StoredObject
@@ -16,6 +17,7 @@ from transfusion_core.store.s3 import s3_client
 from transfusion_core.store.s3_errors import translated
 from transfusion_worker.context import JobContext
 
+MAX_FILES = 1_000_000
 NAME_MAX_BYTES = 255
 """Of a file on most file systems."""
 
@@ -59,7 +61,9 @@ def _from_bucket(location: str, found: BucketLocation, context: JobContext) -> P
     except ProfileNotFound as error:
         raise DataError(f"{location}: the worker has no credentials of the name {allowed.profile!r}") from error
     except ObjectMissing as error:
-        raise DataError(f"{location}: there is no such object") from error
+        raise DataError(f"{location}: there is no such object, or nothing below it") from error
+    except DataError as error:
+        raise DataError(f"{location}: {error}") from error
     except StoreError as error:
         raise DataError(f"{location}: the store refuses: {error}") from error
 
@@ -74,21 +78,47 @@ def _download(client: Any, found: BucketLocation, context: JobContext) -> Path:
             client.download_file(bucket, name, str(path))
 
     if key and not key.endswith("/"):
+        _check_room(patience.retry(lambda: _size(client, bucket, key)), context)
         path = scratch / f"object{PurePosixPath(key).suffix}"
         patience.retry(lambda: fetch(key, path))
         return path
+    sizes = patience.retry(lambda: _sizes(client, bucket, key))
+    if not sizes:
+        raise ObjectMissing(key)
+    _check_room(sum(sizes.values()), context)
     folder = scratch / "objects"
     folder.mkdir()
-    for name in patience.retry(lambda: _names(client, bucket, key)):
-        if not name.endswith("/"):
-            patience.retry(partial(fetch, name, _place(folder, name.removeprefix(key))))
+    for done, name in enumerate(sizes):
+        context.progress("fetch", step=done, steps=len(sizes))
+        if context.should_stop():
+            raise JobCancelled
+        patience.retry(partial(fetch, name, _place(folder, name.removeprefix(key))))
     return folder
 
 
-def _names(client: Any, bucket: str, prefix: str) -> list[str]:
+def _size(client: Any, bucket: str, key: str) -> int:
+    with translated(key):
+        return int(client.head_object(Bucket=bucket, Key=key)["ContentLength"])
+
+
+def _sizes(client: Any, bucket: str, prefix: str) -> dict[str, int]:
+    """Bytes of each object below a prefix; what only stands for a folder is passed over."""
     with translated(prefix):
         pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
-        return [entry["Key"] for page in pages for entry in page.get("Contents", [])]
+        found: dict[str, int] = {}
+        for page in pages:
+            entries = page.get("Contents", [])
+            found |= {entry["Key"]: entry["Size"] for entry in entries if not entry["Key"].endswith("/")}
+            if len(found) > MAX_FILES:
+                raise DataError(f"there are more than {MAX_FILES:,} objects")
+        return found
+
+
+def _check_room(size_bytes: int, context: JobContext) -> None:
+    """DataError for more than this machine's disk has room for: trying would take it from all other jobs."""
+    room_bytes = shutil.disk_usage(context.scratch).free - context.settings.min_free_bytes
+    if size_bytes > room_bytes:
+        raise DataError(f"it has {size_bytes:,} bytes, and this worker has room for {max(room_bytes, 0):,}")
 
 
 def _place(folder: Path, name: str) -> Path:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from transfusion_core.reporting.charts.convergence import figure_5
-from transfusion_core.reporting.charts.dataset import classes, samples, texture
+from transfusion_core.reporting.charts.dataset import classes, intensities, resolutions, samples, texture
 from transfusion_core.reporting.charts.movement import figure_3, filters, movement, through_training
 from transfusion_core.reporting.charts.performance import performance
 from transfusion_core.reporting.charts.reuse import figure_4
@@ -17,6 +17,8 @@ from transfusion_core.specs.report import Row
 CHARTS: dict[str, Callable[[Sequence[Row]], dict[str, Any]]] = {
     "figure-1": samples,
     "classes": classes,
+    "resolutions": resolutions,
+    "intensities": intensities,
     "texture": texture,
     "performance": performance,
     "gain-by-size": gain_by_size,

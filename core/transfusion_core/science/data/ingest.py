@@ -10,7 +10,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -21,10 +21,13 @@ from numpy.typing import NDArray
 from transfusion_core.errors import DataError
 from transfusion_core.science.data.annotations import Annotations
 from transfusion_core.science.data.batching import Keep
+from transfusion_core.science.data.extending import Parent
 from transfusion_core.science.data.images import Look, is_grey, narrowed
+from transfusion_core.science.data.manifest import manifest_of
 from transfusion_core.science.data.opening import open_samples
 from transfusion_core.science.data.pack import Kept, PackWriter
 from transfusion_core.science.data.pixels import PixelsWriter, Square
+from transfusion_core.science.data.pseudonyms import Pseudonyms
 from transfusion_core.science.data.readers.csv_manifest import list_manifest
 from transfusion_core.science.data.readers.folder import list_folder
 from transfusion_core.science.data.readers.layouts import LAYOUTS, list_layout
@@ -32,7 +35,7 @@ from transfusion_core.science.data.readers.npz import read_npz
 from transfusion_core.science.data.recipes import RECIPES
 from transfusion_core.science.data.resizing import squared
 from transfusion_core.science.data.samples import SPLITS, Arrays, Label, Listing, Sample
-from transfusion_core.science.data.splits import Shares, assign
+from transfusion_core.science.data.splits import Shares, assign, extend
 from transfusion_core.science.data.tree import Tree, open_tree
 from transfusion_core.specs.dataset import (
     ColumnsSpec,
@@ -93,6 +96,11 @@ class _Row:
     place: int
     """In the pack."""
 
+    def split_by(self, replaced: dict[bytes, Split | None]) -> "_Row":
+        """With the split of the image that it stands in the place of, unless it has its own."""
+        split = self.sample.split or replaced.get(self.hash)
+        return self if split == self.sample.split else replace(self, sample=replace(self.sample, split=split))
+
     def order(self) -> tuple[bytes, str, str, str]:
         """Sorts by content, so that names and the order on disk do not matter."""
         return self.hash, repr(self.sample.label), self.sample.split or "", self.sample.patient or ""
@@ -112,29 +120,39 @@ class _Collected:
     splits: list[Split | None]
     patients: list[str] | None
     grey: bool
-    resolutions: Counter[str]
+    sizes: list[tuple[int, int]]
+    """Width and height of each image, (n,)."""
     faults: list[FileFault] = field(default_factory=list)
 
 
 def ingest(
-    spec: DatasetSpec, *, source: Path | None, keep: Keep, progress: Progress | None = None, threads: int = 1
+    spec: DatasetSpec,
+    *,
+    source: Path | None,
+    keep: Keep,
+    parent: Parent | None = None,
+    progress: Progress | None = None,
+    threads: int = 1,
 ) -> IngestResult:
     """Read `spec` (resolved) from `source` (its location on this machine; None for a recipe); `keep` takes what of it
     is stored, while more is read: memory does not grow with the number of files.
 
-    Images are decoded by so many processes apart as there are `threads`.
+    The images of a `parent` are in it too, with the splits they have. Images are decoded by so many processes apart as
+    there are `threads`.
 
     Raises IngestFaults where files cannot be used and `skip_unreadable` is not set, DataError for all else.
     """
     if spec.task is None:
         raise ValueError("expected a resolved spec: its task is None")
+    pseudonyms = parent.pseudonyms if parent else Pseudonyms()
     with ExitStack() as stack:
         writer = _Writer(keep, spec.image_sizes, stack)
-        found = _collect(spec, spec.task, source, writer, threads, progress or _ignore)
+        whose = _Whose(pseudonyms, parent)
+        found = _collect(spec, spec.task, source, writer, threads, progress or _ignore, whose=whose)
         pack, pixels = writer.end()
     if not found.names:
         raise DataError("there are no images that can be used")
-    codes = assign(
+    codes = (extend if parent else assign)(
         found.splits,
         strata=_strata(found.labels),
         patients=found.patients,
@@ -152,6 +170,8 @@ def ingest(
         places=torch.tensor(found.places),
         patients=torch.tensor(_numbered(found.patients)) if found.patients else None,
     )
+    manifest = manifest_of(annotations, hashes=found.hashes, sizes=found.sizes, patients=whose.stored(found.patients))
+    resolutions = Counter(f"{width}x{height}" for width, height in found.sizes)
     return IngestResult(
         digest=_digest(spec.task, found, codes),
         task=spec.task,
@@ -159,17 +179,45 @@ def ingest(
         classes=found.classes,
         splits={split: int((codes == code).sum()) for code, split in enumerate(SPLITS)},
         channels=1 if found.grey else 3,
-        resolutions=dict(found.resolutions.most_common(_RESOLUTIONS)),
+        resolutions=dict(resolutions.most_common(_RESOLUTIONS)),
         class_counts={split: _counts(found, codes == code) for code, split in enumerate(SPLITS)},
+        across_splits={"patients": _across(found.patients or [], codes), "files": _across(found.hashes, codes)},
         faults=found.faults,
+        manifest=keep(manifest, "manifest.csv"),
+        salt=pseudonyms.salt.hex() if found.patients else "",
         annotations=keep(annotations.write(), "annotations.safetensors"),
         pack=pack,
         pixels=pixels,
     )
 
 
+@dataclass(frozen=True)
+class _Whose:
+    """What is stored for patients, and the version whose images and patients are there already."""
+
+    pseudonyms: Pseudonyms
+    parent: Parent | None
+
+    def stored(self, patients: list[str] | None) -> list[str] | None:
+        told = self.parent.patient if self.parent else self.pseudonyms.of
+        return [told(patient) for patient in patients] if patients else None
+
+
+def _across(units: Sequence[str] | Sequence[bytes], codes: NDArray[np.uint8]) -> int:
+    """How many patients, or files of the same bytes, are in more than one split."""
+    met = Counter(unit for unit, _ in set(zip(units, codes.tolist(), strict=False)))
+    return sum(splits > 1 for splits in met.values())
+
+
 def _collect(
-    spec: DatasetSpec, task: Task, source: Path | None, writer: _Writer, threads: int, progress: Progress
+    spec: DatasetSpec,
+    task: Task,
+    source: Path | None,
+    writer: _Writer,
+    threads: int,
+    progress: Progress,
+    *,
+    whose: _Whose,
 ) -> _Collected:
     if spec.recipe is not None:
         drawn = RECIPES[spec.recipe.name](spec.recipe.images, seed=spec.recipe.seed, size=spec.recipe.size)
@@ -180,8 +228,9 @@ def _collect(
     if spec.kind == "npz":
         return _from_arrays(read_npz(source, task=task), spec, writer, progress)
     with _tree_of(spec, source) as tree:
-        listing = _listed(spec, task, source, tree)
-        return _from_files(listing, tree, spec, writer, threads, progress)
+        listing = whose.pseudonyms.named(_listed(spec, task, source, tree))
+        whole, joined = whose.parent.joined(listing, tree, task) if whose.parent else (listing, tree)
+        return _from_files(whole, joined, spec, writer, threads, progress)
 
 
 @contextmanager
@@ -209,11 +258,16 @@ def _from_files(
 ) -> _Collected:
     faults: list[FileFault] = list(listing.faults)
     rows: list[_Row] = []
+    newer: set[bytes] = set()
+    replaced: dict[bytes, Split | None] = {}
     samples = open_samples(listing, tree, burned_in=spec.burned_in, sizes=spec.image_sizes, threads=threads)
     for done, one in enumerate(samples, start=1):
         if isinstance(one, FileFault):
             faults.append(one)
+        elif one.sample.sha256 in newer:  # an inherited image, the bytes of which a new file has
+            replaced[one.hash] = one.sample.split
         elif spec.skip_unreadable or not faults:  # else it is only looked for more faults
+            newer |= {one.hash} if one.sample.sha256 is None else set()
             writer.add(one.data, one.squares)
             rows.append(_Row(one.sample, one.look, one.hash, place=len(rows)))
         _report(progress, done, len(listing.samples))
@@ -223,9 +277,10 @@ def _from_files(
             "(skip_unreadable leaves them out)",
             files=faults,
         )
+    rows = [row.split_by(replaced) for row in rows]
     rows.sort(key=_Row.order)
     return _Collected(
-        names=[row.sample.file for row in rows],
+        names=[row.sample.name or row.sample.file for row in rows],
         places=[row.place for row in rows],
         hashes=[row.hash for row in rows],
         labels=_label_array([row.sample.label for row in rows]),
@@ -233,7 +288,7 @@ def _from_files(
         splits=[row.sample.split for row in rows],
         patients=_patients([row.sample for row in rows]),
         grey=all(row.look.grey for row in rows),
-        resolutions=Counter(f"{row.look.width}x{row.look.height}" for row in rows),
+        sizes=[(row.look.width, row.look.height) for row in rows],
         faults=faults,
     )
 
@@ -255,7 +310,7 @@ def _from_arrays(arrays: Arrays, spec: DatasetSpec, writer: _Writer, progress: P
         splits=arrays.splits,
         patients=None,
         grey=is_grey(images),
-        resolutions=Counter({f"{width}x{height}": len(images)}),
+        sizes=[(width, height)] * len(images),
     )
 
 

@@ -46,7 +46,7 @@ def open_samples(
             except UnreadableImage as error:
                 return _fault(sample, _named(sample, data) or str(error))
             at_sizes = [squared(found.pixels, size) for size in sizes]
-            return Opened(sample, found.look, found.data, hashlib.sha256(data).digest(), at_sizes)
+            return Opened(sample, found.look, found.data, sample.sha256 or hashlib.sha256(data).digest(), at_sizes)
 
         yield from ahead(opened, _read(listing, tree), threads=threads)
 

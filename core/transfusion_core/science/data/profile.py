@@ -16,6 +16,7 @@ from transfusion_core.science.data.data_url import data_url
 from transfusion_core.science.data.decoders import Decoders
 from transfusion_core.science.data.duplicates import Fingerprint, exact_groups, fingerprint, near_groups
 from transfusion_core.science.data.images import UnreadableImage, image_of
+from transfusion_core.science.data.intensities import intensities, shares
 from transfusion_core.science.data.pack import Kept, pixels_in
 from transfusion_core.science.data.resizing import squared
 from transfusion_core.science.data.samples import SPLITS
@@ -47,7 +48,7 @@ def profile(
     """Look at every image of a pack, once, in the pack's order; `found` is what its ingest says of it."""
     drawn = _drawn(rows)
     looks = _looks(rows, images, {row for each in drawn for row in each.rows}, threads, progress)
-    prints = [look.fingerprint for look in looks]
+    prints = [look.fingerprint for look in looks.of_rows]
     groups: dict[Literal["exact", "near", "patient"], list[list[int]]] = {
         "exact": exact_groups(prints),
         "near": near_groups(prints, on_block=lambda done, blocks: progress("compare", done, blocks)),
@@ -73,6 +74,8 @@ def profile(
         splits=found.splits,
         counts=found.class_counts,
         resolutions=found.resolutions,
+        intensities=intensities(looks.mean_shares, channels=found.channels),
+        missing=_missing(rows),
         patients=_patients(rows),
         found=[
             GroupCount(
@@ -90,7 +93,7 @@ def profile(
             ClassSamples(
                 label=each.label,
                 files=[rows.names[row] for row in each.rows],
-                picture=_side_by_side([looks[row].tile for row in each.rows]),
+                picture=_side_by_side([looks.of_rows[row].tile for row in each.rows]),
             )
             for each in drawn
         ],
@@ -114,26 +117,45 @@ class _Look:
     """Of a sample, (c, side, side)."""
 
 
-def _looks(rows: Annotations, images: Iterable[Kept], shown: set[int], threads: int, progress: Progress) -> list[_Look]:
-    """A look at each image, in the order of the rows."""
+@dataclass(frozen=True)
+class _Looks:
+    """A look at each image, in the order of the rows, and the mean of their `shares`."""
+
+    of_rows: list[_Look]
+    mean_shares: NDArray[np.float64]
+
+
+def _looks(rows: Annotations, images: Iterable[Kept], shown: set[int], threads: int, progress: Progress) -> _Looks:
     row_of = torch.argsort(rows.places).tolist()
     found: list[_Look] = []
+    total = np.zeros((3, 256))
     with Decoders() as decoders:
 
-        def look(each: tuple[int, Kept]) -> _Look:
+        def look(each: tuple[int, Kept]) -> tuple[_Look, NDArray[np.float64]]:
             row, image = each
             try:
                 pixels = pixels_in(image, decoders)
             except UnreadableImage as error:
                 raise DataError(f"{rows.names[row]}: {error}") from error
             tile = squared(pixels, SAMPLE_SIDE) if row in shown else None
-            return _Look(fingerprint(image_of(pixels).convert("RGB")), tile)
+            whole = image_of(pixels).convert("RGB")
+            return _Look(fingerprint(whole), tile), shares(whole)
 
-        for one in ahead(look, zip(row_of, images, strict=True), threads=threads):
+        for one, part in ahead(look, zip(row_of, images, strict=True), threads=threads):
             found.append(one)
+            total += part
             if len(found) % _EVERY == 0 or len(found) == len(rows):
                 progress("look", len(found), len(rows))
-    return [found[place] for place in rows.places.tolist()]
+    return _Looks([found[place] for place in rows.places.tolist()], total / len(rows))
+
+
+def _missing(rows: Annotations) -> dict[str, dict[str, int]]:
+    if rows.labels.ndim == 1:
+        return {}
+    absent = rows.labels.isnan()
+    return {
+        split: dict(zip(rows.classes, absent[rows.indices(split)].sum(0).tolist(), strict=True)) for split in SPLITS
+    }
 
 
 def _patients_across(rows: Annotations) -> list[list[int]]:

@@ -27,6 +27,10 @@ class Sample:
     patient: str | None = None
     row: int | None = None
     """Row of the manifest, counted from 1 without the header."""
+    name: str | None = None
+    """What is stored in the place of the file's name, where that may hold the patient's id."""
+    sha256: bytes | None = None
+    """Of the file as it came, where what is read is what the version that is extended has kept of it."""
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from transfusion_core.science.data.samples import SPLITS
 from transfusion_core.specs.dataset import Split
 
 TRAIN, VAL, TEST = 0, 1, 2
+_OPEN = 3
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,40 @@ def assign(
     empty = [split for code, split in enumerate(SPLITS) if code not in codes]
     if empty:
         raise DataError(f"{len(codes)} images are too few: split {empty} stays empty")
+    return codes
+
+
+def extend(
+    given: Sequence[Split | None],
+    *,
+    strata: Sequence[Hashable],
+    patients: Sequence[str] | None,
+    seed: int,
+    shares: Shares,
+    shared_patients: bool = False,
+) -> NDArray[np.uint8]:
+    """The split codes of a version that extends another: given ones stay, a known patient's images join the others.
+
+    What is left is drawn by itself, with the same shares. Raises DataError for a patient in two splits, unless
+    `shared_patients`; then new images of such a patient are for training, if any of his are.
+    """
+    codes = np.array([SPLITS.index(split) if split else _OPEN for split in given], np.uint8)
+    if patients is not None:
+        known: dict[str, int] = {}
+        for patient, code in zip(patients, codes.tolist(), strict=True):
+            known[patient] = min(code, known.get(patient, _OPEN))
+        codes = np.array(
+            [known[who] if code == _OPEN else code for who, code in zip(patients, codes.tolist(), strict=True)],
+            np.uint8,
+        )
+    units = np.array(patients) if patients is not None else np.arange(len(codes)).astype(str)
+    generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence([zlib.crc32(b"splits"), seed])))
+    for code, share in ((TEST, shares.test), (VAL, shares.val / (1 - shares.test))):
+        pool = np.flatnonzero(codes == _OPEN)
+        codes[pool[_drawn(units[pool], [strata[row] for row in pool.tolist()], share, generator)]] = code
+    codes[codes == _OPEN] = TRAIN
+    if patients is not None and not shared_patients:
+        _check_patients(codes, patients)
     return codes
 
 

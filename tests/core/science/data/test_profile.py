@@ -1,8 +1,12 @@
 """What a dataset is like: planted duplicates, patients in two splits, samples."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import pytest
+from PIL import Image
 
 from packs import Shelf
 from transfusion_core.science.data.annotations import Annotations
@@ -55,7 +59,8 @@ def test_duplicates_and_patients_across_splits_are_found(tmp_path: Path, png: Pn
     )
     assert (set(within.splits), set(within.labels), within.kind) == ({"train"}, {"0", "1"}, "exact")
     assert [each.kind for each in found.leaks] == ["exact", "patient"]
-    assert set(found.leaks[1].files) == {"0.png", "1.png", "2.png", "3.png"}
+    (hidden,) = set(found.leaks[1].files) - {"1.png", "2.png", "3.png"}
+    assert re.fullmatch(r"[0-9a-f]{12}\.png", hidden), "named after its patient, 0"
     assert found.patients is not None
     assert found.patients.total == 39
     assert sum(found.patients.splits.values()) == 41
@@ -73,6 +78,42 @@ def test_counts_and_samples_are_of_the_dataset(class_folder: Path) -> None:
         assert all(file.startswith(each.label) for file in each.files)
         assert each.picture.startswith("data:image/jpeg;base64,")
     assert profiled(class_folder, kind="folder") == found
+
+
+def test_intensities_are_those_of_the_pixels_every_image_counting_alike(tmp_path: Path) -> None:
+    for number, (size, colour) in enumerate([((4, 4), (255, 0, 51)), ((40, 40), (0, 0, 51))] * 20):
+        place = tmp_path / "set" / ("cat", "dog")[number // 2 % 2]
+        place.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", size, colour).save(place / f"{number}.png")
+    found = profiled(tmp_path / "set", kind="folder").intensities
+    assert [(each.channel, each.mean, each.std) for each in found] == [
+        ("red", 0.5, 0.5),
+        ("green", 0.0, 0.0),
+        ("blue", pytest.approx(0.2), pytest.approx(0.0)),
+    ]
+    assert (found[0].histogram[0], found[0].histogram[-1]) == (0.5, 0.5)
+    assert all(sum(each.histogram) == pytest.approx(1) for each in found)
+
+
+def test_grey_images_have_one_channel(tmp_path: Path, png: Png) -> None:
+    for number in range(40):
+        place = tmp_path / "set" / ("cat", "dog")[number % 2]
+        place.mkdir(parents=True, exist_ok=True)
+        (place / f"{number}.png").write_bytes(png(number, grey=True))
+    (found,) = profiled(tmp_path / "set", kind="folder").intensities
+    assert (found.channel, len(found.histogram)) == ("grey", 32)
+
+
+def test_labels_that_are_missing_are_counted_by_split(tmp_path: Path, png: Png) -> None:
+    folder = tmp_path / "set"
+    folder.mkdir()
+    rows = ["file,a,b,split"]
+    for number in range(30):
+        (folder / f"{number}.png").write_bytes(png(number))
+        rows.append(f"{number}.png,{number // 3 % 2},{'' if number < 6 else 1},{('train', 'val', 'test')[number % 3]}")
+    (folder / "labels.csv").write_text("\n".join(rows))
+    found = profiled(folder, task="multilabel", columns={"label": ["a", "b"], "split": "split"})
+    assert found.missing == {split: {"a": 0, "b": 2} for split in ("train", "val", "test")}
 
 
 def test_many_copies_are_counted_and_cut_short(tmp_path: Path, png: Png) -> None:

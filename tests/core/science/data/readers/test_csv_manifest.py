@@ -1,6 +1,7 @@
 """Manifests: which columns and words are understood, and what is said of the others, row by row."""
 
 import math
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -146,3 +147,14 @@ def test_files_are_relative_to_the_manifest(tmp_path: Path) -> None:
     (tmp_path / "sub" / "x.png").write_bytes(b"")
     (tmp_path / "sub" / "m.csv").write_text("file,label\nx.png,0\n")
     assert _list(tmp_path, "file,label\n", manifest="sub/m.csv").samples[0].file == "sub/x.png"
+
+
+def test_one_bad_row_of_a_hundred_thousand_is_found(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "images.zip", "w") as archive:
+        for number in range(100_000):
+            archive.writestr(f"{number}.png", b"")
+    rows = [f"{number}.png,{number % 2}" for number in range(100_000)]
+    rows[77_776] = "77776.png,"
+    listing = _list(tmp_path, "file,label\n" + "\n".join(rows))
+    assert _messages(listing) == [("77776.png", 77_777, "the label is empty")]
+    assert len(listing.samples) == 99_999

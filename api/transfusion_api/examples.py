@@ -52,6 +52,7 @@ FAULT = {"pointer": "/models/0", "message": "there is no model 'resnet5'", "valu
 def add_examples(document: dict[str, Any]) -> None:
     """Put them into an OpenAPI document."""
     answers = json.loads(files("transfusion_api").joinpath("examples.json").read_text())
+    problems = document["components"].setdefault("examples", {})
     for methods in document["paths"].values():
         for operation in methods.values():
             for content in operation.get("requestBody", {}).get("content", {}).values():
@@ -59,8 +60,10 @@ def add_examples(document: dict[str, Any]) -> None:
                     content["examples"] = {"usual": {"value": BODIES[operation["operationId"]]}}
             for status, answer in operation["responses"].items():
                 for kind, content in answer.get("content", {}).items():
-                    found = _problem(int(status)) if kind == MEDIA_TYPE else _answer(answers, content)
-                    if found is not None:
+                    if kind == MEDIA_TYPE:
+                        problems[f"problem_{status}"] = {"value": _problem(int(status))}
+                        content["examples"] = {"usual": {"$ref": f"#/components/examples/problem_{status}"}}
+                    elif (found := _answer(answers, content)) is not None:
                         content["example"] = found
 
 

@@ -29,6 +29,12 @@ def check(document: dict[str, Any], schema: dict[str, Any], example: Any) -> Non
     jsonschema_rs.Draft202012Validator(whole).validate(example)
 
 
+def problem(document: dict[str, Any], content: dict[str, Any]) -> Any:
+    """The example that all operations share."""
+    name = content["examples"]["usual"]["$ref"].removeprefix("#/components/examples/")
+    return document["components"]["examples"][name]["value"]
+
+
 def test_every_body_has_an_example_that_its_schema_takes(document: dict[str, Any]) -> None:
     with_body = {each["operationId"]: each["requestBody"] for each in operations(document) if "requestBody" in each}
     assert set(with_body) - NOT_JSON_BODIES == set(BODIES)
@@ -42,15 +48,16 @@ def test_every_json_answer_has_an_example_of_its_schema(document: dict[str, Any]
         for status, answer in operation["responses"].items():
             for kind, content in answer.get("content", {}).items():
                 if kind.endswith("json") and not (operation["operationId"] in FREE_ANSWERS and status < "300"):
-                    assert "example" in content, (operation["operationId"], status)
-                    check(document, content["schema"], content["example"])
+                    example = content.get("example") or problem(document, content)
+                    assert example, (operation["operationId"], status)
+                    check(document, content["schema"], example)
 
 
 def test_every_problem_names_a_code_that_the_client_knows_or_the_frameworks(document: dict[str, Any]) -> None:
     for operation in operations(document):
         for status, answer in operation["responses"].items():
             if status >= "400":
-                example = answer["content"]["application/problem+json"]["example"]
+                example = problem(document, answer["content"]["application/problem+json"])
                 assert example["status"] == int(status)
                 assert example["code"] in {*by_code(), "timeout"}
                 assert example["detail"]

@@ -30,7 +30,7 @@ def jobs(
 def _job(kind: str, labels: dict[str, Any], failed: bool) -> dict[str, Any]:
     state = {"state": "failed", "reason": "nan"} if failed else {"state": "succeeded", "reason": None}
     make = {"ingest": _ingest, "train": _train, "compare": _compare, "profile": _profile}
-    make |= {"probe": _probe, "barrier": _barrier}
+    make |= {"probe": _probe, "barrier": _barrier, "pixels": _pixels}
     return {"kind": kind, "labels": labels, **state, "result": None if failed else make[kind](labels)}
 
 
@@ -46,6 +46,10 @@ def _ingest(labels: dict[str, Any]) -> dict[str, Any]:
         "pack": [],
         "manifest": {"key": "m", "size_bytes": 1, "sha256": "0" * 64},
     }
+
+
+def _pixels(labels: dict[str, Any]) -> dict[str, Any]:
+    return {"size": 64, "channels": 3, "shards": []}
 
 
 def _profile(labels: dict[str, Any]) -> dict[str, Any]:

@@ -91,7 +91,7 @@ def test_the_page_lists_experiments_and_escapes_their_names(
     work()
     answer = client.get("/")
     assert "<script>" not in answer.text
-    assert f"/v1/experiments/{made['id']}/report.html" in answer.text
+    assert f'href="/experiments/{made["id"]}/report"' in answer.text
     assert answer.headers["content-security-policy"].startswith("default-src 'none'")
     assert "http" not in answer.text
 

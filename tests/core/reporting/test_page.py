@@ -79,7 +79,7 @@ def test_names_that_are_markup_are_shown_as_they_are(opened: Opened) -> None:
 def test_tables_are_sorted_by_their_headers(report: Report, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     click = "document.querySelectorAll('section:first-of-type th button')[{}].click();"
     bundle, own = html._scripts()
-    column = html._columns(report.sections["performance"]).index("value")
+    column = html.columns_of(report.sections["performance"]).index("value")
     monkeypatch.setattr(html, "_scripts", lambda: (bundle, own + click.format(column) * 2))
     html.policy.cache_clear()
     (tmp_path / "report.html").write_text(html.render(report), encoding="utf-8")

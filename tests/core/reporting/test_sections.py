@@ -219,8 +219,9 @@ def test_refused_measures_keep_their_reason() -> None:
 def test_what_runs_needed_and_did_not_get_comes_first_among_what_is_missing() -> None:
     made = report(lambda labels: labels.get("role") in ("source", "cell") or labels.get("dataset") == "demo-natural@1")
     missing = made.sections["performance"].missing
-    assert missing[:2] == [
+    assert missing[:3] == [
         "dataset demo-natural@1 (failed: nan)",
+        "pixels of demo-natural@1 (failed: nan)",
         "source run of cbr-tiny on demo-natural@1, seed 1000 (failed: nan)",
     ]
     assert made.sections["movement"].complete, "what is whole does not speak of it"

@@ -150,8 +150,8 @@ def put_upload_part(
 
 def complete_upload(service: Serving, scope: Scoped, upload_id: Id, body: Body, request: Request) -> Upload:
     """Say that all bytes were sent: they are joined and read, and must have this digest."""
-    sha256 = read(Completion, body).sha256
     upload = uploads.get(scope, upload_id)
+    sha256 = read(Completion, body).sha256
     if upload.object is None:
         if service.store.size(upload.key) != upload.size_bytes:
             _join(service, upload)

@@ -88,6 +88,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.service = open_service(settings)
     problems.install(app)
+    app.add_exception_handler(pages.LogInFirst, pages.log_in_first)
     for noun in (
         experiments,
         reports,

@@ -14,7 +14,7 @@ from typing import Annotated, Any, get_args
 from urllib.parse import urlencode
 
 import yaml
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import HTMLResponse, Response
 from jinja2 import Environment, PackageLoader, select_autoescape
 
@@ -43,14 +43,27 @@ VEGA = "vega.js"
 Asked = Annotated[str | None, Query(max_length=200)]
 
 
+class LogInFirst(Exception):
+    """A page was asked for by nobody that we know."""
+
+
+def _reader(request: Request) -> Scope:
+    caller = caller_of(request)
+    if caller is None:
+        raise LogInFirst
+    request.state.caller = caller
+    return scope_for(request, caller)
+
+
+Reading = Annotated[Scope, Depends(_reader)]
+"""What whoever reads a page may reach."""
+
+
 @router.get("/", response_class=HTMLResponse)
 def show_experiments(
-    service: Serving, request: Request, state: Asked = None, name: Asked = None, cursor: Cursor = None
+    request: Request, scope: Reading, state: Asked = None, name: Asked = None, cursor: Cursor = None
 ) -> HTMLResponse:
     """The newest experiments of whoever has logged in."""
-    scope = _reader(request)
-    if scope is None:
-        return log_in_page(request)
     wanted = state if state in get_args(State) else None
     page = experiments.page(scope, limit=SHOWN, cursor=cursor, state=wanted, name=name or None)
     words: dict[str, Any] = {"state": wanted, "name": name, "cursor": cursor}
@@ -60,10 +73,10 @@ def show_experiments(
 
 @router.get("/experiments/new", response_class=HTMLResponse)
 def show_new_experiment(
-    request: Request, fork: Annotated[str | None, Query(alias="from", max_length=128)] = None
+    request: Request, scope: Reading, fork: Annotated[str | None, Query(alias="from", max_length=128)] = None
 ) -> HTMLResponse:
     """The form of a new experiment, or of one that differs from another."""
-    return _page(request, "new.html", fork=fork) if _reader(request) else log_in_page(request)
+    return _page(request, "new.html", fork=fork)
 
 
 @router.post("/experiments/draft", dependencies=[needs("read"), DRAWN])
@@ -109,21 +122,15 @@ class _PlainLoader(yaml.SafeLoader):
 
 
 @router.get("/experiments/{experiment_id}", response_class=HTMLResponse)
-def show_experiment(request: Request, experiment_id: Id) -> HTMLResponse:
+def show_experiment(request: Request, scope: Reading, experiment_id: Id) -> HTMLResponse:
     """One experiment as it happens."""
-    scope = _reader(request)
-    if scope is None:
-        return log_in_page(request)
     experiment = experiments.get(scope, experiment_id)
     return _page(request, "experiment.html", experiment=experiment, spec=_as_yaml(experiment.spec))
 
 
 @router.get("/experiments/{experiment_id}/report", response_class=HTMLResponse)
-def show_report(service: Serving, request: Request, experiment_id: Id) -> HTMLResponse:
+def show_report(service: Serving, request: Request, scope: Reading, experiment_id: Id) -> HTMLResponse:
     """The report: sections, charts, downloads."""
-    scope = _reader(request)
-    if scope is None:
-        return log_in_page(request)
     experiment = experiments.get(scope, experiment_id)
     try:
         report, reason = report_of(service, scope, experiment_id), None
@@ -137,22 +144,16 @@ def show_report(service: Serving, request: Request, experiment_id: Id) -> HTMLRe
 
 
 @router.get("/runs/{run_id}", response_class=HTMLResponse)
-def show_run(request: Request, run_id: Id) -> HTMLResponse:
+def show_run(request: Request, scope: Reading, run_id: Id) -> HTMLResponse:
     """One run: curves, checkpoints, log, provenance."""
-    scope = _reader(request)
-    if scope is None:
-        return log_in_page(request)
     run = runs.get(scope, run_id)
     weights, manifest = (said and _as_yaml(said) for said in (run.weight_report, run.manifest))
     return _page(request, "run.html", run=run, weights=weights, manifest=manifest)
 
 
 @router.get("/comparisons", response_class=HTMLResponse)
-def show_comparisons(request: Request, a: Asked = None, cursor: Cursor = None) -> HTMLResponse:
+def show_comparisons(request: Request, scope: Reading, a: Asked = None, cursor: Cursor = None) -> HTMLResponse:
     """The newest comparisons, and a form for one more."""
-    scope = _reader(request)
-    if scope is None:
-        return log_in_page(request)
     page = comparisons.page(scope, limit=SHOWN, cursor=cursor)
     rows = [{**vars(row), "created_at": rfc3339(row.created_at)} for row in page.items]
     words: dict[str, Any] = {"a": a, "measures": get_args(Measure), "following": _following(page.next, {})}
@@ -160,45 +161,32 @@ def show_comparisons(request: Request, a: Asked = None, cursor: Cursor = None) -
 
 
 @router.get("/comparisons/{comparison_id}", response_class=HTMLResponse)
-def show_comparison(service: Serving, request: Request, comparison_id: Id) -> HTMLResponse:
+def show_comparison(service: Serving, request: Request, scope: Reading, comparison_id: Id) -> HTMLResponse:
     """A similarity report: heat map, nulls, numbers."""
-    scope = _reader(request)
-    if scope is None:
-        return log_in_page(request)
     found = similarity_report(service, comparisons.get(scope, comparison_id))
     return _page(request, "comparison.html", comparison=found)
 
 
 @router.get("/datasets", response_class=HTMLResponse)
-def show_datasets(request: Request, cursor: Cursor = None) -> HTMLResponse:
+def show_datasets(request: Request, scope: Reading, cursor: Cursor = None) -> HTMLResponse:
     """The newest datasets, and a form for one more."""
-    scope = _reader(request)
-    if scope is None:
-        return log_in_page(request)
     page = datasets.page(scope, limit=SHOWN, cursor=cursor)
     words: dict[str, Any] = {"kinds": get_args(Kind), "tasks": get_args(Task), "recipes": get_args(RecipeName)}
     return _page(request, "datasets.html", datasets=page.items, following=_following(page.next, {}), **words)
 
 
 @router.get("/datasets/{name}", response_class=HTMLResponse)
-def show_dataset(service: Serving, request: Request, name: Id) -> HTMLResponse:
+def show_dataset(service: Serving, request: Request, scope: Reading, name: Id) -> HTMLResponse:
     """One dataset version and what it is like."""
-    scope = _reader(request)
-    if scope is None:
-        return log_in_page(request)
     dataset = datasets.get(scope, name)
     looked = dataset.state == "succeeded" and _profile_state(service, scope, dataset.name)
     return _page(request, "dataset.html", dataset=dataset, looked=looked or None, spec=_as_yaml(dataset.spec))
 
 
 @router.get("/keys", response_class=HTMLResponse)
-def show_keys(request: Request) -> HTMLResponse:
+def show_keys(request: Request, scope: Reading) -> HTMLResponse:
     """The project's API keys, for its admins."""
-    scope = _reader(request)
-    caller = caller_of(request)
-    if scope is None or caller is None:
-        return log_in_page(request)
-    if caller.role != "admin":
+    if request.state.caller.role != "admin":
         raise NotFound("there is no such page")
     page = api_keys.page(scope, limit=200)
     rows = [
@@ -225,15 +213,15 @@ def get_static(digest: str, name: str) -> Response:
     return Response(content, media_type=KINDS[name.rpartition(".")[2]], headers=headers)
 
 
+def log_in_first(request: Request, error: Exception) -> HTMLResponse:
+    """What a page is for those who have not logged in."""
+    return log_in_page(request)
+
+
 def log_in_page(request: Request, *, fault: str | None = None, status: int = 200) -> HTMLResponse:
     """Where to log in, and then go on to the page that was asked for."""
     query = f"?{request.url.query}" if request.url.query else ""
     return _page(request, "login.html", status=status, fault=fault, next=f"{request.url.path}{query}")
-
-
-def _reader(request: Request) -> Scope | None:
-    caller = caller_of(request)
-    return scope_for(request, caller) if caller else None
 
 
 def _profile_state(service: Service, scope: Scope, name: str) -> str:

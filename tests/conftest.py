@@ -15,7 +15,7 @@ from transfusion_core.db.tables import Table
 settings.register_profile("transfusion", deadline=None)
 settings.load_profile("transfusion")
 
-_SLOWEST_FIRST = ("faults", "system", "worker")
+_SLOWEST_FIRST = ("faults", "system", "web", "docs", "worker")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -69,6 +69,6 @@ def test_what_was_committed_and_not_answered_is_not_created_twice(environment: d
         until(lambda: _answers(client), "the API")
         made = client.experiments.create(SPEC, idempotency_key="once")
         assert [experiment.id for experiment in client.experiments.list()] == [made.id]
-        assert made.counts == {"queued": 1, "waiting": 2}
+        assert made.counts == {"queued": 1, "waiting": 3}
     finally:
         stop(second)

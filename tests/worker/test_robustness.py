@@ -105,6 +105,7 @@ def needs(make):
             "digest": "d" * 64, "task": "multiclass", "images": len(images), "classes": ["a", "b"],
             "splits": {"train": 20, "val": 0, "test": test}, "channels": 3,
             "annotations": context.store.put_bytes("annotations", annotations.write()).model_dump(), "pack": [],
+            "manifest": {"key": "m", "size_bytes": 1, "sha256": "d" * 64},
         }  # fmt: skip
         ingest = Need(id="0", key="d" * 64, kind="ingest", state="succeeded", spec={}, result=found)
         stored = context.store.put_bytes("pixels", images.numpy().tobytes()).model_dump()

@@ -197,6 +197,7 @@ INGESTED = {
     "channels": 3,
     "annotations": {"key": "k", "size_bytes": 1, "sha256": "0" * 64},
     "pack": [],
+    "manifest": {"key": "m", "size_bytes": 1, "sha256": "0" * 64},
 }
 
 

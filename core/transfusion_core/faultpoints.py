@@ -15,7 +15,7 @@ FaultPoint = Literal[
     "before-claim",  # a worker has a free slot and has not asked for a job yet
     "claimed",  # the claim is committed, no child was started
     "begin",  # a child knows its job and has done nothing of it
-    "step",  # a training has made an update
+    "step",  # a training has made an update, an ingest or the making of pixels has gone on
     "checkpoint",  # a checkpoint's file is written, and has not gone to the store
     "upload",  # an object is about to go to the store
     "uploaded",  # the bytes are in the store, the supervisor does not know of it

@@ -151,4 +151,3 @@ def test_a_name_is_text_wherever_it_is_shown(platform: Platform, tab: Callable[.
         ):
             go(page, platform.url + path)
             assert page.locator("img[src=x]").count() == 0
-        client.experiments.get(made.id).cancel()

@@ -219,7 +219,7 @@ def test_a_child_is_stopped_when_beats_fail_until_the_lease_would_end(bench):
 
 
 def test_a_child_that_says_nothing_for_long_is_a_crash_with_its_stacks_in_the_log(bench, monkeypatch):
-    monkeypatch.setitem(stall.LEAST_SECONDS, "train", 3.0)  # longer than a child needs to start
+    monkeypatch.setitem(stall.LEAST_SECONDS, "train", 8.0)  # longer than a child needs to start on a slow machine
     worker = bench.worker(max_crashes=1)
     worker.start()
     job = bench.add_wait("train")

@@ -8,6 +8,7 @@ export async function draw(place, spec) {
   const bundle = document.querySelector("script[src$='vega.js']"); // large: it comes beside the page, not before it
   if (!window.vegaEmbed) await new Promise((ready) => bundle.addEventListener("load", ready, { once: true }));
   await window.vegaEmbed(place, { ...LOOK, ...spec }, OPTIONS);
+  place.querySelector("summary")?.setAttribute("aria-label", "Save this chart");
   document.documentElement.dataset.drawn = "yes";
 }
 

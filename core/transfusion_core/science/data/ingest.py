@@ -152,24 +152,8 @@ def ingest(
         pack, pixels = writer.end()
     if not found.names:
         raise DataError("there are no images that can be used")
-    codes = (extend if parent else assign)(
-        found.splits,
-        strata=_strata(found.labels),
-        patients=found.patients,
-        seed=spec.split_seed,
-        shares=Shares(val=spec.val_share, test=spec.test_share),
-        shared_patients=spec.allow_shared_patients,
-    )
-    _check_labels(found, codes)
-    annotations = Annotations(
-        labels=torch.from_numpy(found.labels),
-        split=torch.from_numpy(codes),
-        names=found.names,
-        task=spec.task,
-        classes=found.classes,
-        places=torch.tensor(found.places),
-        patients=torch.tensor(_numbered(found.patients)) if found.patients else None,
-    )
+    codes = _split(found, spec, extending=parent is not None)
+    annotations = _annotations(found, spec.task, codes)
     manifest = manifest_of(annotations, hashes=found.hashes, sizes=found.sizes, patients=whose.stored(found.patients))
     resolutions = Counter(f"{width}x{height}" for width, height in found.sizes)
     return IngestResult(
@@ -188,6 +172,32 @@ def ingest(
         annotations=keep(annotations.write(), "annotations.safetensors"),
         pack=pack,
         pixels=pixels,
+    )
+
+
+def _split(found: _Collected, spec: DatasetSpec, *, extending: bool) -> NDArray[np.uint8]:
+    """The code of each image's split, (n,)."""
+    codes = (extend if extending else assign)(
+        found.splits,
+        strata=_strata(found.labels),
+        patients=found.patients,
+        seed=spec.split_seed,
+        shares=Shares(val=spec.val_share, test=spec.test_share),
+        shared_patients=spec.allow_shared_patients,
+    )
+    _check_labels(found, codes)
+    return codes
+
+
+def _annotations(found: _Collected, task: Task, codes: NDArray[np.uint8]) -> Annotations:
+    return Annotations(
+        labels=torch.from_numpy(found.labels),
+        split=torch.from_numpy(codes),
+        names=found.names,
+        task=task,
+        classes=found.classes,
+        places=torch.tensor(found.places),
+        patients=torch.tensor(_numbered(found.patients)) if found.patients else None,
     )
 
 

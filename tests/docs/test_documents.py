@@ -9,8 +9,10 @@ import subprocess
 import sys
 import traceback
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import nbformat
 import pytest
@@ -20,6 +22,10 @@ from nbclient import NotebookClient
 from documents import DOCUMENTS, GENERATED, NOTEBOOKS, REPOSITORY, Block, blocks_of
 from platforms import embedded
 from transfusion_client import Client
+from transfusion_core.science.data.readers.layouts import LAYOUTS
+from transfusion_core.science.inits.initialise import INITS
+from transfusion_core.science.models.cbr import CBR
+from transfusion_core.science.similarity.measures import MEASURES
 
 BLOCK_SECONDS = 300
 SPEC: dict[str, Any] = {
@@ -46,6 +52,16 @@ def workplace(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     return tmp_path
 
 
+@pytest.fixture
+def dictionaries() -> Iterator[None]:
+    """What docs/extending.md adds to is afterwards as it was: other tests run in this process."""
+    with ExitStack() as kept:
+        for each in (CBR, INITS, MEASURES, LAYOUTS):
+            kept.enter_context(patch.dict(each))
+        yield
+
+
+@pytest.mark.usefixtures("dictionaries")
 @pytest.mark.parametrize(
     "document", [each for each in DOCUMENTS if each.name not in GENERATED], ids=lambda path: path.name
 )

@@ -10,6 +10,7 @@ from transfusion_core.specs.base import Name, Record, Spec
 from transfusion_core.specs.contract import InputContract
 from transfusion_core.specs.dataset import Location
 from transfusion_core.specs.job import State
+from transfusion_core.specs.quota import Account, Quota
 from transfusion_core.specs.training import Series
 
 Item = TypeVar("Item")
@@ -141,6 +142,8 @@ class KeyRequest(Spec):
     project: Name | None = None
     """Keys of one project share all that they make. Without it the key has a project of its own, named by its id."""
     expires_in_days: int | None = Field(default=None, ge=1, le=3650)
+    quota: Quota | None = None
+    """What it may use at most; a key without one is not limited."""
 
 
 class Key(Record):
@@ -152,6 +155,8 @@ class Key(Record):
     project: str
     created_at: str
     expires_at: str | None = None
+    account: Account | None = None
+    """Its quota, and what is used of it."""
 
 
 class NewKey(Key):

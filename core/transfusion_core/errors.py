@@ -5,6 +5,7 @@
     │   └── IdempotencyMismatch     422  same Idempotency-Key, other body
     ├── NotAuthenticated            401
     ├── NotAllowed                  403
+    │   └── QuotaExceeded           403  a key has used what it may
     ├── NotFound                    404
     ├── Conflict                    409  e.g. a state move that is not legal
     │   └── NotReady                409  asked for a result that does not exist yet
@@ -70,6 +71,12 @@ class NotAllowed(TransfusionError):
 
     code = "not_allowed"
     status = 403
+
+
+class QuotaExceeded(NotAllowed):
+    """This API key has used what it may."""
+
+    code = "quota_exceeded"
 
 
 class NotFound(TransfusionError):

@@ -26,6 +26,7 @@ from servers import free_port, postgres_url
 from transfusion_core.db import jobs
 from transfusion_core.db.engine import connect, migrate, unit_of_work
 from transfusion_core.db.placing import place
+from transfusion_core.db.scope import Scope
 from transfusion_core.specs.job import JobDraft
 
 SPEC: dict[str, Any] = {
@@ -164,7 +165,7 @@ def claims(database_url: str, queued: int = 10_000, claimed: int = 500) -> list[
     migrate(engine)
     drafts = [JobDraft.make("train", {"name": str(number)}) for number in range(queued)]
     with unit_of_work(engine) as session:
-        place(session, drafts)
+        place(session, Scope(engine), drafts)
     seconds = []
     for _ in range(claimed):
         began = time.perf_counter()

@@ -14,6 +14,7 @@ from packs import Shelf
 from transfusion_core.db.engine import transact
 from transfusion_core.db.placing import place
 from transfusion_core.db.records import JobRow
+from transfusion_core.db.scope import Scope
 from transfusion_core.db.tables import Job
 from transfusion_core.science.data.ingest import ingest
 from transfusion_core.science.data.resizing import squared
@@ -44,7 +45,7 @@ def archive(bench: Bench, tmp_path: Path) -> Path:
 
 
 def _placed(bench: Bench, draft: JobDraft) -> str:
-    placed: str = transact(bench.engine, lambda session: place(session, [draft])).ids[draft.key]
+    placed: str = transact(bench.engine, lambda session: place(session, Scope(bench.engine), [draft])).ids[draft.key]
     return placed
 
 

@@ -1,5 +1,6 @@
 """API keys, shown once when made, kept hashed, with a role, a project and an expiry; and the record of deeds."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from fastapi import APIRouter
@@ -8,9 +9,10 @@ from transfusion_api.answers import AuditEvent, Cursor, Id, Key, KeyRequest, Lim
 from transfusion_api.auth import Scoped, needs
 from transfusion_api.body import Body, read, takes
 from transfusion_api.problems import documented
-from transfusion_api.service import Serving
-from transfusion_core.db import api_keys, audit
+from transfusion_api.service import Service, Serving
+from transfusion_core.db import api_keys, audit, quotas
 from transfusion_core.db.clock import rfc3339
+from transfusion_core.specs.quota import Account, Usage
 
 router = APIRouter(prefix="/v1", tags=["keys"], dependencies=[needs("admin")])
 
@@ -22,16 +24,22 @@ def create_key(service: Serving, scope: Scoped, body: Body) -> NewKey:
     days = wanted.expires_in_days
     expires_at = datetime.now(UTC) + timedelta(days=days) if days else None
     made, plaintext = api_keys.create(
-        scope, service.secret, name=wanted.name, role=wanted.role, project=wanted.project, expires_at=expires_at
+        scope,
+        service.secret,
+        name=wanted.name,
+        role=wanted.role,
+        project=wanted.project,
+        expires_at=expires_at,
+        quota=wanted.quota,
     )
-    return NewKey(**_answer(made).model_dump(), key=plaintext)
+    return NewKey(**_answers(service, [made])[0].model_dump(), key=plaintext)
 
 
 @router.get("/keys", responses=documented())
-def list_keys(scope: Scoped, limit: Limit = 50, cursor: Cursor = None) -> Page[Key]:
+def list_keys(service: Serving, scope: Scoped, limit: Limit = 50, cursor: Cursor = None) -> Page[Key]:
     """Your project's keys that are not revoked, the newest first, without their secrets; for `default` all."""
     page = api_keys.page(scope, limit=limit, cursor=cursor)
-    return Page[Key](items=[_answer(key) for key in page.items], next=page.next)
+    return Page[Key](items=_answers(service, page.items), next=page.next)
 
 
 @router.delete("/keys/{key_id}", status_code=204, responses=documented(404))
@@ -48,7 +56,12 @@ def list_audit_events(scope: Scoped, limit: Limit = 50, cursor: Cursor = None) -
     return Page[AuditEvent](items=items, next=page.next)
 
 
-def _answer(key: api_keys.ApiKey) -> Key:
+def _answers(service: Service, keys: Sequence[api_keys.ApiKey]) -> list[Key]:
+    used = quotas.usages(service.engine, [key.id for key in keys if key.quota])
+    return [_answer(key, used.get(key.id)) for key in keys]
+
+
+def _answer(key: api_keys.ApiKey, used: Usage | None) -> Key:
     return Key(
         id=key.id,
         name=key.name,
@@ -56,4 +69,5 @@ def _answer(key: api_keys.ApiKey) -> Key:
         project=key.project,
         created_at=rfc3339(key.created_at),
         expires_at=rfc3339(key.expires_at) if key.expires_at else None,
+        account=Account(quota=key.quota, used=used) if key.quota and used else None,
     )

@@ -18,9 +18,11 @@ from transfusion_core.db.clock import clock
 from transfusion_core.db.engine import transact, unit_of_work
 from transfusion_core.db.ids import new_id
 from transfusion_core.db.paging import Page, cursor_after, page_rows
+from transfusion_core.db.quotas import quota_of
 from transfusion_core.db.scope import LOCAL, Scope
 from transfusion_core.db.tables import ApiKey as Row
 from transfusion_core.errors import NotAllowed, NotFound
+from transfusion_core.specs.quota import Quota
 
 Role = Literal["read", "write", "admin"]
 _FROM_ENVIRONMENT = "admin key of the environment"
@@ -39,6 +41,7 @@ class ApiKey:
     created_at: datetime
     expires_at: datetime | None
     revoked_at: datetime | None
+    quota: Quota | None
 
 
 def create(
@@ -49,6 +52,7 @@ def create(
     role: Role,
     project: str | None = None,
     expires_at: datetime | None = None,
+    quota: Quota | None = None,
 ) -> tuple[ApiKey, str]:
     """A new key and, this once, its plaintext `tf_ID_BITS`.
 
@@ -60,7 +64,8 @@ def create(
         raise NotAllowed(f"your key is of project {scope.project!r}, and makes keys for that project alone")
     project = project or (key_id if scope.project == LOCAL else scope.project)
     with unit_of_work(scope.engine) as session:
-        words = {"name": name, "role": role, "project": project, "expires_at": expires_at}
+        limits = {f"quota_{limit}": most for limit, most in (quota or Quota()).model_dump().items()}
+        words = {"name": name, "role": role, "project": project, "expires_at": expires_at, **limits}
         row = _add(session, key_id, digest=_digest(secret, key_id, bits), **words)
         audit.add(session, scope, "key.create", key_id)
         return _record(row), f"tf_{key_id}_{bits}"
@@ -181,4 +186,5 @@ def _record(row: Row) -> ApiKey:
         created_at=row.created_at,
         expires_at=row.expires_at,
         revoked_at=row.revoked_at,
+        quota=quota_of(row),
     )

@@ -55,6 +55,23 @@ def _clock_on_sqlite(element: Clock, compiler: SQLCompiler, **options: Any) -> s
     return f"strftime('%Y-%m-%dT%H:%M:%fZ', 'now', {compiler.process(element.clauses, **options)} || ' seconds')"
 
 
+class Elapsed(FunctionElement[float]):
+    """SQL: seconds from a time to the database's now."""
+
+    type = Float()
+    inherit_cache = True
+
+
+@compiles(Elapsed, "postgresql")
+def _elapsed_on_postgres(element: Elapsed, compiler: SQLCompiler, **options: Any) -> str:
+    return f"EXTRACT(EPOCH FROM clock_timestamp() - {compiler.process(element.clauses, **options)})::float"
+
+
+@compiles(Elapsed, "sqlite")
+def _elapsed_on_sqlite(element: Elapsed, compiler: SQLCompiler, **options: Any) -> str:
+    return f"((julianday('now') - julianday({compiler.process(element.clauses, **options)})) * 86400.0)"
+
+
 def rfc3339(time: datetime) -> str:
     """The time as clients read it, in milliseconds: `2026-01-31T12:00:00.000Z`."""
     return time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -54,7 +54,7 @@ def create(
         done = answered(session, scope, idempotency)
         if done:
             return done
-        placed = place(session, [*needs, draft], priority=priority)
+        placed = place(session, scope, [*needs, draft], priority=priority)
         job_id = placed.ids[draft.key]
         is_new = session.get(Asked, (scope.project, job_id)) is None
         if is_new:

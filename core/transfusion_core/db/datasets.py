@@ -45,7 +45,7 @@ def register(
         if done:
             return _find(session, scope, done.id), False, []
         drafts = [*([parent] if parent else []), draft, profile_draft(draft.key)]
-        placed = place(session, drafts, missing=verified_missing)
+        placed = place(session, scope, drafts, missing=verified_missing)
         _hold_upload(session, spec)
         named = select(Row).where(Row.project == scope.project, Row.name == spec.name)
         versions = session.scalars(named.order_by(Row.version)).all()
@@ -174,7 +174,7 @@ def profile_job(scope: Scope, name: str) -> tuple[JobRow, list[str]]:
         query = select(Job).where(Job.key == draft.key, Job.shared)
         if job := session.scalars(query).one_or_none():
             return JobRow.of(job), []
-        placed = place(session, [draft])
+        placed = place(session, scope, [draft])
         return JobRow.of(session.scalars(query).one()), sorted(placed.queues)
 
     return transact(scope.engine, work)

@@ -46,7 +46,9 @@ def create(
         if done:
             return done
         experiment_id, spec = new_id(), expansion.spec
-        placed = place(session, expansion.drafts, cache=spec.cache, missing=verified_missing, priority=spec.priority)
+        placed = place(
+            session, scope, expansion.drafts, cache=spec.cache, missing=verified_missing, priority=spec.priority
+        )
         for dataset in expansion.new_datasets:
             add_demo(session, scope, dataset, placed.ids[ingest_draft(dataset).key])
         session.add(

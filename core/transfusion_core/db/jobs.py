@@ -6,6 +6,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Engine, and_, func, literal_column, or_, select, text, update
 from sqlalchemy.orm import Session
 
+from transfusion_core.db import quotas
 from transfusion_core.db.clock import clock
 from transfusion_core.db.engine import transact, unit_of_work
 from transfusion_core.db.records import Beat, ClaimedJob, JobRow, NeededJob, Point
@@ -15,6 +16,7 @@ from transfusion_core.db.tables import Dataset, Job, Need
 from transfusion_core.db.transitions import batches, move, settle
 from transfusion_core.errors import Fenced, NotFound
 from transfusion_core.specs.job import Handover, Reason
+from transfusion_core.specs.removal import object_bytes
 
 __all__ = [
     "Beat",
@@ -48,12 +50,16 @@ __all__ = [
 
 
 def claim(engine: Engine, *, worker: str, queues: Sequence[str], lease_seconds: float) -> ClaimedJob | None:
-    """Take the best queued job of these queues: highest priority, then oldest. None where there is none."""
+    """Take the best queued job of these queues: highest priority, then whose turn it is (sharing.py), then oldest.
+
+    None where there is none that its owner's quota lets begin.
+    """
     with unit_of_work(engine) as session:
         _take_in_order(session)
+        full = quotas.exhausted(session)
         moved = move(
             session,
-            Job.id == _best(queues),
+            Job.id == _best(queues, full),
             from_state="queued",
             to_state="running",
             worker=worker,
@@ -74,7 +80,8 @@ def _take_in_order(session: Session) -> None:
         session.execute(text("SET LOCAL enable_sort = off; SET LOCAL enable_bitmapscan = off"))
 
 
-def _best(queues: Sequence[str]) -> ColumnElement[str]:
+def _best(queues: Sequence[str], full: Sequence[str] = ()) -> ColumnElement[str]:
+    """The next job of these queues whose owner is none of those who have as many at work as they may."""
     # The state is written into the statement: a partial index is not used for a bound parameter.
     return (
         select(Job.id)
@@ -82,8 +89,9 @@ def _best(queues: Sequence[str]) -> ColumnElement[str]:
             Job.state == literal_column("'queued'"),
             Job.queue.in_(queues),
             or_(Job.not_before.is_(None), Job.not_before <= clock()),
+            *([or_(Job.owner.is_(None), Job.owner.not_in(full))] if full else []),
         )
-        .order_by(Job.turn, Job.created_at, Job.id)
+        .order_by(Job.turn, Job.share, Job.created_at, Job.id)
         .limit(1)
         .with_for_update(skip_locked=True)
         .scalar_subquery()
@@ -157,7 +165,8 @@ def succeed(engine: Engine, job_id: str, attempt: int, result: dict[str, Any]) -
 
     def work(session: Session) -> list[str]:
         mine = _mine(job_id, attempt)
-        moved = move(session, mine, from_state="running", to_state="succeeded", result=result, handover=None)
+        stored = {"result": result, "stored_bytes": object_bytes(result), "handover": None}
+        moved = move(session, mine, from_state="running", to_state="succeeded", **stored)
         if not moved:
             raise Fenced
         if moved[0].kind == "ingest":

@@ -7,9 +7,11 @@ from typing import Any, Literal
 from sqlalchemy import Select, delete, insert, select, update
 from sqlalchemy.orm import Session
 
-from transfusion_core.db import events
+from transfusion_core.db import events, quotas, sharing
 from transfusion_core.db.clock import clock
 from transfusion_core.db.ids import new_ids
+from transfusion_core.db.moves import UNENDED
+from transfusion_core.db.scope import Scope
 from transfusion_core.db.tables import Dataset, Job, Need
 from transfusion_core.db.transitions import batches, lock, release_ready, revive
 from transfusion_core.errors import Conflict
@@ -35,10 +37,12 @@ class _Existing:
     state: str
     is_complete: bool
     priority: int
+    share: float
 
 
 def place(
     session: Session,
+    scope: Scope,
     drafts: Sequence[JobDraft],
     *,
     cache: Cache = "use",
@@ -47,7 +51,8 @@ def place(
 ) -> Placed:
     """Give every draft its row, needs first. Keys in `missing` have lost their bytes and are done again.
 
-    Ingests and pixels are shared under every `cache`: a dataset version is immutable, read again only if it is lost.
+    What is new is on the account of whoever asks; raises QuotaExceeded where that is used up. Ingests and pixels are
+    shared under every `cache`: a dataset version is immutable, read again only if it is lost.
     """
     placed = Placed()
     existing = _existing(session, drafts)
@@ -66,11 +71,15 @@ def place(
             revived.append(row)
             fresh.add(draft.key)
     _check_needs(drafts, existing)
+    if new or revived:
+        quotas.check(session, scope)
     _unshare(session, stale)
-    _insert(session, new, placed, cache, missing, priority)
+    shares = _shares(session, scope, drafts, existing, fresh)
+    rows = [_row(draft, scope, is_shared=_is_shared(draft, cache, missing)) for draft in new]
+    _insert(session, new, [{**row, "turn": -priority, "share": shares[str(row["key"])]} for row in rows], placed)
     _follow_datasets(session, stale, placed)
     _rewire(session, drafts, existing, placed, fresh)
-    _want_again(session, [row for row in existing.values() if placed.ids[row.key] == row.id], priority)
+    _want_again(session, [row for row in existing.values() if placed.ids[row.key] == row.id], priority, shares)
     placed.queues |= revive(session, [row.id for row in revived])
     placed.queues |= release_ready(session, [placed.ids[draft.key] for draft in new])
     return placed
@@ -91,12 +100,12 @@ def _existing(session: Session, drafts: Sequence[JobDraft]) -> dict[str, _Existi
 
 
 def _columns() -> Select[Any]:
-    return select(Job.id, Job.key, Job.kind, Job.state, Job.result, Job.turn)
+    return select(Job.id, Job.key, Job.kind, Job.state, Job.result, Job.turn, Job.share)
 
 
 def _as_existing(row: Any) -> _Existing:
     is_complete = (row.result or {}).get("complete") is not False
-    return _Existing(row.id, row.key, row.kind, row.state, is_complete, -row.turn)
+    return _Existing(row.id, row.key, row.kind, row.state, is_complete, -row.turn, row.share)
 
 
 def _is_replaced(draft: JobDraft, row: _Existing, cache: Cache, missing: frozenset[str], fresh: set[str]) -> bool:
@@ -127,22 +136,30 @@ def _unshare(session: Session, stale: Sequence[_Existing]) -> None:
         session.execute(update(Job).where(Job.id.in_(batch)).values(shared=False))
 
 
-def _insert(
+def _shares(
     session: Session,
+    scope: Scope,
     drafts: Sequence[JobDraft],
-    placed: Placed,
-    cache: Cache,
-    missing: frozenset[str],
-    priority: int,
-) -> None:
+    existing: dict[str, _Existing],
+    fresh: set[str],
+) -> dict[str, float]:
+    """Where in the queue each draft would stand, were it new."""
+    costs = [draft.key in fresh or existing[draft.key].state in UNENDED for draft in drafts]
+    if not any(costs):
+        return {}
+    start, step = sharing.present(session), sharing.apart(session, scope.project)
+    places = sharing.shares(drafts, costs, start, step)
+    return {draft.key: share for draft, share in zip(drafts, places, strict=True)}
+
+
+def _insert(session: Session, drafts: Sequence[JobDraft], rows: list[dict[str, object]], placed: Placed) -> None:
     ids = new_ids(len(drafts))
     placed.ids.update({draft.key: job_id for draft, job_id in zip(drafts, ids, strict=True)})
-    rows = [_row(draft, placed.ids[draft.key], _is_shared(draft, cache, missing), priority) for draft in drafts]
     needs = [{"job_id": placed.ids[draft.key], "need_id": placed.ids[need]} for draft in drafts for need in draft.needs]
     if rows:
         # One time for all, so that claims go by id, the order of the drafts.
         now = session.scalar(select(clock()))
-        rows = [{**row, "created_at": now} for row in rows]
+        rows = [{**row, "id": placed.ids[str(row["key"])], "created_at": now} for row in rows]
         # In the order of their keys: two transactions that insert the same keys meet at the first of them.
         session.execute(insert(Job), sorted(rows, key=lambda row: str(row["key"])))
     if needs:
@@ -157,10 +174,10 @@ def _insert(
     )
 
 
-def _row(draft: JobDraft, job_id: str, is_shared: bool, priority: int) -> dict[str, object]:
+def _row(draft: JobDraft, scope: Scope, *, is_shared: bool) -> dict[str, object]:
     return {
-        "id": job_id,
         "key": draft.key,
+        "owner": scope.actor,
         "kind": draft.kind,
         "queue": QUEUES[draft.kind],
         "spec": draft.spec,
@@ -168,7 +185,6 @@ def _row(draft: JobDraft, job_id: str, is_shared: bool, priority: int) -> dict[s
         "state": "waiting",
         "needs_success": draft.needs_success,
         "shared": is_shared,
-        "turn": -priority,
     }
 
 
@@ -195,12 +211,15 @@ def _rewire(
         session.execute(insert(Need), [{"job_id": row.id, "need_id": placed.ids[need]} for need in draft.needs])
 
 
-def _want_again(session: Session, rows: Sequence[_Existing], priority: int) -> None:
-    """Jobs that somebody else asked for: they are wanted now, at this priority at least."""
-    unended = [row for row in rows if row.state in ("waiting", "queued", "running")]
+def _want_again(session: Session, rows: Sequence[_Existing], priority: int, shares: dict[str, float]) -> None:
+    """Jobs that somebody else asked for: they are wanted now, at this priority at least, and no later than ours."""
+    unended = [row for row in rows if row.state in UNENDED]
     running = [row.id for row in unended if row.state == "running"]
     slower = [row.id for row in unended if row.priority < priority]
-    lock(session, {*running, *slower})
+    later = {row.id: shares[row.key] for row in unended if row.key in shares and row.share > shares[row.key]}
+    lock(session, {*running, *slower, *later})
+    for job_id, share in later.items():
+        session.execute(update(Job).where(Job.id == job_id, Job.share > share).values(share=share))
     for batch in batches(running):
         session.execute(update(Job).where(Job.id.in_(batch), Job.cancel_requested).values(cancel_requested=False))
     for batch in batches(slower):

@@ -37,6 +37,7 @@ class Job(Table):
         Index(
             "ix_jobs_queued",
             "turn",
+            "share",
             "created_at",
             "id",
             sqlite_where=text("state = 'queued'"),
@@ -44,6 +45,7 @@ class Job(Table):
         ),
         Index("ix_jobs_state_kind", "state", "kind"),
         Index("ix_jobs_kind_id", "kind", "id"),
+        Index("ix_jobs_owner_state", "owner", "state"),
     )
 
     id: Mapped[str] = mapped_column(String(26), primary_key=True)
@@ -59,6 +61,10 @@ class Job(Table):
     detail: Mapped[dict[str, Any] | None]
     turn: Mapped[int] = mapped_column(default=0)
     """Minus the priority: what is lower goes first, so that a plain index holds the order of claims."""
+    share: Mapped[float] = mapped_column(default=0.0)
+    """Its place among those of one turn, see sharing.py."""
+    owner: Mapped[str | None] = mapped_column(String(26))
+    """Id of the API key that first asked for it: on whose account it is, see quotas.py."""
     needs_success: Mapped[bool] = mapped_column(default=True)
     shared: Mapped[bool] = mapped_column(default=True)
     """The one job of its key that others are given."""
@@ -74,6 +80,10 @@ class Job(Table):
     result: Mapped[dict[str, Any] | None]
     handover: Mapped[dict[str, Any] | None]
     """What the attempts so far leave for the next one, see specs.job.Handover."""
+    busy_seconds: Mapped[float] = mapped_column(default=0.0)
+    """Of all attempts that have ended."""
+    stored_bytes: Mapped[int] = mapped_column(BigInteger, default=0)
+    """Of the objects that its result names."""
     created_at: Mapped[datetime] = mapped_column(default=clock())
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
@@ -235,6 +245,9 @@ class ApiKey(Table):
     created_at: Mapped[datetime] = mapped_column(default=clock())
     expires_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
+    quota_running_jobs: Mapped[int | None]
+    quota_gpu_hours: Mapped[float | None]
+    quota_stored_bytes: Mapped[int | None] = mapped_column(BigInteger)
 
 
 class IdempotentAnswer(Table):
@@ -309,6 +322,18 @@ class RemovedObject(Table):
     removal_id: Mapped[str] = mapped_column(ForeignKey("removals.id", ondelete="CASCADE"), primary_key=True)
     key: Mapped[str] = mapped_column(String(512), primary_key=True, index=True)
     size_bytes: Mapped[int] = mapped_column(BigInteger)
+
+
+class Worker(Table):
+    """A worker that looks for jobs, or did."""
+
+    __tablename__ = "workers"
+
+    name: Mapped[str] = mapped_column(String(255), primary_key=True)
+    found: Mapped[dict[str, Any]]
+    """What it has, see specs.worker."""
+    started_at: Mapped[datetime] = mapped_column(default=clock())
+    seen_at: Mapped[datetime] = mapped_column(default=clock())
 
 
 class Chore(Table):

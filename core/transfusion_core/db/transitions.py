@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 from sqlalchemy import ColumnElement, and_, exists, literal, or_, select, update
 from sqlalchemy.orm import Session, aliased
 
-from transfusion_core.db import events
-from transfusion_core.db.clock import clock
+from transfusion_core.db import events, sharing
+from transfusion_core.db.clock import Elapsed, clock
 from transfusion_core.db.moves import ENDED, check_move
 from transfusion_core.db.tables import Job, Need
 from transfusion_core.specs.job import State
@@ -42,10 +42,11 @@ def move(
 ) -> list[Moved]:
     """Move the jobs of `where` that are in `from_state`, with an event each; those that are not stay as they are."""
     check_move(from_state, to_state)
+    worked = {"busy_seconds": Job.busy_seconds + Elapsed(Job.started_at)} if from_state == "running" else {}
     statement = (
         update(Job)
         .where(Job.state == from_state, where)
-        .values(state=to_state, **_stamps(to_state) | values)
+        .values(state=to_state, **_stamps(to_state) | worked | values)
         .returning(Job.id, Job.kind, Job.queue, Job.attempt)
         .execution_options(synchronize_session=False)
     )
@@ -113,9 +114,13 @@ def _end_waiting(session: Session, job_ids: set[str], state: State) -> list[str]
 def release_ready(session: Session, job_ids: Iterable[str]) -> set[str]:
     """Queue those of these waiting jobs whose needs have all ended (well, where success is needed)."""
     queues: set[str] = set()
-    for batch in batches(sorted(job_ids)):
+    waiting = sorted(job_ids)
+    present = sharing.present(session) if waiting else 0.0
+    for batch in batches(waiting):
         ready = and_(Job.id.in_(batch), ~_is_held_up())
-        queues.update(job.queue for job in move(session, ready, from_state="waiting", to_state="queued"))
+        moved = move(session, ready, from_state="waiting", to_state="queued")
+        sharing.catch_up(session, [job.id for job in moved], present)
+        queues.update(job.queue for job in moved)
     return queues
 
 

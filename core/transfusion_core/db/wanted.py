@@ -73,7 +73,7 @@ def renew_report(session: Session, report: Job) -> None:
     if report.state not in ("queued", "running", "succeeded"):
         return
     needs = list(session.scalars(select(Need.need_id).where(Need.job_id == report.id)))
-    kept = {"key", "kind", "queue", "spec", "labels", "turn", "needs_success", "shared"}
+    kept = {"key", "kind", "queue", "spec", "labels", "turn", "share", "owner", "needs_success", "shared"}
     copied = {name: getattr(report, name) for name in kept}
     report_id = new_id()
     session.execute(update(Job).where(Job.id == report.id).values(shared=False))

@@ -145,6 +145,8 @@ class JobDraft:
     labels: dict[str, Any] = field(default_factory=dict)
     """The words that an experiment calls this job by, e.g. model, init, seed; not hashed."""
     key: str = ""
+    seconds: float = 1.0
+    """How long it will take, roughly: what it counts in the queue."""
 
     @classmethod
     def make(cls, kind: JobKind, spec: dict[str, Any], *, needs: tuple[str, ...] = (), **more: Any) -> Self:

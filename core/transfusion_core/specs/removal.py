@@ -34,13 +34,24 @@ class Removal(Record):
 
 
 def object_keys(result: Any) -> Iterator[str]:
-    """The keys of all stored objects that a job's result points at: whatever has a key and a sha256."""
+    """The keys of all stored objects that a job's result points at."""
+    return (found["key"] for found in _objects(result))
+
+
+def object_bytes(result: Any) -> int:
+    """Bytes of all stored objects that a job's result points at, each once."""
+    sizes = {found["key"]: found.get("size_bytes", found.get("bytes", 0)) for found in _objects(result)}
+    return sum(size for size in sizes.values() if isinstance(size, int))
+
+
+def _objects(result: Any) -> Iterator[dict[str, Any]]:
+    """Whatever has a key and a sha256."""
     waiting = [result]
     while waiting:
         value = waiting.pop()
         if isinstance(value, dict):
             if isinstance(value.get("key"), str) and "sha256" in value:
-                yield value["key"]
+                yield value
             waiting.extend(value.values())
         elif isinstance(value, list):
             waiting.extend(value)

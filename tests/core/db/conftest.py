@@ -41,7 +41,7 @@ class World:
 
     def place(self, *drafts: JobDraft, **more: Any) -> Placed:
         with unit_of_work(self.engine) as session:
-            return place(session, drafts, **more)
+            return place(session, Scope(self.engine), drafts, **more)
 
     def expansion(self, **changes: Any) -> Expansion:
         body = {**SPEC, **changes}

@@ -14,6 +14,7 @@ from transfusion_core.db.engine import connect, migrate, unit_of_work
 from transfusion_core.db.moves import ENDED, MOVES
 from transfusion_core.db.placing import place
 from transfusion_core.db.records import ClaimedJob
+from transfusion_core.db.scope import Scope
 from transfusion_core.db.tables import Job, Need
 from transfusion_core.db.transitions import revive
 from transfusion_core.errors import Fenced
@@ -36,7 +37,7 @@ class Workers(RuleBasedStateMachine):
         self.engine = connect(f"sqlite:///{Path(self.folder.name)}/jobs.db")
         migrate(self.engine)
         with unit_of_work(self.engine) as session:
-            place(session, _diamond())
+            place(session, Scope(self.engine), _diamond())
         self.held: list[ClaimedJob] = []
 
     def teardown(self) -> None:

@@ -1,0 +1,57 @@
+"""Fair shares: whose job goes next among those of one priority.
+
+Each job stands at a place in a virtual time, `share`, in seconds of estimated work: the jobs of an experiment stand one
+after the other, from where the queue is when it is posted. So a large experiment leaves room for whatever comes later
+(start-time fair queueing; Goyal, Vin and Cheng 1996, with the place of the next job for the virtual time). Where a
+project has n experiments under way, those of the n-th stand n times as far apart: many small experiments win little.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from sqlalchemy import func, literal_column, select, update
+from sqlalchemy.orm import Session
+
+from transfusion_core.db.tables import Experiment, ExperimentJob, Job
+from transfusion_core.specs.job import JobDraft
+
+MOST_APART = 100
+"""More experiments of a project than this change nothing more; counting them takes time."""
+_BATCH = 5000
+
+
+def present(session: Session) -> float:
+    """Where the queue is: the share of the next job, of those at work where none waits, 0 where nothing is done."""
+    # The state is written into the statement: a partial index is not used for a bound parameter.
+    queued = select(Job.share).where(Job.state == literal_column("'queued'")).order_by(Job.turn, Job.share).limit(1)
+    running = select(func.max(Job.share)).where(Job.state == "running")
+    found = session.scalar(queued)
+    return found if found is not None else session.scalar(running) or 0.0
+
+
+def apart(session: Session, project: str) -> int:
+    """How far apart the jobs of another experiment of this project stand: one more than it has under way."""
+    unended = (
+        select(Job.id)
+        .join(ExperimentJob, ExperimentJob.job_id == Job.id)
+        .join(Experiment, Experiment.id == ExperimentJob.experiment_id)
+        .where(Job.kind == "report", Job.state.in_(("waiting", "queued", "running")), Experiment.project == project)
+        .limit(MOST_APART - 1)
+    )
+    return 1 + (session.scalar(select(func.count()).select_from(unended.subquery())) or 0)
+
+
+def shares(drafts: Sequence[JobDraft], costs: Iterable[bool], start: float, step: int) -> Iterator[float]:
+    """The share of each draft; those that cost nothing, as they are there already, take no room."""
+    for draft, does_cost in zip(drafts, costs, strict=True):
+        yield start
+        start += step * draft.seconds if does_cost else 0.0
+
+
+def catch_up(session: Session, job_ids: Sequence[str], place: float) -> None:
+    """Bring jobs that can start only now to `place`, if they stand before it: who waited for needs saves up nothing."""
+    for start in range(0, len(job_ids), _BATCH):
+        these = Job.id.in_(job_ids[start : start + _BATCH])
+        first = session.scalar(select(func.min(Job.share)).where(these))
+        if first is not None and first < place:
+            moved = update(Job).where(these).values(share=Job.share + (place - first))
+            session.execute(moved.execution_options(synchronize_session=False))

@@ -33,6 +33,7 @@ from transfusion_api.routes import (
     sessions,
     uploads,
     weights,
+    workers,
 )
 from transfusion_api.service import open_service
 from transfusion_core.settings import Settings
@@ -98,6 +99,7 @@ def create_app(settings: Settings) -> FastAPI:
         weights,
         models,
         keys,
+        workers,
         removals,
         documents,
         health,

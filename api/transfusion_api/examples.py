@@ -43,7 +43,13 @@ BODIES: dict[str, Any] = {
     "create_upload": {"filename": "retina.zip", "size_bytes": 52_000_000},
     "begin_upload_parts": {"parts": [{"number": 3, "md5": "1B2M2Y8AsgTpgAmY7PhCfg=="}]},
     "complete_upload": {"sha256": "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"},
-    "create_key": {"name": "ward-3", "role": "write", "project": "retina", "expires_in_days": 90},
+    "create_key": {
+        "name": "ward-3",
+        "role": "write",
+        "project": "retina",
+        "expires_in_days": 90,
+        "quota": {"gpu_hours": 200},
+    },
 }
 """By operation. What is not JSON (the bytes of an upload) has none."""
 FAULT = {"pointer": "/models/0", "message": "there is no model 'resnet5'", "value": "resnet5", "nearest": "resnet50"}

@@ -4,16 +4,18 @@ from collections.abc import Sequence
 from typing import Any
 
 from transfusion_api.service import Service
-from transfusion_core.db import experiments, jobs
+from transfusion_core.db import experiments, jobs, quotas, workers
 from transfusion_core.db.facts import facts_for
 from transfusion_core.db.scope import Scope
 from transfusion_core.errors import InvalidRequest
 from transfusion_core.specs import combining
 from transfusion_core.specs.check import check
 from transfusion_core.specs.expand import Expansion, expand
-from transfusion_core.specs.experiment import ExperimentSpec
+from transfusion_core.specs.experiment import ExperimentSpec, Plan
 from transfusion_core.specs.fault import Fault
+from transfusion_core.specs.fitting import unmet
 from transfusion_core.specs.job import OF_DATASETS
+from transfusion_core.specs.quota import Account
 from transfusion_core.specs.removal import object_keys
 
 MAX_VERIFIED = 2000
@@ -27,6 +29,19 @@ def expansion_of(scope: Scope, body: Any) -> Expansion:
     if faults:
         raise InvalidRequest(faults=faults)
     return expand(ExperimentSpec.model_validate(body), facts)
+
+
+def beside_the_fleet(scope: Scope, plan: Plan) -> Plan:
+    """The plan with what the workers that are there cannot do, and what the quota of whoever asks leaves."""
+    fleet = {worker.name: worker for worker in workers.living(scope.engine)}
+    warnings = [*plan.warnings, *unmet(plan.demands, fleet)]
+    standing = quotas.standing(scope)
+    if standing is None:
+        return plan.model_copy(update={"warnings": warnings})
+    account = Account(quota=standing[0], used=standing[1])
+    hours = sum(demand.minutes for demand in plan.demands if demand.queue == "gpu") / 60
+    short = account.short_of(gpu_hours=hours, stored_bytes=plan.estimated_bytes)
+    return plan.model_copy(update={"account": account, "warnings": [*warnings, *short]})
 
 
 def combined_of(scope: Scope, body: Any) -> Expansion:

@@ -1,6 +1,7 @@
 """The one door: a Client, and its resources by the platform's nouns."""
 
 import os
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, Self
 
@@ -15,6 +16,7 @@ from transfusion_client.keys import Keys
 from transfusion_client.removals import Removals
 from transfusion_client.retries import Clock
 from transfusion_client.runs import Runs
+from transfusion_core.specs.worker import Worker
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 DEFAULT_TIMEOUT_SECONDS = 30.0
@@ -78,6 +80,10 @@ class Client:
         """What `/readyz` answers; Unavailable where a part of the service does not work."""
         found: dict[str, Any] = self._connection.get("/readyz")
         return found
+
+    def workers(self) -> Iterator[Worker]:
+        """The workers that are there, and what each has."""
+        return (self._connection.read(Worker, item) for item in self._connection.pages("/v1/workers"))
 
     def metrics(self) -> str:
         """The service's numbers, as Prometheus reads them."""

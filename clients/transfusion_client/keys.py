@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from transfusion_client.connection import Connection
 from transfusion_core.specs.base import Record
+from transfusion_core.specs.quota import Account, Quota
 
 
 class Key(Record):
@@ -15,6 +16,8 @@ class Key(Record):
     project: str | None = None
     created_at: str | None = None
     expires_at: str | None = None
+    account: Account | None = None
+    """Its quota, and what is used of it."""
 
 
 class NewKey(Key):
@@ -42,13 +45,21 @@ class Keys:
         self._connection = connection
 
     def create(
-        self, name: str, *, role: str = "read", project: str | None = None, expires_in_days: int | None = None
+        self,
+        name: str,
+        *,
+        role: str = "read",
+        project: str | None = None,
+        expires_in_days: int | None = None,
+        quota: Quota | None = None,
     ) -> NewKey:
         """Make a key of role read, write or admin. Its secret is in the answer, and nowhere else.
 
-        Keys of one project share what they make; without one the key has a project of its own.
+        Keys of one project share what they make; without one the key has a project of its own. A `quota` bounds its
+        jobs at work at once, GPU-hours and bytes in the store.
         """
-        given = {"project": project, "expires_in_days": expires_in_days}
+        limits = quota.model_dump(mode="json") if quota else None
+        given = {"project": project, "expires_in_days": expires_in_days, "quota": limits}
         body = {"name": name, "role": role, **{word: value for word, value in given.items() if value is not None}}
         return self._connection.read(NewKey, self._connection.post("/v1/keys", body))
 

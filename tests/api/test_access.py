@@ -13,7 +13,7 @@ from transfusion_core.settings import Settings
 BODILESS = {"get", "delete"}
 OPEN = ("/healthz", "/readyz", "/metrics")
 OF_ADMINS = ("/v1/keys", "/v1/removals", "/v1/audit")
-OF_EVERYBODY = ("/v1/models", "/v1/presets", "/v1/schemas", "/v1/documents")
+OF_EVERYBODY = ("/v1/models", "/v1/presets", "/v1/schemas", "/v1/documents", "/v1/workers")
 
 
 @pytest.fixture(scope="module")

@@ -20,6 +20,7 @@ METHODS = {
     "get_readiness": "readiness",
     "get_metrics": "metrics",
     "list_audit_events": "keys.audit",
+    "list_workers": "workers",
     "list_comparisons": "comparisons.list",
     "create_comparison": "comparisons.create",
     "get_comparison": "comparisons.get",

@@ -17,13 +17,13 @@ from transfusion_worker.worker import Worker
 
 def worker(queues: str = "gpu,cpu") -> None:
     """Do the jobs of these queues until SIGTERM or Ctrl-C; a second one does not wait for them."""
-    names = [name.strip() for name in queues.split(",") if name.strip()]
+    names = {name.strip() for name in queues.split(",") if name.strip()}
     known = sorted(set(QUEUES.values()))
-    if not names or not set(names) <= set(known):
+    if not names or not names <= set(known):
         raise InvalidRequest(f"expected queues among {', '.join(known)}, got {queues!r}")
     settings = Settings()
     configure(settings.log_level)
-    Worker(settings, names).run_forever()
+    Worker(settings, [queue for queue in known if queue in names]).run_forever()
 
 
 def sweep(

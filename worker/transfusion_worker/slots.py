@@ -51,6 +51,11 @@ class Slots:
                 self._changed.wait(min(left, NAP_SECONDS))
             return len(self._free) == self.count
 
+    @property
+    def taken(self) -> int:
+        """Places in which a job runs."""
+        return self.count - len(self._free)
+
     def is_any_free(self) -> bool:
         """Whether another job could start now."""
         return bool(self._free)

@@ -9,15 +9,18 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from sqlalchemy import Engine
 
-from transfusion_core.db import jobs
+from transfusion_core.db import jobs, workers
 from transfusion_core.db.engine import connect
 from transfusion_core.faultpoints import faultpoint
 from transfusion_core.queue import celery_app, ring
 from transfusion_core.settings import Settings
+from transfusion_core.specs.job import Queue
 from transfusion_worker.bell import Bell
+from transfusion_worker.equipment import equipment
 from transfusion_worker.health import Pulse
 from transfusion_worker.liveness import clear_scratch, is_alive, worker_name
 from transfusion_worker.process import KINDS_MODULE, warm_up
@@ -31,6 +34,8 @@ SWEEPS_PER_LEASE = 4
 MAX_SWEEP_SECONDS = 15.0
 GUARD_SECONDS = 0.5
 """Between two looks at whether a supervisor's lease is over."""
+TELL_SECONDS = 15.0
+"""Between two times that a worker says what it has."""
 WARM_UP_SECONDS = 5.0
 """Between two tries to start the fork server."""
 JITTER = 0.3
@@ -44,7 +49,7 @@ _log = logging.getLogger(__name__)
 class Worker:
     """Does the jobs of some queues. `start` and `stop` for a life inside another process, or `run_forever`."""
 
-    def __init__(self, settings: Settings, queues: Sequence[str], *, kinds_module: str = KINDS_MODULE) -> None:
+    def __init__(self, settings: Settings, queues: Sequence[Queue], *, kinds_module: str = KINDS_MODULE) -> None:
         self.settings, self.queues, self.name = settings, list(queues), worker_name()
         self._kinds_module = kinds_module
         self._engine: Engine = connect(settings.database_url)
@@ -66,6 +71,7 @@ class Worker:
                     self._stopping,
                 ),
                 ("guard", self._guard, GUARD_SECONDS, self._stopping),
+                ("tell", self._tell_equipment, TELL_SECONDS, self._stopping),
                 ("tidy", Tidying(self._engine, settings, self._room).tidy, TIDY_SECONDS, self._stopping),
             )
         ]
@@ -89,6 +95,8 @@ class Worker:
         for thread in self._threads:
             thread.join(KILL_SECONDS)
         self._pulse.stop()
+        with suppress(*DATABASE_AWAY):
+            workers.gone(self._engine, self.name)
         self._engine.dispose()
 
     def ask_to_stop(self) -> None:
@@ -202,6 +210,9 @@ class Worker:
         if self.settings.mode == "embedded":
             self._tell(jobs.reclaim(self._engine, is_alive=is_alive, max_outages=self.settings.max_outages))
         self._tell(jobs.sweep(self._engine, max_outages=self.settings.max_outages))
+
+    def _tell_equipment(self) -> None:
+        workers.seen(self._engine, self.name, equipment(self.settings, self.queues, self._slots))
 
     def _guard(self) -> None:
         for supervisor in self._at_work():

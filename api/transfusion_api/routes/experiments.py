@@ -9,7 +9,7 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from transfusion_api.answers import Cursor, Filter, Id, Limit, Page, StateFilter
 from transfusion_api.auth import DRAWN, Scoped, caller_of, needs
 from transfusion_api.body import Body, takes
-from transfusion_api.planning import combined_of, expansion_of, lost_keys
+from transfusion_api.planning import beside_the_fleet, combined_of, expansion_of, lost_keys
 from transfusion_api.problems import documented
 from transfusion_api.removing import removed
 from transfusion_api.service import Service, Serving
@@ -141,7 +141,8 @@ def plan_experiment(service: Serving, scope: Scoped, body: Body) -> Plan:
     """What an experiment of this spec would do; nothing is created."""
     expansion = expansion_of(scope, body)
     keys = [draft.key for draft in expansion.drafts]
-    return plan_of(expansion, experiments.existing(service.engine, keys) - lost_keys(service, expansion))
+    planned = plan_of(expansion, experiments.existing(service.engine, keys) - lost_keys(service, expansion))
+    return beside_the_fleet(scope, planned)
 
 
 @router.get("", dependencies=[needs("read")], responses=documented())

@@ -1,4 +1,4 @@
-"""keys, audit."""
+"""keys, audit, workers."""
 
 from itertools import islice
 from typing import Annotated
@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from transfusion_client.cli.session import Format, Key, Output, Url, print_answer, session
+from transfusion_core.specs.quota import Quota
 
 
 def register(app: typer.Typer) -> None:
@@ -16,6 +17,7 @@ def register(app: typer.Typer) -> None:
     keys.command("revoke")(revoke_key)
     app.add_typer(keys, name="keys")
     app.command()(audit)
+    app.command()(workers)
 
 
 def list_keys(url: Url = None, key: Key = None, output: Format = Output.TABLE) -> None:
@@ -29,13 +31,18 @@ def create_key(
     role: Annotated[str, typer.Option(help="read, write or admin.")] = "read",
     project: Annotated[str | None, typer.Option(help="Whose keys share what they make; its own unless given.")] = None,
     expires_in_days: Annotated[int | None, typer.Option(min=1, help="Never expires unless given.")] = None,
+    running_jobs: Annotated[int | None, typer.Option(min=1, help="Its jobs at work at once, at most.")] = None,
+    gpu_hours: Annotated[float | None, typer.Option(min=0, help="Of GPU workers in 30 days, at most.")] = None,
+    stored_bytes: Annotated[int | None, typer.Option(min=0, help="In the store, at most.")] = None,
     url: Url = None,
     key: Key = None,
     output: Format = Output.TABLE,
 ) -> None:
     """Make an API key; its secret is shown once."""
     with session(url, key) as client:
-        made = client.keys.create(name, role=role, project=project, expires_in_days=expires_in_days)
+        limits = Quota(running_jobs=running_jobs, gpu_hours=gpu_hours, stored_bytes=stored_bytes)
+        quota = limits if limits != Quota() else None
+        made = client.keys.create(name, role=role, project=project, expires_in_days=expires_in_days, quota=quota)
         print_answer(made.model_dump(mode="json"), output)
 
 
@@ -57,3 +64,9 @@ def audit(
     """Show who did what, and when; for admins."""
     with session(url, key) as client:
         print_answer([event.model_dump(mode="json") for event in islice(client.keys.audit(), limit)], output)
+
+
+def workers(url: Url = None, key: Key = None, output: Format = Output.TABLE) -> None:
+    """List the workers that are there, and what each has."""
+    with session(url, key) as client:
+        print_answer([found.model_dump(mode="json") for found in client.workers()], output)

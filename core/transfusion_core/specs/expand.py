@@ -20,6 +20,7 @@ from transfusion_core.specs.dataset import DatasetSpec
 from transfusion_core.specs.estimating import images_of, job_seconds
 from transfusion_core.specs.experiment import ExperimentSpec, Plan, PlannedRun, SourceSpec, largest
 from transfusion_core.specs.facts import DatasetFacts, Facts
+from transfusion_core.specs.fitting import demands_of
 from transfusion_core.specs.grid import Cell
 from transfusion_core.specs.grid import cells as cells_of
 from transfusion_core.specs.init import Init, SourceRef
@@ -85,7 +86,8 @@ def expand(spec: ExperimentSpec, facts: Facts) -> Expansion:
     taken = {key for cell in cells for key in cell.needs}
     begun = [run for run in sources.values() if run.key in taken]
     needed = [*ingests.values(), *pixels.values(), *begun, *trials.values(), *cells, *compares, *probes]
-    drafts = list({draft.key: draft for draft in [*needed, _report(spec, needed)]}.values())
+    unique = {draft.key: draft for draft in [*needed, _report(spec, needed)]}.values()
+    drafts = [replace(draft, seconds=round(job_seconds(draft, _splits(draft, spec, datasets)), 1)) for draft in unique]
     return Expansion(
         spec=spec,
         digest=digest(spec.model_dump(mode="json", exclude={"name", "cache", "priority"})),
@@ -268,9 +270,10 @@ def plan(expansion: Expansion, existing: frozenset[str]) -> Plan:
         new_jobs=len(new),
         tuning_runs=sum(draft.labels["role"] == "tuning" for draft in expansion.of_kind("train")),
         images_to_train=images,
-        estimated_seconds=round(sum(job_seconds(draft, _splits(draft, expansion)) for draft in working), 1),
+        estimated_seconds=round(sum(draft.seconds for draft in working), 1),
         estimated_bytes=sum(_training_bytes(job) for job in trainings)
         + sum(_pixel_bytes(draft, expansion) for draft in new if draft.kind == "pixels"),
+        demands=demands_of(working),
         warnings=expansion.warnings,
         digest=expansion.digest,
         spec=expansion.spec.model_dump(mode="json"),
@@ -283,14 +286,16 @@ def _is_adopted(draft: JobDraft, expansion: Expansion) -> bool:
     return bool(draft.spec.get("tuned_by")) and (draft.labels["train_size"], draft.labels["seed"]) == first
 
 
-def _splits(draft: JobDraft, expansion: Expansion) -> Mapping[str, int] | None:
+def _splits(draft: JobDraft, spec: ExperimentSpec, datasets: Sequence[DatasetFacts]) -> Mapping[str, int] | None:
     """Images of the dataset that a job works on: source runs have another than the experiment."""
-    return expansion.splits if draft.labels.get("dataset", expansion.spec.dataset) == expansion.spec.dataset else None
+    name = draft.labels.get("dataset", spec.dataset)
+    return next((facts.splits for facts in datasets if facts.name == name), None)
 
 
 def _pixel_bytes(draft: JobDraft, expansion: Expansion) -> int:
     """Of pixels in the store, in colour."""
-    return 3 * PixelsJob.read(draft.spec).image_size ** 2 * images_of(_splits(draft, expansion))
+    splits = expansion.splits if draft.labels.get("dataset") == expansion.spec.dataset else None
+    return 3 * PixelsJob.read(draft.spec).image_size ** 2 * images_of(splits)
 
 
 def _training_bytes(job: TrainJob) -> int:

@@ -18,9 +18,11 @@ from pydantic_core import PydanticCustomError
 
 from transfusion_core.specs.base import STORED, Name, Record, Spec
 from transfusion_core.specs.comparison import CheckpointName, SimilaritySpec
+from transfusion_core.specs.demand import Demand
 from transfusion_core.specs.fault import not_among
 from transfusion_core.specs.init import InitSpec
 from transfusion_core.specs.model import catalogue
+from transfusion_core.specs.quota import Account
 from transfusion_core.specs.training import Recipe, TrainingSpec
 
 Section = Literal[
@@ -187,6 +189,10 @@ class Plan(Record):
     estimated_seconds: float
     """Of all new jobs, one after the other on a small CPU; rough."""
     estimated_bytes: int
+    demands: list[Demand] = []
+    """What the new jobs need, by queue."""
+    account: Account | None = None
+    """The quota of the key that asks, where it has one, and what is used of it."""
     warnings: list[str]
     digest: str
     spec: dict[str, Any]

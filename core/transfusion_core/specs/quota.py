@@ -42,3 +42,17 @@ class Account(Record):
 
     quota: Quota
     used: Usage
+
+    def short_of(self, *, gpu_hours: float, stored_bytes: int) -> list[str]:
+        """What something that takes so much more would exceed, in words."""
+        told = self.quota.exceeded(self.used)
+        if told:
+            return [f"{words}: nothing new is taken" for words in told]
+        found = []
+        if self.quota.gpu_hours is not None and self.used.gpu_hours + gpu_hours > self.quota.gpu_hours:
+            left = self.quota.gpu_hours - self.used.gpu_hours
+            found.append(f"about {gpu_hours:.1f} GPU-hours are needed, of a small CPU's speed, and {left:.1f} are left")
+        if self.quota.stored_bytes is not None and self.used.stored_bytes + stored_bytes > self.quota.stored_bytes:
+            left_bytes = self.quota.stored_bytes - self.used.stored_bytes
+            found.append(f"about {stored_bytes} bytes will be stored, and {left_bytes} are left")
+        return found

@@ -1,20 +1,27 @@
 """Share out the fleet: places in the queue, quotas of keys, and what each worker has."""
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
+from sqlalchemy.types import TypeEngine
 
 from transfusion_core.db.clock import UtcDateTime
 
 revision = "0009"
 down_revision = "0008"
 
-JOBS = {
+JOBS: dict[str, tuple[TypeEngine[Any], str | None]] = {
     "share": (sa.Double(), "0"),
     "busy_seconds": (sa.Double(), "0"),
     "stored_bytes": (sa.BigInteger(), "0"),
     "owner": (sa.String(length=26), None),
 }
-KEYS = {"quota_running_jobs": sa.Integer(), "quota_gpu_hours": sa.Double(), "quota_stored_bytes": sa.BigInteger()}
+KEYS: dict[str, TypeEngine[Any]] = {
+    "quota_running_jobs": sa.Integer(),
+    "quota_gpu_hours": sa.Double(),
+    "quota_stored_bytes": sa.BigInteger(),
+}
 QUEUED = sa.text("state = 'queued'")
 
 

@@ -121,7 +121,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     if service.settings.mode == "service":
         await run_sync(ensure_admin_key, service)
     yield
-    await run_sync(service.engine.dispose)
+    await run_sync(service.close)
 
 
 def _complete(document: dict[str, Any]) -> None:

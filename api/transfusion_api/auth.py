@@ -74,7 +74,8 @@ def form_token(service: Service, token: str) -> str:
 def scope_for(request: Request, caller: Caller) -> Scope:
     """What this caller may reach."""
     request_id = request.scope.get("transfusion.request_id")
-    return Scope(service_of(request).engine, caller.project, caller.key_id, request_id)
+    traceparent = request.scope.get("transfusion.traceparent")
+    return Scope(service_of(request).engine, caller.project, caller.key_id, request_id, traceparent)
 
 
 async def _scope(request: Request) -> Scope:

@@ -3,7 +3,10 @@ how long a reader may take, and plain 413s.
 """
 
 import ipaddress
+import time
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 import anyio
@@ -15,8 +18,10 @@ from transfusion_api.limits import Places
 from transfusion_api.problems import is_vanished_reader, of_error, problem
 from transfusion_api.service import Service
 from transfusion_core.errors import TooManyRequests
+from transfusion_core.logs import about
 
 LOCAL_NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -51,17 +56,37 @@ class Border:
             code, status, detail = refused
             await problem(request, status, code, detail)(scope, receive, headed.send)
             return
+        with about(request=request_id), self._watched(request, headed):
+            await self._answer(request, receive, headed)
+
+    async def _answer(self, request: Request, receive: Receive, headed: "_Headed") -> None:
         try:
             async with self._places(request).taken():
-                await self.app(scope, receive, headed.send)
+                await self.app(request.scope, receive, headed.send)
         except TooManyRequests as error:
-            await of_error(request, error)(scope, receive, headed.send)
+            await of_error(request, error)(request.scope, receive, headed.send)
         except Exception as error:
             if not is_vanished_reader(error):
                 raise
         if headed.too_large:
             answer = problem(request, 413, "too_large", "The request body is larger than this service takes.")
-            await answer(scope, receive, headed.send_on)
+            await answer(request.scope, receive, headed.send_on)
+
+    @contextmanager
+    def _watched(self, request: Request, headed: "_Headed") -> Iterator[None]:
+        """Trace the request and measure it, under the route that takes it: an address may hold any words."""
+        began, method = time.perf_counter(), request.method if request.method in METHODS else "other"
+        parent = request.headers.get("traceparent")
+        with self.service.tracing.span(method, parent=parent, request=headed.request_id) as span:
+            request.scope["transfusion.traceparent"] = span.traceparent
+            try:
+                yield
+            finally:
+                route = getattr(request.scope.get("route"), "path", "none")
+                seconds = (headed.began_at or time.perf_counter()) - began
+                self.service.metrics.request(method, route, headed.status, seconds)
+                span.rename(f"{method} {route}")
+                span.tell(status=headed.status)
 
     def _places(self, request: Request) -> Places:
         limits = self.service.limits
@@ -109,8 +134,11 @@ class _Headed:
 
     def __init__(self, send: Send, request_id: str, *, patience_seconds: float) -> None:
         self._send = send
+        self.status = 500
+        self.began_at: float | None = None
+        """When the answer began."""
         self._patience_seconds = patience_seconds
-        self._request_id = request_id
+        self.request_id = request_id
         self.too_large = False
 
     async def send(self, message: Message) -> None:
@@ -123,7 +151,8 @@ class _Headed:
     async def send_on(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             headers = MutableHeaders(raw=message["headers"])
-            headers["X-Request-Id"] = self._request_id
+            headers["X-Request-Id"] = self.request_id
+            self.status, self.began_at = message["status"], time.perf_counter()
             for name, value in HEADERS.items():
                 headers.setdefault(name, value)
             headers.setdefault("Content-Security-Policy", PAGE_POLICY)

@@ -21,7 +21,7 @@ def api(
     from transfusion_api.app import create_app
 
     settings = Settings()
-    configure(settings.log_level)
+    configure(settings.log_level, settings.log_format)
     uvicorn.run(
         create_app(settings),
         host=host,

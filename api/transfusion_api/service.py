@@ -10,11 +10,13 @@ from fastapi import Depends, Request
 from sqlalchemy import Engine
 
 from transfusion_api.limits import Limits, limits_of
+from transfusion_api.metrics import Metrics
 from transfusion_core import queue
 from transfusion_core.db import engine as databases
 from transfusion_core.db import secrets
 from transfusion_core.settings import Settings
-from transfusion_core.store import Store, open_store
+from transfusion_core.store import Store, open_store, timed
+from transfusion_core.tracing import Tracing, open_tracing
 
 STORE_SECONDS = 5.0
 """A request that needs the store waits so long for one that does not answer."""
@@ -29,6 +31,13 @@ class Service:
     store: Store
     celery: Celery
     limits: Limits
+    metrics: Metrics
+    tracing: Tracing
+
+    def close(self) -> None:
+        """Let go of the database, and send what traces are left."""
+        self.engine.dispose()
+        self.tracing.close()
 
     @cached_property
     def secret(self) -> bytes:
@@ -44,12 +53,16 @@ class Service:
 def open_service(settings: Settings) -> Service:
     """Connect lazily: nothing is asked of the database or the broker yet."""
     hasty = settings.model_copy(update={"store_seconds": min(settings.store_seconds, STORE_SECONDS)})
+    engine = databases.connect(settings.database_url)
+    metrics = Metrics(engine)
     return Service(
         settings=settings,
-        engine=databases.connect(settings.database_url),
-        store=open_store(hasty),
+        engine=engine,
+        store=timed(open_store(hasty), metrics.stored),
         celery=queue.celery_app(settings.broker_url),
         limits=limits_of(settings),
+        metrics=metrics,
+        tracing=open_tracing(settings, "api"),
     )
 
 

@@ -136,3 +136,6 @@ class Settings(BaseSettings):
     resume_steps: int | None = Field(default=None, ge=1)
     """And after every so many updates, if given."""
     log_level: str = "INFO"
+    log_format: Literal["text", "json"] = "text"
+    otlp_endpoint: Endpoint | None = None
+    """Where traces go: an OpenTelemetry collector's address for OTLP over HTTP, `http://collector:4318`."""

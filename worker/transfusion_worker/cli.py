@@ -22,7 +22,7 @@ def worker(queues: str = "gpu,cpu") -> None:
     if not names or not names <= set(known):
         raise InvalidRequest(f"expected queues among {', '.join(known)}, got {queues!r}")
     settings = Settings()
-    configure(settings.log_level)
+    configure(settings.log_level, settings.log_format)
     Worker(settings, [queue for queue in known if queue in names]).run_forever()
 
 

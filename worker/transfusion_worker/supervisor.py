@@ -72,7 +72,7 @@ class Supervisor:
         claimed_at: float,
         kinds_module: str = KINDS_MODULE,
     ) -> None:
-        self._engine, self._claimed, self._settings = engine, claimed, settings
+        self._engine, self._settings, self.claimed = engine, settings, claimed
         self._resources, self._kinds_module = resources, kinds_module
         self._lease = Lease(settings.lease_seconds, since=claimed_at)
         self._mail = Mailbox(claimed.handover)
@@ -86,16 +86,20 @@ class Supervisor:
         self._stopping = threading.Event()
 
     @property
-    def job_id(self) -> str:
-        """The job that is being done."""
-        return self._claimed.id
+    def outcome(self) -> str:
+        """What came of it, for traces: `result`, the reason of a failure, why it was ended, or `died`."""
+        if self._mail.result is not None:
+            return "result"
+        if self._mail.failure is not None:
+            return str(self._mail.failure["reason"])
+        return self._end.value if self._end else "died"
 
     def run(self) -> list[str]:
         """Do the job; the queues where others can start now. What went wrong with it stands in its row."""
         try:
             return self._run_or_put_off()
         except Fenced:
-            _log.warning("job %s attempt %d is another worker's by now", self._claimed.id, self._claimed.attempt)
+            _log.warning("job %s attempt %d is another worker's by now", self.claimed.id, self.claimed.attempt)
             return []
         finally:
             self._forgetting.close()
@@ -104,7 +108,7 @@ class Supervisor:
         try:
             return self._run()
         except OSError as error:  # of this machine: no room for the scratch folder, no process or descriptor to be had
-            _log.exception("job %s: the supervisor failed", self._claimed.id)
+            _log.exception("job %s: the supervisor failed", self.claimed.id)
             return self._ending.put_off(f"the worker itself failed: {error}")
 
     def _run(self) -> list[str]:
@@ -146,7 +150,7 @@ class Supervisor:
                 self._end = End.FENCED
                 raise
             except DATABASE_AWAY as error:
-                _log.warning("job %s: the database does not answer: %s", self._claimed.id, error)
+                _log.warning("job %s: the database does not answer: %s", self.claimed.id, error)
 
     def _tend(self, child: Child) -> None:
         """Everything that is due by the clock."""
@@ -180,8 +184,8 @@ class Supervisor:
         sent_at = time.monotonic()
         beat = jobs.beat(
             self._engine,
-            self._claimed.id,
-            self._claimed.attempt,
+            self.claimed.id,
+            self.claimed.attempt,
             lease_seconds=self._settings.lease_seconds,
             progress=self._mail.progress,
         )
@@ -203,10 +207,10 @@ class Supervisor:
             try:
                 return self._try_to_write_down(child)
             except DATABASE_AWAY as error:
-                _log.warning("job %s: its end cannot be written yet: %s", self._claimed.id, error)
+                _log.warning("job %s: its end cannot be written yet: %s", self.claimed.id, error)
                 self._stopping.wait(WRITE_SECONDS)
                 time.sleep(TICK_SECONDS)
-        _log.warning("job %s: the lease is over, nothing was written", self._claimed.id)
+        _log.warning("job %s: the lease is over, nothing was written", self.claimed.id)
         return []
 
     def _try_to_write_down(self, child: Child) -> list[str]:
@@ -219,7 +223,7 @@ class Supervisor:
         return self._ending.died(hang or child.death(), child.output())
 
     def _assignment(self, scratch: Path) -> Assignment:
-        claimed = self._claimed
+        claimed = self.claimed
         return Assignment(
             job_id=claimed.id,
             attempt=claimed.attempt,
@@ -238,7 +242,7 @@ class Supervisor:
         """A folder of this attempt; here and not in the child, since a killed child removes nothing."""
         parent = scratch_folder(self._settings.cache_dir)
         parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=f"{self._claimed.id}-", dir=parent))
+        scratch = Path(tempfile.mkdtemp(prefix=f"{self.claimed.id}-", dir=parent))
         try:
             yield scratch
         finally:

@@ -16,9 +16,11 @@ from sqlalchemy import Engine
 from transfusion_core.db import jobs, workers
 from transfusion_core.db.engine import connect
 from transfusion_core.faultpoints import faultpoint
+from transfusion_core.logs import about
 from transfusion_core.queue import celery_app, ring
 from transfusion_core.settings import Settings
 from transfusion_core.specs.job import Queue
+from transfusion_core.tracing import open_tracing
 from transfusion_worker.bell import Bell
 from transfusion_worker.equipment import equipment
 from transfusion_worker.health import Pulse
@@ -54,6 +56,7 @@ class Worker:
         self._kinds_module = kinds_module
         self._engine: Engine = connect(settings.database_url)
         self._app = celery_app(settings.broker_url)
+        self._tracing = open_tracing(settings, "worker")
         self._slots, self._room = Slots(settings), Room(settings)
         self._bell = Bell(self._app, self.look, queues=self.queues, threads=self._slots.count)
         self._supervisors: set[Supervisor] = set()
@@ -98,6 +101,7 @@ class Worker:
         with suppress(*DATABASE_AWAY):
             workers.gone(self._engine, self.name)
         self._engine.dispose()
+        self._tracing.close()
 
     def ask_to_stop(self) -> None:
         """Claim no more, and ask the children to stop."""
@@ -184,8 +188,13 @@ class Worker:
             self._supervisors.add(supervisor)
         if self._stopping.is_set():
             supervisor.stop()  # the claim and the request to stop crossed
+        job = supervisor.claimed
+        ids = {"job": job.id, "kind": job.kind, "attempt": job.attempt, "experiment": job.origin.experiment}
+        span = self._tracing.span(f"job {job.kind}", parent=job.origin.traceparent, worker=self.name, **ids)
         try:
-            self._tell(supervisor.run(), supervisor.job_id)
+            with about(**ids, request=job.origin.request), span as traced:
+                self._tell(supervisor.run(), job.id)
+                traced.tell(outcome=supervisor.outcome)
         finally:
             with self._listing:
                 self._supervisors.discard(supervisor)

@@ -1,14 +1,11 @@
 """Whether the service lives, whether it can do its work, and its numbers for Prometheus; none of it needs a key."""
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 from fastapi import APIRouter
 from fastapi.responses import PlainTextResponse
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
-from prometheus_client.metrics_core import GaugeMetricFamily
-from prometheus_client.registry import Collector
+from prometheus_client import CONTENT_TYPE_LATEST
 
 from transfusion_api.answers import Health, Part, Readiness
 from transfusion_api.problems import documented
@@ -73,32 +70,5 @@ def _disk(service: Service) -> list[Part]:
 
 @router.get("/metrics", response_class=PlainTextResponse, responses=documented())
 def get_metrics(service: Serving) -> PlainTextResponse:
-    """Prometheus: what the database says at this moment."""
-    registry = CollectorRegistry()
-    registry.register(_Jobs(service))
-    return PlainTextResponse(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
-
-
-class _Jobs(Collector):
-    """Reads the database once per scrape."""
-
-    def __init__(self, service: Service) -> None:
-        self._service = service
-
-    def describe(self) -> list[GaugeMetricFamily]:
-        """Nothing is asked of the database when the collector is registered."""
-        return []
-
-    def collect(self) -> Iterator[GaugeMetricFamily]:
-        """Jobs by state and kind, and how deep and old the queues are."""
-        engine = self._service.engine
-        by_state = GaugeMetricFamily("transfusion_jobs", "Jobs by state and kind", labels=["state", "kind"])
-        for (state, kind), count in sorted(jobs.counts_by_state_kind(engine).items()):
-            by_state.add_metric([state, kind], count)
-        yield by_state
-        queued = GaugeMetricFamily("transfusion_queue_jobs", "Queued jobs", labels=["queue"])
-        for name, count in sorted(jobs.queue_depth(engine).items()):
-            queued.add_metric([name], count)
-        yield queued
-        waited = jobs.oldest_queued_seconds(engine) or 0.0
-        yield GaugeMetricFamily("transfusion_queue_age_seconds", "Age of the oldest job that is ready", value=waited)
+    """Prometheus: what the database says at this moment, and what this process has seen."""
+    return PlainTextResponse(service.metrics.text(), media_type=CONTENT_TYPE_LATEST)

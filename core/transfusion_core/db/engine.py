@@ -72,6 +72,19 @@ def connect(url: str) -> Engine:
     )
 
 
+def observe(engine: Engine, told: Callable[[float], None]) -> None:
+    """Tell how many seconds each statement takes."""
+
+    def begin(connection: Connection, *_: Any) -> None:
+        connection.info["transfusion_began"] = time.perf_counter()
+
+    def end(connection: Connection, *_: Any) -> None:
+        told(time.perf_counter() - connection.info["transfusion_began"])
+
+    event.listen(engine, "before_cursor_execute", begin)
+    event.listen(engine, "after_cursor_execute", end)
+
+
 def _set_up_sqlite(connection: Any, _record: Any) -> None:
     # The driver's own BEGIN comes too late and is never IMMEDIATE: it is turned off, `_begin_sqlite` begins.
     connection.isolation_level = None

@@ -47,7 +47,13 @@ def create(
             return done
         experiment_id, spec = new_id(), expansion.spec
         placed = place(
-            session, scope, expansion.drafts, cache=spec.cache, missing=verified_missing, priority=spec.priority
+            session,
+            scope,
+            expansion.drafts,
+            cache=spec.cache,
+            missing=verified_missing,
+            priority=spec.priority,
+            experiment=experiment_id,
         )
         for dataset in expansion.new_datasets:
             add_demo(session, scope, dataset, placed.ids[ingest_draft(dataset).key])

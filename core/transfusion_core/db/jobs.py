@@ -15,7 +15,7 @@ from transfusion_core.db.series import add_log, add_points, log, plain_text, poi
 from transfusion_core.db.tables import Dataset, Job, Need
 from transfusion_core.db.transitions import batches, move, settle
 from transfusion_core.errors import Fenced, NotFound
-from transfusion_core.specs.job import Handover, Reason
+from transfusion_core.specs.job import Handover, Origin, Reason
 from transfusion_core.specs.removal import object_bytes
 
 __all__ = [
@@ -124,6 +124,7 @@ def _claimed(session: Session, job_id: str) -> ClaimedJob:
             for need in needs
         ],
         handover=Handover.model_validate(job.handover or {}),
+        origin=Origin.model_validate(job.origin or {}),
     )
 
 

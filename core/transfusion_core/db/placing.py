@@ -15,7 +15,7 @@ from transfusion_core.db.scope import Scope
 from transfusion_core.db.tables import Dataset, Job, Need
 from transfusion_core.db.transitions import batches, lock, release_ready, revive
 from transfusion_core.errors import Conflict
-from transfusion_core.specs.job import OF_DATASETS, QUEUES, JobDraft
+from transfusion_core.specs.job import OF_DATASETS, QUEUES, JobDraft, Origin
 
 Cache = Literal["use", "refresh", "off"]
 
@@ -48,6 +48,7 @@ def place(
     cache: Cache = "use",
     missing: frozenset[str] = frozenset(),
     priority: int = 0,
+    experiment: str | None = None,
 ) -> Placed:
     """Give every draft its row, needs first. Keys in `missing` have lost their bytes and are done again.
 
@@ -75,8 +76,10 @@ def place(
         quotas.check(session, scope)
     _unshare(session, stale)
     shares = _shares(session, scope, drafts, existing, fresh)
-    rows = [_row(draft, scope, is_shared=_is_shared(draft, cache, missing)) for draft in new]
-    _insert(session, new, [{**row, "turn": -priority, "share": shares[str(row["key"])]} for row in rows], placed)
+    origin = Origin(request=scope.request_id, experiment=experiment, traceparent=scope.traceparent)
+    common = {"owner": scope.actor, "origin": origin.model_dump(mode="json"), "turn": -priority}
+    rows = [_row(draft, is_shared=_is_shared(draft, cache, missing)) for draft in new]
+    _insert(session, new, [{**row, **common, "share": shares[str(row["key"])]} for row in rows], placed)
     _follow_datasets(session, stale, placed)
     _rewire(session, drafts, existing, placed, fresh)
     _want_again(session, [row for row in existing.values() if placed.ids[row.key] == row.id], priority, shares)
@@ -174,10 +177,9 @@ def _insert(session: Session, drafts: Sequence[JobDraft], rows: list[dict[str, o
     )
 
 
-def _row(draft: JobDraft, scope: Scope, *, is_shared: bool) -> dict[str, object]:
+def _row(draft: JobDraft, *, is_shared: bool) -> dict[str, object]:
     return {
         "key": draft.key,
-        "owner": scope.actor,
         "kind": draft.kind,
         "queue": QUEUES[draft.kind],
         "spec": draft.spec,

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any, Self
 
 from transfusion_core.db.tables import Job
-from transfusion_core.specs.job import Handover
+from transfusion_core.specs.job import Handover, Origin
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +70,7 @@ class ClaimedJob:
     queue: str
     needs: list[NeededJob]
     handover: Handover
+    origin: Origin
 
 
 @dataclass(frozen=True)

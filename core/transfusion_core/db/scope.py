@@ -25,6 +25,8 @@ class Scope:
     actor: str = "local"
     """Who asks, for the audit: id of an API key."""
     request_id: str | None = None
+    traceparent: str | None = None
+    """The span of the request, see tracing.py."""
 
     def answers_for(self, project: InstrumentedAttribute[str]) -> ColumnElement[bool]:
         """SQL over an account's column: the project's own entries, for those who run the service all of them."""

@@ -65,6 +65,8 @@ class Job(Table):
     """Its place among those of one turn, see sharing.py."""
     owner: Mapped[str | None] = mapped_column(String(26))
     """Id of the API key that first asked for it: on whose account it is, see quotas.py."""
+    origin: Mapped[dict[str, Any] | None]
+    """What asked for it first, see specs.job.Origin."""
     needs_success: Mapped[bool] = mapped_column(default=True)
     shared: Mapped[bool] = mapped_column(default=True)
     """The one job of its key that others are given."""

@@ -87,7 +87,7 @@ def expand(spec: ExperimentSpec, facts: Facts) -> Expansion:
     begun = [run for run in sources.values() if run.key in taken]
     needed = [*ingests.values(), *pixels.values(), *begun, *trials.values(), *cells, *compares, *probes]
     unique = {draft.key: draft for draft in [*needed, _report(spec, needed)]}.values()
-    drafts = [replace(draft, seconds=round(job_seconds(draft, _splits(draft, spec, datasets)), 1)) for draft in unique]
+    drafts = [replace(draft, seconds=job_seconds(draft, _splits(draft, spec, datasets))) for draft in unique]
     return Expansion(
         spec=spec,
         digest=digest(spec.model_dump(mode="json", exclude={"name", "cache", "priority"})),

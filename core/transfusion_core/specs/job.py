@@ -101,6 +101,14 @@ class Handover(Record):
         return self.model_copy(update={"halvings": self.halvings + 1})
 
 
+class Origin(Record):
+    """What asked for a job first: what its logs and traces name."""
+
+    request: str | None = None
+    experiment: str | None = None
+    traceparent: str | None = None
+
+
 class CheckpointRef(Spec):
     """A checkpoint of a train job."""
 

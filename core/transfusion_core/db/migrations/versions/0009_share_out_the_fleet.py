@@ -16,6 +16,7 @@ JOBS: dict[str, tuple[TypeEngine[Any], str | None]] = {
     "busy_seconds": (sa.Double(), "0"),
     "stored_bytes": (sa.BigInteger(), "0"),
     "owner": (sa.String(length=26), None),
+    "origin": (sa.JSON(none_as_null=True), None),
 }
 KEYS: dict[str, TypeEngine[Any]] = {
     "quota_running_jobs": sa.Integer(),

@@ -1,0 +1,82 @@
+"""What the database says of all jobs together, for whoever watches over the service."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TypeAlias
+
+from sqlalchemy import ColumnElement, Engine, func, select
+from sqlalchemy.orm import Session
+
+from transfusion_core.db.clock import Elapsed, clock
+from transfusion_core.db.engine import unit_of_work
+from transfusion_core.db.tables import Job
+
+Counts: TypeAlias = dict[tuple[str, ...], float]
+"""By the values of some labels."""
+WAITED = 200
+"""So many of the jobs begun last make a mean wait."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """Everything at one moment."""
+
+    jobs: Counts
+    """By state, kind and reason (empty where there is none)."""
+    queued: Counts
+    age: Counts
+    """Seconds since the oldest job of a queue could begin."""
+    wait: Counts
+    """Mean seconds that the jobs begun last had waited since they were made, by queue."""
+    lease_left: float | None
+    """Seconds until the first lease ends; below 0 where one has ended and nobody has noticed. None where none runs."""
+    longest: float
+    """Seconds of the attempt that runs for longest."""
+    images_per_second: float
+
+
+def look(engine: Engine) -> Look:
+    """One look, in one transaction."""
+    with unit_of_work(engine, write=False) as session:
+        running = session.execute(
+            select(Job.progress, Elapsed(Job.started_at), Elapsed(Job.lease_until)).where(Job.state == "running")
+        ).all()
+        return Look(
+            jobs=_jobs(session),
+            queued=_by_queue(session, func.count(), Job.state == "queued"),
+            age=_by_queue(session, func.max(Elapsed(_since())), Job.state == "queued", _since() <= clock()),
+            wait=_waits(session),
+            lease_left=min((-row[2] for row in running if row[2] is not None), default=None),
+            longest=max((row[1] or 0.0 for row in running), default=0.0),
+            images_per_second=sum(_speed(row[0]) for row in running),
+        )
+
+
+def _since() -> ColumnElement[datetime]:
+    """Since when a queued job can begin."""
+    return func.coalesce(Job.not_before, Job.created_at)
+
+
+def _jobs(session: Session) -> Counts:
+    reason = func.coalesce(Job.reason, "")
+    query = select(Job.state, Job.kind, reason, func.count()).group_by(Job.state, Job.kind, reason)
+    return {(state, kind, why): count for state, kind, why, count in session.execute(query)}
+
+
+def _by_queue(session: Session, value: ColumnElement[Any], *where: ColumnElement[bool]) -> Counts:
+    query = select(Job.queue, value).where(*where).group_by(Job.queue)
+    return {(queue,): found for queue, found in session.execute(query)}
+
+
+def _waits(session: Session) -> Counts:
+    last = select(Job.queue, Job.started_at, Job.created_at).where(Job.started_at.is_not(None))
+    sums: dict[str, list[float]] = {}
+    for queue, started_at, created_at in session.execute(last.order_by(Job.id.desc()).limit(WAITED)):
+        assert started_at is not None
+        sums.setdefault(queue, []).append(max(0.0, (started_at - created_at).total_seconds()))
+    return {(queue,): sum(waits) / len(waits) for queue, waits in sums.items()}
+
+
+def _speed(progress: dict[str, Any] | None) -> float:
+    speed = (progress or {}).get("images_per_second")
+    return float(speed) if isinstance(speed, int | float) else 0.0

@@ -14,7 +14,9 @@ from transfusion_core.settings import Settings
 def samples(client: TestClient) -> dict[tuple[str, ...], float]:
     families = text_string_to_metric_families(client.get("/metrics").text)
     return {
-        (sample.name, *sorted(filter(None, sample.labels.values()))): sample.value for family in families for sample in family.samples
+        (sample.name, *sorted(filter(None, sample.labels.values()))): sample.value
+        for family in families
+        for sample in family.samples
     }
 
 

@@ -27,7 +27,7 @@ _processes = threading.Lock()
 def warm_up(kinds_module: str = KINDS_MODULE) -> None:
     """Start the fork server and wait until it has imported torch and the science: seconds, in which no lease runs."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["transfusion_worker.child", kinds_module])
+    context.set_forkserver_preload(["transfusion_worker.child", kinds_module, "transfusion_worker.preloaded"])
     first = context.Process(target=entry.nothing, name="warm-up", daemon=True)
     with _processes, _without_secrets():
         first.start()

@@ -6,7 +6,6 @@ from typing import Annotated
 import typer
 
 from transfusion_client.cli.session import Format, Key, Output, Url, print_answer, session
-from transfusion_core.specs.quota import Quota
 
 
 def register(app: typer.Typer) -> None:
@@ -39,6 +38,8 @@ def create_key(
     output: Format = Output.TABLE,
 ) -> None:
     """Make an API key; its secret is shown once."""
+    from transfusion_core.specs.quota import Quota
+
     with session(url, key) as client:
         limits = Quota(running_jobs=running_jobs, gpu_hours=gpu_hours, stored_bytes=stored_bytes)
         quota = limits if limits != Quota() else None

@@ -1,0 +1,297 @@
+"""A fleet in small: the real API, real workers, PostgreSQL and Redis, and trainings that do nothing.
+
+`python bench_fleet.py [posts] [drain] [cost] [pages] [streams]`, all unless named. `FLEET_JOBS` (10,000) are drained,
+`FLEET_ROWS` (100,000) stand in the database when pages are turned. The machine is shared by all of them.
+"""
+
+import http.client
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from celery import Celery
+from sqlalchemy import Engine, func, select
+
+from redis_server import redis_server
+from servers import free_port, postgres_url
+from transfusion_core.db.engine import connect, migrate, unit_of_work
+from transfusion_core.db.tables import Event, Job
+
+JOBS = int(os.environ.get("FLEET_JOBS", "10000"))
+ROWS = int(os.environ.get("FLEET_ROWS", "100000"))
+SLOTS, STREAMS, ALONE = 4, 200, 200
+ADMIN = "tf_bench_" + "0" * 40
+TESTS = Path(__file__).parents[1]
+SERVER = "from transfusion_api.cli import api; api(host='127.0.0.1', port={port})"
+WORKER = (
+    "import logging; logging.basicConfig(level='WARNING');"
+    "from transfusion_core.settings import Settings; from transfusion_worker.worker import Worker;"
+    "Worker(Settings(), ['cpu', 'gpu'], kinds_module='fleet_kinds').run_forever()"
+)
+CELERY = (
+    "from celery import Celery; app = Celery('alone', broker={url!r}, backend={url!r});"
+    "app.task(name='nothing')(lambda: None); app.worker_main(['worker', '-c', '{slots}', '-l', 'ERROR', *{more!r}])"
+)
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """Where the parts are."""
+
+    engine: Engine
+    port: int
+    broker: str
+    environment: dict[str, str]
+
+    def ask(self, method: str, path: str, body: Any = None) -> Any:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
+        connection.request(method, path, None if body is None else json.dumps(body), _HEADERS)
+        answer = connection.getresponse()
+        text = answer.read()
+        assert answer.status < 300, text
+        connection.close()
+        return json.loads(text)
+
+    def count(self, state: str) -> int:
+        with unit_of_work(self.engine, write=False) as session:
+            return session.scalar(select(func.count()).where(Job.state == state)) or 0
+
+
+_HEADERS = {"Authorization": f"Bearer {ADMIN}", "Content-Type": "application/json"}
+
+
+@contextmanager
+def fleet() -> Iterator[Fleet]:
+    """PostgreSQL, Redis and an API; workers are started by those who need them."""
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        url, broker = stack.enter_context(postgres_url()), stack.enter_context(redis_server())
+        engine = connect(url)
+        migrate(engine)
+        port = free_port()
+        words = {
+            "DATABASE_URL": url,
+            "STORE_URL": f"file://{folder}/store",
+            "BROKER_URL": broker,
+            "CACHE_DIR": f"{folder}/cache",
+            "ADMIN_KEY": ADMIN,
+            "LOG_LEVEL": "WARNING",
+            "DEVICE": "cpu",
+        }
+        roots = os.pathsep.join(str(path) for path in (TESTS, *(TESTS.parent / each for each in ("core", "worker"))))
+        environment = {**os.environ, **{f"TRANSFUSION_{name}": value for name, value in words.items()}}
+        environment["PYTHONPATH"] = roots
+        stack.enter_context(_process([sys.executable, "-c", SERVER.format(port=port)], environment))
+        found = Fleet(engine, port, broker, environment)
+        _until(lambda: _answers(found))
+        yield found
+        engine.dispose()
+
+
+def _answers(found: Fleet) -> bool:
+    try:
+        return bool(found.ask("GET", "/healthz"))
+    except OSError:
+        return False
+
+
+@contextmanager
+def _process(command: list[str], environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen(command, env=environment)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def _worker(found: Fleet, slots: int) -> Any:
+    more = {"TRANSFUSION_SLOTS": str(slots), "TRANSFUSION_THREADS_PER_JOB": "1"}
+    return _process([sys.executable, "-c", WORKER], {**found.environment, **more})
+
+
+def _until(true: Any, seconds: float = 1800.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        if time.monotonic() > deadline:
+            raise SystemExit(f"not within {seconds:.0f} s")
+        time.sleep(0.1)
+
+
+def _spec(number: int, cells: int) -> dict[str, Any]:
+    return {
+        "name": f"fleet {number}",
+        "dataset": "demo-retina",
+        "models": ["cbr-tiny"],
+        "inits": ["random"],
+        "seeds": cells // 10,
+        "train_sizes": [100 + 10 * size for size in range(10)],
+        "image_size": 40,
+        "training": {"steps": 4, "lr": 1e-3 * (1 + number)},
+        "sections": ["performance"],
+    }
+
+
+def posts(found: Fleet, cells: int, number: int) -> list[float]:
+    """Seconds of each post of so many cells."""
+    seconds = []
+    for each in range(cells // 1000):
+        began = time.perf_counter()
+        found.ask("POST", "/v1/experiments", _spec(number + each, 1000))
+        seconds.append(time.perf_counter() - began)
+    return seconds
+
+
+def report_posts(found: Fleet) -> None:
+    """A post of 1,000 cells."""
+    seconds = posts(found, JOBS, 0)
+    told = ", ".join(f"{each:.2f}" for each in seconds)
+    print(f"post of 1,000 cells: median {statistics.median(seconds):.2f} s (< 2): {told}", flush=True)
+
+
+def report_drain(found: Fleet) -> None:
+    """Jobs a second by four slots, and that each was done once."""
+    if not found.count("queued") + found.count("waiting"):
+        posts(found, JOBS, 0)
+    waiting = found.count("queued") + found.count("waiting")
+    with _worker(found, SLOTS):
+        _until(lambda: found.count("succeeded") > 20)
+        before, began = found.count("succeeded"), time.perf_counter()
+        _until(lambda: found.count("queued") + found.count("waiting") + found.count("running") == 0)
+        seconds = time.perf_counter() - began
+    done = found.count("succeeded")
+    with unit_of_work(found.engine, write=False) as session:
+        attempts = session.scalar(select(func.max(Job.attempt)))
+        told = select(func.count()).where(Event.kind == "state", Event.data["to"].as_string() == "succeeded")
+        results = session.scalar(told)
+    print(f"{waiting} jobs drained by {SLOTS} slots: {(done - before) / seconds:.1f} a second (>= 50), ", end="")
+    print(f"{done} succeeded, {results} results, {attempts} attempts at most", flush=True)
+
+
+def report_cost(found: Fleet) -> None:
+    """From claim to result of one job after another, and what Celery alone takes for the same nothing."""
+    for slots in (1, SLOTS):
+        posts(found, 1000, 500 + slots)
+        with _worker(found, slots):
+            _until(lambda: found.count("queued") + found.count("waiting") + found.count("running") == 0)
+        with unit_of_work(found.engine, write=False) as session:
+            last = select(Job.started_at, Job.finished_at).where(Job.kind == "train").order_by(Job.finished_at.desc())
+            rows = session.execute(last.limit(900)).all()
+        costs = sorted((finished - started).total_seconds() * 1e3 for started, finished in rows)
+        print(f"claim to result, {slots} slots: p50 {costs[len(costs) // 2]:.0f} ms (< 150), ", end="")
+        print(f"p95 {costs[int(len(costs) * 0.95)]:.0f} ms", flush=True)
+    for words, more in (("its pool", []), ("a process for each task", ["--max-tasks-per-child", "1"])):
+        _report_celery(found, words, more)
+
+
+def _report_celery(found: Fleet, words: str, more: list[str]) -> None:
+    app = Celery("alone", broker=found.broker, backend=found.broker)
+    script = CELERY.format(url=found.broker, slots=SLOTS, more=more)
+    with _process([sys.executable, "-c", script], found.environment):
+        app.send_task("nothing").get(timeout=120)
+        seconds = []
+        for _ in range(ALONE):
+            began = time.perf_counter()
+            app.send_task("nothing").get(timeout=60, interval=0.001)
+            seconds.append(time.perf_counter() - began)
+        began = time.perf_counter()
+        for result in [app.send_task("nothing") for _ in range(5 * ALONE)]:
+            result.get(timeout=300)
+        rate = 5 * ALONE / (time.perf_counter() - began)
+    print(f"Celery alone, {words}: p50 {statistics.median(seconds) * 1e3:.1f} ms from send to result, ", end="")
+    print(f"{rate:.0f} a second", flush=True)
+
+
+def report_pages(found: Fleet) -> None:
+    """Pages of runs, the first and the last, with so many jobs in the database."""
+    with unit_of_work(found.engine, write=False) as session:
+        rows = session.scalar(select(func.count()).select_from(Job)) or 0
+    number = 1000
+    while rows < ROWS:
+        posts(found, 1000, number)
+        rows, number = rows + 1000, number + 1
+    cursor, path = "", "/v1/runs?limit=200"
+    while following := found.ask("GET", f"{path}&cursor={cursor}" if cursor else path)["next"]:
+        cursor = following
+    for words, page in (("first", "/v1/runs?limit=50"), ("last", f"/v1/runs?limit=50&cursor={cursor}")):
+        seconds = sorted(_timed(found, page) for _ in range(100))
+        print(f"{words} page of runs among {rows} jobs: p50 {seconds[50] * 1e3:.1f} ms, ", end="")
+        print(f"p95 {seconds[95] * 1e3:.1f} ms (< 50)", flush=True)
+
+
+def _timed(found: Fleet, path: str) -> float:
+    began = time.perf_counter()
+    found.ask("GET", path)
+    return time.perf_counter() - began
+
+
+def report_streams(found: Fleet) -> None:
+    """The API's latency while so many event streams are open, and a worker works."""
+    made = found.ask("POST", "/v1/experiments", _spec(9000, 1000))["id"]
+    streams = [_stream(found, made) for _ in range(STREAMS)]
+    with _worker(found, 2):
+        _until(lambda: found.count("running") > 0)
+        stop, heard = threading.Event(), [0] * STREAMS
+        threads = [threading.Thread(target=_hear, args=(streams[n], heard, n, stop)) for n in range(STREAMS)]
+        for thread in threads:
+            thread.start()
+        seconds = []
+        for _ in range(200):
+            seconds.append(_timed(found, f"/v1/experiments/{made}"))
+            time.sleep(0.05)
+        stop.set()
+        for thread in threads:
+            thread.join()
+    p95 = sorted(seconds)[int(len(seconds) * 0.95)] * 1e3
+    print(
+        f"with {STREAMS} streams open: p50 {statistics.median(seconds) * 1e3:.1f} ms, p95 {p95:.1f} ms (< 100), ",
+        end="",
+    )
+    print(f"{min(heard)} to {max(heard)} bytes heard on each", flush=True)
+
+
+def _stream(found: Fleet, experiment: str) -> http.client.HTTPConnection:
+    connection = http.client.HTTPConnection("127.0.0.1", found.port, timeout=5)
+    connection.request("GET", f"/v1/experiments/{experiment}/events", headers=_HEADERS)
+    return connection
+
+
+def _hear(connection: http.client.HTTPConnection, heard: list[int], number: int, stop: threading.Event) -> None:
+    answer = connection.getresponse()
+    while not stop.is_set():
+        try:
+            heard[number] += len(answer.read1(65536))
+        except TimeoutError:
+            continue
+    connection.close()
+
+
+def main() -> None:
+    """The parts that are named, or all."""
+    parts = {
+        "posts": report_posts,
+        "drain": report_drain,
+        "cost": report_cost,
+        "pages": report_pages,
+        "streams": report_streams,
+    }
+    wanted = sys.argv[1:] or list(parts)
+    with fleet() as found:
+        for name in wanted:
+            parts[name](found)
+
+
+if __name__ == "__main__":
+    main()

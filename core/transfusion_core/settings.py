@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, StringConstraints, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 
 def _without_credentials(url: str) -> str:
@@ -139,3 +139,17 @@ class Settings(BaseSettings):
     log_format: Literal["text", "json"] = "text"
     otlp_endpoint: Endpoint | None = None
     """Where traces go: an OpenTelemetry collector's address for OTLP over HTTP, `http://collector:4318`."""
+
+
+class HandedOn(Settings):
+    """Settings that another process has read: here the environment has no say in them, and is not looked through."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        **_: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """See `BaseSettings`."""
+        return (init_settings,)

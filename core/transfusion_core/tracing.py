@@ -76,7 +76,11 @@ class _Collected:
         from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-        who: dict[str, str | int] = {"service.name": f"transfusion-{service}", "service.version": __version__, "process.pid": os.getpid()}
+        who: dict[str, str | int] = {
+            "service.name": f"transfusion-{service}",
+            "service.version": __version__,
+            "process.pid": os.getpid(),
+        }
         exporter = OTLPSpanExporter(f"{endpoint.rstrip('/')}/v1/traces", timeout=CLOSE_SECONDS)
         self._provider = TracerProvider(resource=Resource.create(who), shutdown_on_exit=False)
         self._provider.add_span_processor(BatchSpanProcessor(exporter, schedule_delay_millis=1000))

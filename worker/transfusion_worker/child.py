@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from threadpoolctl import threadpool_limits
 
 from transfusion_core.errors import (
     JobError,
@@ -30,9 +29,10 @@ from transfusion_core.errors import (
 )
 from transfusion_core.faultpoints import faultpoint
 from transfusion_core.science.data.ingest import IngestFaults
-from transfusion_core.settings import Settings
+from transfusion_core.settings import HandedOn
 from transfusion_core.specs.text import lines, one_line
 from transfusion_core.store import open_store
+from transfusion_worker import preloaded
 from transfusion_worker.assignment import Assignment
 from transfusion_worker.context import JobContext
 from transfusion_worker.entry import OUTPUT
@@ -66,7 +66,7 @@ def _attempt(
 ) -> dict[str, Any]:
     """The last message. This is the border where everything a job can raise becomes a reason."""
     try:
-        settings = Settings.model_validate(assignment.settings)
+        settings = HandedOn.model_validate(assignment.settings)
         context = JobContext(assignment, settings=settings, store=open_store(settings), tell=wire.send, stop=stop)
         faultpoint("begin")
         result = find()(context)
@@ -138,7 +138,7 @@ def _keep_to(threads: int) -> None:
     Each of these takes every core unless told, and jobs side by side then mostly wait for each other.
     """
     torch.set_num_threads(threads)
-    threadpool_limits(threads, user_api="blas")  # type: ignore[no-untyped-call]
+    preloaded.POOLS.limit(limits=threads, user_api="blas")
     os.environ |= {f"{library}_NUM_THREADS": str(threads) for library in ("OPENBLAS", "MKL")}  # those loaded later
 
 

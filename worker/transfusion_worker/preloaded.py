@@ -9,6 +9,6 @@ from threadpoolctl import ThreadpoolController
 
 from transfusion_core.specs.model import catalogue
 
-POOLS = ThreadpoolController()
+POOLS = ThreadpoolController()  # type: ignore[no-untyped-call]
 """The thread pools of the libraries that are loaded: a fork has them where they are here."""
 catalogue()

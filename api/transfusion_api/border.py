@@ -19,7 +19,7 @@ from transfusion_core.errors import TooManyRequests
 LOCAL_NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
+    "Referrer-Policy": "same-origin",  # with "no-referrer" browsers send "Origin: null" with our own forms
     "X-Frame-Options": "DENY",
 }
 PAGE_POLICY = (

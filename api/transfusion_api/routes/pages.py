@@ -295,7 +295,12 @@ def _templates() -> Environment:
 
 def _page(request: Request, template: str, *, status: int = 200, **words: Any) -> HTMLResponse:
     caller = caller_of(request)
-    frame = {"caller": caller, "session": _session(service_of(request), request, caller), "static": _static}
+    frame = {
+        "caller": caller,
+        "may_write": caller is not None and caller.role != "read",
+        "session": _session(service_of(request), request, caller),
+        "static": _static,
+    }
     content = _templates().get_template(template).render(here=request.url.path, **frame, **words)
     return HTMLResponse(content, status, headers={"Cache-Control": "no-store"})
 

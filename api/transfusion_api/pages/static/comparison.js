@@ -1,5 +1,5 @@
 // A similarity report: layers against layers as a heat map, or layer by layer as points beside their nulls.
-import { ENDED, api, byId, element, number } from "./api.js";
+import { ENDED, api, byId, element, number, watch } from "./api.js";
 import { draw } from "./charts.js";
 
 const root = byId("comparison");
@@ -54,15 +54,19 @@ async function show(comparison) {
     element("td", {}, [row.reason, ...(row.warnings ?? [])].filter(Boolean).join("; ")))));
 }
 
-async function follow() {
+async function look() {
   const comparison = await api(PATH);
-  if (!ENDED.has(comparison.state)) return setTimeout(follow, PAUSE);
-  if (comparison.state !== root.dataset.state) return location.reload();
-  if (comparison.state !== "succeeded") return;
+  if (!ENDED.has(comparison.state)) return false;
+  if (comparison.state !== root.dataset.state) location.reload();
+  else if (comparison.state === "succeeded") await fill(comparison);
+  return true;
+}
+
+async function fill(comparison) {
   byId("measure").replaceChildren(...[...new Set(comparison.results.map((row) => row.measure))].map((name) => element("option", {}, name)));
   byId("layer").replaceChildren(...[EVERY, ...comparison.layers_a].map((name) => element("option", {}, name)));
   for (const id of ["measure", "layer"]) byId(id).addEventListener("change", () => show(comparison));
   await show(comparison);
 }
 
-await follow();
+await watch(look, PAUSE);

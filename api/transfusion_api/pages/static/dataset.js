@@ -1,5 +1,5 @@
 // A dataset's profile, once it has been looked at.
-import { ENDED, api, byId, element } from "./api.js";
+import { ENDED, api, byId, element, renewed, watch } from "./api.js";
 import { draw } from "./charts.js";
 
 const root = byId("dataset");
@@ -45,15 +45,17 @@ function show(profile) {
 }
 
 // The page itself says how far things are: an answer that is not there yet would be an error on the console.
-async function follow() {
-  if (root.dataset.looked === "succeeded") return show(await api(`${PATH}/profile`));
+async function look() {
+  if (root.dataset.looked === "succeeded") {
+    await show(await api(`${PATH}/profile`));
+    return true;
+  }
   const isDone = ENDED.has(root.dataset.state) && (root.dataset.state !== "succeeded" || ENDED.has(root.dataset.looked));
-  if (isDone) return;
-  await new Promise((done) => setTimeout(done, PAUSE));
-  const answer = await fetch(location.href);
-  const now = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById("dataset")?.dataset;
-  if (now && (now.state !== root.dataset.state || now.looked !== root.dataset.looked)) location.reload();
-  else await follow();
+  if (isDone) return true;
+  const now = (await renewed("dataset")).dataset;
+  if (now.state === root.dataset.state && now.looked === root.dataset.looked) return false;
+  location.reload();
+  return true;
 }
 
-await follow();
+await watch(look, PAUSE);

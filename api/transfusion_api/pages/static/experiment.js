@@ -1,5 +1,5 @@
 // One experiment as it happens: the grid of its runs, the curves of the chosen one, what can be done.
-import { ENDED, all, api, byId, element, pages, say, seconds } from "./api.js";
+import { ENDED, all, api, byId, element, pages, say, seconds, watch } from "./api.js";
 import { curves } from "./charts.js";
 
 const root = byId("experiment");
@@ -10,6 +10,7 @@ const MANY = 150;
 const LINES = 12;
 const EVENTS_SHOWN = 30;
 const REDRAW = 1500;
+const PAUSE = 2000;
 const FAVOURITE = "val auroc";
 
 const runs = new Map();
@@ -116,17 +117,27 @@ function follow() {
     paint(run);
     if (run.id === chosen || rowOf(run) === rowOf(runs.get(chosen) ?? run)) redraw();
   });
-  stream.addEventListener("progress", async () => {
+  stream.addEventListener("progress", () => watch(async () => {
     showState(await api(PATH));
     const running = runs.get(chosen)?.state === "running";
     if (running) Object.assign(runs.get(chosen), await api(`/v1/runs/${encodeURIComponent(chosen)}`));
     if (running) redraw();
-  });
-  stream.addEventListener("end", async () => {
-    stream.close();
+    return true;
+  }, PAUSE));
+  // The browser takes a broken stream up again by itself, but not one that was refused.
+  stream.addEventListener("error", () => stream.readyState === EventSource.CLOSED && setTimeout(() => watch(async () => {
     showState(await api(PATH));
-    for (const run of await all(`${PATH}/runs`)) if (runs.has(run.id)) paint(Object.assign(runs.get(run.id), run));
-    redraw(true);
+    follow();
+    return true;
+  }, PAUSE), PAUSE));
+  stream.addEventListener("end", () => {
+    stream.close();
+    watch(async () => {
+      showState(await api(PATH));
+      for (const run of await all(`${PATH}/runs`)) if (runs.has(run.id)) paint(Object.assign(runs.get(run.id), run));
+      redraw(true);
+      return true;
+    }, PAUSE);
   });
 }
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 from sqlalchemy import Select, select
+from sqlalchemy.orm import Session
 
 from transfusion_core.db.clock import rfc3339
 from transfusion_core.db.engine import unit_of_work
@@ -16,11 +17,22 @@ from transfusion_core.specs.experiment import Run
 def get(scope: Scope, run_id: str) -> Run:
     """One run. Raises NotFound."""
     with unit_of_work(scope.engine, write=False) as session:
-        query = select(Job, ExperimentJob.labels).join(ExperimentJob, is_first_link(scope))
-        found = session.execute(query.where(Job.id == run_id, Job.kind == "train")).one_or_none()
-        if found is None:
-            raise NotFound(f"there is no run {run_id!r}")
-        return _run(*found)
+        return _run(*_found(session, scope, run_id))
+
+
+def result(scope: Scope, run_id: str) -> dict[str, Any]:
+    """What a run has left behind, with its objects in the store; empty until it has succeeded. Raises NotFound."""
+    with unit_of_work(scope.engine, write=False) as session:
+        return _found(session, scope, run_id)[0].result or {}
+
+
+def _found(session: Session, scope: Scope, run_id: str) -> tuple[Job, dict[str, Any]]:
+    query = select(Job, ExperimentJob.labels).join(ExperimentJob, is_first_link(scope))
+    found = session.execute(query.where(Job.id == run_id, Job.kind == "train")).one_or_none()
+    if found is None:
+        raise NotFound(f"there is no run {run_id!r}")
+    job, labels = found
+    return job, labels
 
 
 def page(

@@ -16,8 +16,8 @@ function heatMap(rows, comparison) {
     height: Math.min(640, 26 * comparison.layers_a.length + 40),
     mark: "rect",
     encoding: {
-      x: { field: "layer_b", type: "nominal", sort: comparison.layers_b, title: comparison.b, axis: { labelLimit: 120 } },
-      y: { field: "layer_a", type: "nominal", sort: comparison.layers_a, title: comparison.a, axis: { labelLimit: 120 } },
+      x: { field: "layer_b", type: "nominal", sort: comparison.layers_b, title: "layers of the second", axis: { labelLimit: 120 } },
+      y: { field: "layer_a", type: "nominal", sort: comparison.layers_a, title: "layers of the first", axis: { labelLimit: 120 } },
       color: { field: "value", type: "quantitative", scale: { scheme: "viridis" }, title: null },
       tooltip: ["layer_a", "layer_b", "value", "null_iid", "null_permutation", "null_untrained"].map((field) => ({ field, format: field.startsWith("layer") ? undefined : ".3f" })),
     },
@@ -48,7 +48,7 @@ async function show(comparison) {
   byId("numbers").tBodies[0].replaceChildren(...rows.slice(0, 500).map((row) => element("tr", {},
     ...[row.layer_a, row.layer_b].map((text) => element("td", {}, text)),
     element("td", { class: "number" }, number(row.value)),
-    element("td", {}, row.interval ? `${number(row.interval[0])} to ${number(row.interval[1])}` : ""),
+    element("td", { class: "nowrap" }, row.interval ? `${number(row.interval[0])} to ${number(row.interval[1])}` : ""),
     ...[row.null_iid, row.null_permutation, row.null_untrained].map((value) => element("td", { class: "number" }, number(value))),
     element("td", { class: "number" }, String(row.n)),
     element("td", {}, [row.reason, ...(row.warnings ?? [])].filter(Boolean).join("; ")))));

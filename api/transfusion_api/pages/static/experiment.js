@@ -96,7 +96,7 @@ function showState(experiment) {
   byId("progress").value = experiment.progress;
   byId("percent").textContent = `${Math.round(100 * experiment.progress)} %`;
   byId("eta").textContent = experiment.eta_seconds && !ENDED.has(experiment.state) ? `about ${seconds(experiment.eta_seconds)} left` : "";
-  byId("counts").replaceChildren(...Object.entries(experiment.counts).map(([state, count]) => element("div", {}, element("dt", {}, state), element("dd", {}, String(count)))));
+  byId("counts").replaceChildren(...Object.entries(experiment.counts).map(([state, count]) => element("div", {}, element("dt", {}, `jobs ${state}`), element("dd", {}, String(count)))));
   const possible = { cancel: !ENDED.has(experiment.state), resume: experiment.state === "cancelled", retry: experiment.state === "failed", delete: ENDED.has(experiment.state) };
   for (const button of root.querySelectorAll("button[data-do]")) button.disabled = !possible[button.dataset.do];
   byId("report").hidden = !ENDED.has(experiment.state);
@@ -108,14 +108,15 @@ function follow() {
   const lines = [];
   stream.addEventListener("state", (event) => {
     const move = JSON.parse(event.data);
-    lines.unshift(`${move.at.slice(11, 19)}  ${move.kind.padEnd(8)} ${move.job.slice(-8)}  ${move.from ?? "new"} → ${move.to}${move.reason ? ` (${move.reason})` : ""}`);
+    const of = runs.get(move.job);
+    const what = of ? `${rowOf(of)} · seed ${of.seed}` : move.job.slice(-8);
+    lines.unshift(`${move.at.slice(11, 19)}  ${move.kind.padEnd(8)} ${move.from ?? "new"} → ${move.to}${move.reason ? ` (${move.reason})` : ""}  ${what}`);
     lines.length = Math.min(lines.length, EVENTS_SHOWN);
     log.textContent = lines.join("\n");
-    const run = runs.get(move.job);
-    if (!run) return;
-    run.state = move.to;
-    paint(run);
-    if (run.id === chosen || rowOf(run) === rowOf(runs.get(chosen) ?? run)) redraw();
+    if (!of) return;
+    of.state = move.to;
+    paint(of);
+    if (of.id === chosen || rowOf(of) === rowOf(runs.get(chosen) ?? of)) redraw();
   });
   stream.addEventListener("progress", () => watch(async () => {
     showState(await api(PATH));

@@ -158,7 +158,7 @@ function showPlan(found) {
   byId("plan").replaceChildren(
     element("dl", { class: "facts" }, ...Object.entries(facts).map(([name, value]) => element("div", {}, element("dt", {}, name), element("dd", {}, String(value))))),
     ...found.warnings.map((text) => element("p", { class: "warning" }, text)),
-    element("div", { class: "scroll" }, element("table", {}, element("thead", {}, element("tr", {}, ...["Model, init, train images", "Runs", "There already"].map((head) => element("th", { scope: "col" }, head)))), element("tbody", {}, ...[...rows].map(([name, row]) => element("tr", {}, element("td", {}, name), element("td", { class: "number" }, String(row.runs)), element("td", { class: "number" }, String(row.there))))))));
+    element("div", { class: "scroll" }, element("table", {}, element("thead", {}, element("tr", {}, ...["Model, init, train images", "Runs", "There already"].map((head, place) => element("th", { scope: "col", class: place ? "number" : null }, head)))), element("tbody", {}, ...[...rows].map(([name, row]) => element("tr", {}, element("td", {}, name), element("td", { class: "number" }, String(row.runs)), element("td", { class: "number" }, String(row.there))))))));
   byId("submit").disabled = false;
 }
 

@@ -23,10 +23,16 @@ class Service:
     def __init__(self, environment: dict[str, str], port: int) -> None:
         self.environment, self.url = environment, f"http://127.0.0.1:{port}"
         self.port = port
+        self.api: subprocess.Popen[str] | None = None
 
-    def start_api(self) -> subprocess.Popen[str]:
-        """The REST service in a process of its own."""
-        return start(["api", "--port", str(self.port)], ready=None, environment=self.environment).process
+    def start_api(self) -> None:
+        """The REST service in a process of its own; at the same address each time."""
+        self.api = start(["api", "--port", str(self.port)], ready=None, environment=self.environment).process
+
+    def stop_api(self) -> None:
+        """And its end."""
+        assert self.api is not None
+        stop(self.api)
 
     def start_worker(self) -> subprocess.Popen[str]:
         """A worker in a process of its own."""
@@ -56,8 +62,8 @@ def running_service() -> Iterator[Service]:
         }
         made = Service(environment, free_port())
         subprocess.run([str(TRANSFUSION), "migrate"], check=True, env={**os.environ, **environment}, timeout=60)
-        api = made.start_api()
-        stack.callback(stop, api)
+        made.start_api()
+        stack.callback(made.stop_api)
         with made.client() as client:
             until(lambda: _answers(client), "the API")
         yield made

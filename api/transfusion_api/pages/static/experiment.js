@@ -9,6 +9,7 @@ const SIGNS = { succeeded: "✓", failed: "✕", running: "…", cancelled: "–
 const MANY = 150;
 const LINES = 12;
 const EVENTS_SHOWN = 30;
+const MOVES = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
 const REDRAW = 1500;
 const PAUSE = 2000;
 const FAVOURITE = "val auroc";
@@ -22,7 +23,7 @@ let redrawing = null;
 const rowOf = (run) => [run.model, run.source ? `${run.init} from ${run.source}` : run.init, run.train_size, ...(run.dataset === root.dataset.dataset ? [] : [`source on ${run.dataset}`])].join(" · ");
 
 function cellOf(run) {
-  const cell = element("button", { type: "button", "aria-pressed": "false", onclick: () => choose(run.id) });
+  const cell = element("button", { type: "button", "aria-pressed": "false", tabindex: -1, onclick: () => choose(run.id) });
   cells.set(run.id, cell);
   paint(run);
   return cell;
@@ -55,11 +56,32 @@ async function loadGrid() {
   if (first) choose(first.id, false);
 }
 
-function choose(id, focus = true) {
-  if (chosen) cells.get(chosen)?.setAttribute("aria-pressed", "false");
+function choose(id, now = true) {
+  cells.get(chosen)?.setAttribute("aria-pressed", "false");
   chosen = id;
   cells.get(id)?.setAttribute("aria-pressed", "true");
-  redraw(focus);
+  reach(cells.get(id));
+  redraw(now);
+}
+
+// The grid is one stop of the Tab key, however many cells it has; arrow keys move within it.
+function reach(cell) {
+  byId("grid").querySelector('.cell[tabindex="0"]')?.setAttribute("tabindex", "-1");
+  cell?.setAttribute("tabindex", "0");
+}
+
+const cellsOf = (row) => [...(row?.querySelectorAll(".cell") ?? [])];
+
+function move(event) {
+  const [down, right] = MOVES[event.key] ?? [0, 0];
+  if (!(down || right) || !event.target.classList.contains("cell")) return;
+  event.preventDefault();
+  const row = event.target.closest("tr");
+  const place = cellsOf(row).indexOf(event.target);
+  const next = down ? cellsOf(row.parentElement.rows[row.rowIndex + down]).slice(0, place + 1).at(-1) : cellsOf(row)[place + right];
+  if (!next) return;
+  reach(next);
+  next.focus();
 }
 
 // The chosen run and the other seeds of its row.
@@ -156,6 +178,7 @@ async function act(event) {
 }
 
 for (const button of root.querySelectorAll("button[data-do]")) button.addEventListener("click", act);
+byId("grid").addEventListener("keydown", move);
 byId("metric").addEventListener("change", () => redraw(true));
 showState(await api(PATH));
 await loadGrid();

@@ -2,6 +2,8 @@
 
 import io
 import json
+import os
+import subprocess
 import sys
 import types
 from collections.abc import Callable
@@ -53,6 +55,14 @@ def test_help_names_every_command_without_loading_the_server(run: Run) -> None:
     for name in ("plan", "submit", "watch", "report", "compare", "runs", "datasets", "weights", "keys", "doctor"):
         assert name in told
     assert {"up", "api", "worker", "migrate"} <= set(told.split())
+
+
+@pytest.mark.parametrize(("written", "meant"), [("transfusion doc", "doctor"), ("transfusion submit --w", "--wait")])
+def test_the_shell_completes_commands_and_options(written: str, meant: str) -> None:
+    words = {"_TRANSFUSION_COMPLETE": "complete_bash", "COMP_WORDS": written}
+    environment = {**os.environ, **words, "COMP_CWORD": str(len(written.split()) - 1)}
+    command = [Path(sys.executable).with_name("transfusion")]
+    assert subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.strip() == meant
 
 
 def test_plan_prints_runs_and_totals(run: Run, file: str, service: Any) -> None:

@@ -43,10 +43,12 @@ async function loadGrid() {
   const table = element("table", { class: "cells" });
   const rows = new Map();
   for await (const items of pages(`${PATH}/runs`)) for (const run of items) runs.set(run.id, run);
-  const ordered = [...runs.values()].sort((a, b) => rowOf(a).localeCompare(rowOf(b), undefined, { numeric: true }) || a.seed - b.seed);
-  for (const run of ordered) {
-    if (!rows.has(rowOf(run))) rows.set(rowOf(run), element("td"));
-    rows.get(rowOf(run)).append(cellOf(run), " ");
+  const { compare } = new Intl.Collator(undefined, { numeric: true }); // one for all: localeCompare makes one each time
+  const named = [...runs.values()].map((run) => [rowOf(run), run]).sort(([a, one], [b, other]) => (a === b ? 0 : compare(a, b)) || one.seed - other.seed);
+  const ordered = named.map(([, run]) => run);
+  for (const [name, run] of named) {
+    if (!rows.has(name)) rows.set(name, element("td"));
+    rows.get(name).append(cellOf(run), " ");
   }
   table.append(element("tbody", {}, ...[...rows].map(([name, cell]) => element("tr", {}, element("th", { scope: "row" }, name), cell))));
   table.classList.toggle("many", runs.size > MANY);

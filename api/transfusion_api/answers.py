@@ -11,7 +11,7 @@ from transfusion_core.specs.contract import InputContract
 from transfusion_core.specs.dataset import Location
 from transfusion_core.specs.job import State
 from transfusion_core.specs.quota import Account, Quota
-from transfusion_core.specs.training import Series
+from transfusion_core.specs.training import Filters, Series
 
 Item = TypeVar("Item")
 Limit = Annotated[int, Query(ge=1, le=200, description="Items on a page")]
@@ -39,6 +39,14 @@ class RunLog(Record):
     """A run's log, the oldest line first."""
 
     lines: list[str]
+
+
+class RunFilters(Record):
+    """What the first layer of a run sees, before and after its training."""
+
+    filters: Filters | None
+    reason: str | None = None
+    """Why there are none."""
 
 
 class CheckpointLink(Record):

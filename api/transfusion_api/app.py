@@ -1,5 +1,6 @@
 """The app: every route, every error as a problem, one service behind them. Nothing is opened until it is made."""
 
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -120,6 +121,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     service = app.state.service
     if service.settings.mode == "service":
         await run_sync(ensure_admin_key, service)
+    # Before a browser asks, as nobody likes to wait for their first chart.
+    threading.Thread(target=pages.vega, daemon=True).start()
     yield
     await run_sync(service.close)
 

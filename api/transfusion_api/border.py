@@ -24,7 +24,7 @@ LOCAL_NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
+    "Referrer-Policy": "same-origin",  # with "no-referrer" browsers send "Origin: null" with our own forms
     "X-Frame-Options": "DENY",
 }
 PAGE_POLICY = (

@@ -247,8 +247,8 @@ class Connection:
             return self._backoff.pause_seconds(tried, self.clock) if is_passing(outcome) else None
         if outcome.status_code not in RETRIED_STATUSES:
             return None
-        asked_seconds = retry_after_seconds(outcome, self.clock)
-        return self._backoff.pause_seconds(tried, self.clock) if asked_seconds is None else asked_seconds
+        # Not before what was asked for, and a little later each by its own chance: all others were told the same.
+        return (retry_after_seconds(outcome, self.clock) or 0.0) + self._backoff.pause_seconds(tried, self.clock)
 
     def _error(self, outcome: httpx2.Response | httpx2.RequestError) -> TransfusionError:
         if isinstance(outcome, httpx2.Response):

@@ -10,7 +10,7 @@ from transfusion_client.waiting import ENDED, wait_until_ended
 from transfusion_core.errors import NotFound
 from transfusion_core.specs.base import Record
 from transfusion_core.specs.experiment import Run
-from transfusion_core.specs.training import Series
+from transfusion_core.specs.training import Filters, Series
 
 LOG_SECONDS = 1.0
 """Between two looks at a log that is followed."""
@@ -50,6 +50,11 @@ class Runs:
         """Its log, the oldest line first."""
         lines: Sequence[str] = self._connection.get(f"/v1/runs/{run_id}/log")["lines"]
         return lines
+
+    def filters(self, run_id: str) -> Filters | None:
+        """The filters of its first convolution as pictures, before and after; None where there are none, or not yet."""
+        answer = self._connection.get(f"/v1/runs/{run_id}/filters")["filters"]
+        return None if answer is None else self._connection.read(Filters, answer)
 
     def checkpoints(self, run_id: str) -> Sequence[Checkpoint]:
         """Its checkpoints, with links to download them."""

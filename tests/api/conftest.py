@@ -20,7 +20,7 @@ from transfusion_core.specs.comparison import ComparisonResult, PairResult, Prob
 from transfusion_core.specs.dataset import IngestResult, Pixels, Shard
 from transfusion_core.specs.profile import ClassSamples, DatasetProfile, GroupCount, Intensity
 from transfusion_core.specs.report import Report, ReportSection, Row
-from transfusion_core.specs.training import Checkpoint, Metrics, Series, TrainResult
+from transfusion_core.specs.training import Checkpoint, Filters, Metrics, Series, TrainResult
 
 MANIFEST = b"file,sha256,label,split,patient,width,height\na.png,aa,0,train,,8,8\nb.png,bb,1,test,,8,8\n"
 ADMIN = "tf_admin_" + "0" * 64
@@ -152,12 +152,14 @@ def _train(store: Any, job: Any) -> dict[str, Any]:
         digests = {"bytes": stored.size_bytes, "sha256": stored.sha256, "key": stored.key}
         kept.append(Checkpoint(step=step, name=name, **digests))
     report = {"init": "random", "tensors": [{"name": "conv1.weight", "shape": [3], "action": "random"}]}
+    seen = Filters(layer="conv1", shape=[8, 3, 5, 5], pictures=[], correlations=[1.0, None])
     quality = Metrics(auroc=0.8, auprc=0.7, loss=0.5)
     return TrainResult(
         metrics={"val": quality, "test": quality},
         checkpoints=kept,
         series=[Series(name="loss", split="train", steps=[0, 2, 4], values=[1.0, 0.8, 0.6])],
         weight_report=store.put_bytes(f"runs/{job.id}/weights.json", json.dumps(report).encode()),
+        filters=store.put_bytes(f"runs/{job.id}/filters.json", seen.model_dump_json().encode()),
         manifest={"seed": 0},
         steps=4,
         images_per_second=10.0,

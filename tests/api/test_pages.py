@@ -134,3 +134,38 @@ def test_nothing_comes_from_elsewhere(client: TestClient) -> None:
     assert "script-src 'self'" in policy
     assert "default-src 'none'" in policy
     assert "unsafe-eval" not in policy
+
+
+def test_pages_call_runs_by_their_words(
+    client: TestClient, experiment: dict[str, Any], work: Callable[[], int]
+) -> None:
+    work()
+    run = client.get("/v1/runs").json()["items"][0]
+    page = client.get(f"/runs/{run['id']}").text
+    assert f'href="/experiments/{experiment["id"]}">small</a>' in page
+    listed = client.get("/comparisons").text
+    assert "cbr-tiny, random, seed 0, final" in listed
+    (shown, *_) = re.findall(r'href="(/comparisons/[0-9a-z]{26})"', listed)
+    assert "cbr-tiny, random, seed" in client.get(shown).text
+
+
+def test_a_reader_is_not_offered_what_it_may_not_do(service: TestClient, spec: dict[str, Any]) -> None:
+    made = service.post("/v1/experiments", json=spec, headers=bearer(ADMIN)).json()
+    paths = (f"/experiments/{made['id']}", "/datasets", "/comparisons", "/datasets/demo-retina@1")
+    offers = ("data-do", 'id="add"', 'id="compare"', "New experiment on it")
+    log_in(service)
+    for path, offer in zip(paths, offers, strict=True):
+        assert offer in service.get(path).text
+    log_in(service, key_of(service, role="read", project="default"))
+    for path, offer in zip(paths, offers, strict=True):
+        assert offer not in service.get(path).text
+    assert "Your key may only read" in service.get("/experiments/new").text
+
+
+def test_the_documentation_names_documents_and_schemas_to_those_who_may_read_them(service: TestClient) -> None:
+    assert "first-study.md" not in service.get("/docs").text
+    log_in(service)
+    page = service.get("/docs").text
+    for address in ("/v1/documents/first-study.md", "/v1/documents/notebooks/study.ipynb", "/v1/schemas/experiment"):
+        assert f'href="{address}"' in page
+        assert service.get(address).status_code == 200

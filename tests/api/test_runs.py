@@ -6,6 +6,9 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
+from transfusion_core.db.engine import unit_of_work
+from transfusion_core.db.tables import Job
+
 
 @pytest.fixture
 def run(client: TestClient, experiment: dict[str, Any], work: Callable[[], int]) -> dict[str, Any]:
@@ -22,6 +25,8 @@ def test_a_run_waits_before_it_is_done(client: TestClient, experiment: dict[str,
     assert client.get(f"/v1/runs/{runs[0]['id']}/log").json() == {"lines": []}
     assert client.get(f"/v1/runs/{runs[0]['id']}/manifest").json() == {"manifest": None}
     assert client.get(f"/v1/runs/{runs[0]['id']}/checkpoints").json()["items"] == []
+    filters = client.get(f"/v1/runs/{runs[0]['id']}/filters").json()
+    assert filters == {"filters": None, "reason": "they are drawn when the run has succeeded"}
 
 
 def test_a_run_tells_what_became_of_its_tensors(client: TestClient, run: dict[str, Any]) -> None:
@@ -37,6 +42,18 @@ def test_curves_come_as_series(client: TestClient, run: dict[str, Any]) -> None:
         "series": [{"name": "loss", "split": "train", "steps": [0, 2, 4], "values": [1.0, 0.8, 0.6]}]
     }
     assert client.get(f"/v1/runs/{run['id']}/log").json() == {"lines": ["started", "ended"]}
+
+
+def test_a_run_shows_what_its_first_layer_sees(client: TestClient, run: dict[str, Any]) -> None:
+    found = client.get(f"/v1/runs/{run['id']}/filters").json()
+    assert found["filters"] == {"layer": "conv1", "shape": [8, 3, 5, 5], "pictures": [], "correlations": [1.0, None]}
+    assert found["reason"] is None
+    with unit_of_work(client.app.state.service.engine) as session:
+        job = session.get_one(Job, run["id"])
+        job.result = {name: value for name, value in job.result.items() if name != "filters"}
+    found = client.get(f"/v1/runs/{run['id']}/filters").json()
+    assert found["filters"] is None
+    assert "before filters were kept" in found["reason"]
 
 
 def test_checkpoints_can_be_downloaded(client: TestClient, run: dict[str, Any]) -> None:

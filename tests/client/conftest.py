@@ -182,12 +182,14 @@ class Service:
             return self._page(sent, [run_of(f"r{n}") for n in range(3)])
         kept = {"step": 40, "name": "final", "bytes": 12, "sha256": DIGEST, "url": f"{URL}/v1/x"}
         series = {"name": "loss", "split": "train", "steps": [1, 2], "values": [0.5, None]}
+        seen = {"layer": "conv1", "shape": [8, 3, 5, 5], "pictures": [], "correlations": [0.9]}
         answers: dict[str, Any] = {
             "": run_of(rest[0]),
             "metrics": {"series": [series]},
             "log": {"lines": ["first", "second"]},
             "checkpoints": {"items": [kept], "next": None},
             "manifest": {"manifest": {"seed": 0}},
+            "filters": {"filters": seen if rest[0] != "r0" else None},
         }
         if rest[1:] == ["events"]:
             return Answer(200, self.streams.pop(0), {"Content-Type": "text/event-stream"})

@@ -2,6 +2,8 @@
 
 import io
 import json
+import os
+import subprocess
 import sys
 import types
 from collections.abc import Callable
@@ -18,6 +20,7 @@ from typer.testing import CliRunner, Result
 
 from transfusion_client import cli
 from transfusion_client.cli import app as app_module
+from transfusion_client.cli import doctor
 from transfusion_client.cli.app import build_app
 from transfusion_client.cli.data import KINDS, columns_of, numbers_of
 from transfusion_client.cli.watching import LiveRuns, table_of
@@ -52,6 +55,14 @@ def test_help_names_every_command_without_loading_the_server(run: Run) -> None:
     for name in ("plan", "submit", "watch", "report", "compare", "runs", "datasets", "weights", "keys", "doctor"):
         assert name in told
     assert {"up", "api", "worker", "migrate"} <= set(told.split())
+
+
+@pytest.mark.parametrize(("written", "meant"), [("transfusion doc", "doctor"), ("transfusion submit --w", "--wait")])
+def test_the_shell_completes_commands_and_options(written: str, meant: str) -> None:
+    words = {"_TRANSFUSION_COMPLETE": "complete_bash", "COMP_WORDS": written}
+    environment = {**os.environ, **words, "COMP_CWORD": str(len(written.split()) - 1)}
+    command = [Path(sys.executable).with_name("transfusion")]
+    assert subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.strip() == meant
 
 
 def test_plan_prints_runs_and_totals(run: Run, file: str, service: Any) -> None:
@@ -331,6 +342,16 @@ def test_doctor_says_how_to_mend_each_part(run: Run, service: Any, monkeypatch: 
     assert "transfusion up" in away[1]["mend"]
 
 
+@pytest.mark.parametrize(("theirs", "fits"), [("0.2.9", True), ("0.1.0", True), ("0.3.0", False), ("1.2.0", False)])
+def test_doctor_minds_services_that_are_newer_or_older_than_the_minor_version_before(
+    run: Run, service: Any, monkeypatch: pytest.MonkeyPatch, theirs: str, fits: bool
+) -> None:
+    monkeypatch.setattr(doctor, "version", lambda name: "0.2.0")
+    service.version = theirs
+    (found,) = [check for check in json.loads(run("doctor", "-o", "json").output) if check["check"] == "client"]
+    assert found["ok"] is fits
+
+
 def test_doctor_asks_nvidias_tool_for_the_gpu(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def found() -> str:
         return str(json.loads(run("doctor", "-o", "json").output)[-1]["found"])
@@ -389,7 +410,7 @@ def test_a_long_list_of_runs_is_cut_and_says_so() -> None:
     run = Run_.model_validate(
         {"id": "r", "key": "k", "model": "m", "init": "pretrained", "source": "natural", "train_size": 200, "seed": 0}
         | {"dataset": "d@1", "state": "running", "attempt": 1, "created_at": "", "progress": {"step": 3, "steps": 9}}
-        | {"metrics": {"test": {"auroc": 0.5}}}
+        | {"metrics": {"auroc": 0.5}}
     )
     table = table_of([run] * 41)
     assert (table.row_count, str(table.caption)[:17]) == (40, "the first 40 runs")

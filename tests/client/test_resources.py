@@ -167,6 +167,10 @@ def test_a_run_has_curves_log_checkpoints_and_a_manifest(client: Client) -> None
     assert client.runs.log("r1") == ["first", "second"]
     assert client.runs.checkpoints("r1")[0].name == "final"
     assert client.runs.manifest("r1") == {"seed": 0}
+    filters = client.runs.filters("r1")
+    assert filters is not None
+    assert filters.layer == "conv1"
+    assert client.runs.filters("r0") is None
 
 
 def test_a_comparison_is_sent_with_its_options_and_waited_for(client: Client, service: Any, clock: Any) -> None:

@@ -69,6 +69,7 @@ METHODS = {
     "list_run_checkpoints": "runs.checkpoints",
     "download_checkpoint": "runs.download",
     "stream_run_events": "runs.events",
+    "get_run_filters": "runs.filters",
     "get_run_log": "runs.log",
     "get_run_manifest": "runs.manifest",
     "get_run_metrics": "runs.metrics",

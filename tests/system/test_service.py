@@ -1,79 +1,26 @@
-"""The service way: PostgreSQL, Redis, a real S3 server; migration, API, worker and client in processes of their own."""
+"""The service way: a spec becomes a report, nobody gets in without a key, a killed worker is replaced."""
 
 import os
 import signal
-import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 
-from platforms import TINY, TRANSFUSION, job_children, start, stop, training_child, until
-from redis_server import redis_server
-from s3_server import s3_server
-from servers import free_port, postgres_url
+from platforms import TINY, job_children, stop, training_child, until
+from service_way import Service, running_service
 from transfusion_client import Client
-from transfusion_core.errors import NotAuthenticated, TransfusionError
+from transfusion_core.errors import NotAuthenticated
 
 pytestmark = pytest.mark.system
-KEY = "tf_admin_of_this_test_and_of_nothing_else"
-
-
-class Service:
-    """The parts of a running service."""
-
-    def __init__(self, environment: dict[str, str], port: int) -> None:
-        self.environment, self.url = environment, f"http://127.0.0.1:{port}"
-        self.port = port
-
-    def start_api(self) -> subprocess.Popen[str]:
-        """The REST service in a process of its own."""
-        return start(["api", "--port", str(self.port)], ready=None, environment=self.environment).process
-
-    def start_worker(self) -> subprocess.Popen[str]:
-        """A worker in a process of its own."""
-        return start(["worker", "--queues", "gpu,cpu"], ready=None, environment=self.environment).process
-
-    def client(self) -> Client:
-        """A client with the admin key."""
-        return Client(self.url, KEY)
 
 
 @pytest.fixture(scope="module")
 def service() -> Iterator[Service]:
-    """Servers, a migrated database and a running API; no worker."""
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(TemporaryDirectory()))
-        port = free_port()
-        environment = {
-            "TRANSFUSION_DATABASE_URL": stack.enter_context(postgres_url()),
-            "TRANSFUSION_BROKER_URL": stack.enter_context(redis_server()),
-            "TRANSFUSION_S3_ENDPOINT_URL": stack.enter_context(s3_server(folder / "s3")),
-            "TRANSFUSION_STORE_URL": "s3://transfusion/v1",
-            "TRANSFUSION_CACHE_DIR": str(folder / "cache"),
-            "TRANSFUSION_ADMIN_KEY": KEY,
-            "TRANSFUSION_LEASE_SECONDS": "6",
-            "TRANSFUSION_BEAT_SECONDS": "1",
-            "AWS_ACCESS_KEY_ID": "test:tester",
-            "AWS_SECRET_ACCESS_KEY": "testing",
-        }
-        made = Service(environment, port)
-        subprocess.run([str(TRANSFUSION), "migrate"], check=True, env={**os.environ, **environment}, timeout=60)
-        api = made.start_api()
-        stack.callback(stop, api)
-        with made.client() as client:
-            until(lambda: _answers(client), "the API")
-        yield made
-
-
-def _answers(client: Client) -> bool:
-    try:
-        return bool(client.health())
-    except TransfusionError:
-        return False
+    """A running API; each test starts its worker."""
+    with running_service() as running:
+        yield running
 
 
 def test_a_spec_becomes_a_report(service: Service) -> None:

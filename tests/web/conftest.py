@@ -12,7 +12,7 @@ from browser import NAMES
 from platforms import Platform, embedded
 from servers import missing_server
 
-PATIENCE_MS = 240_000
+PATIENCE_MS = 120_000
 """Jobs run meanwhile, on a machine that does other things too."""
 
 

@@ -137,6 +137,24 @@ def test_the_keyboard_reaches_the_content_first(platform: Platform, tab: Callabl
     assert page.evaluate("document.activeElement.textContent") == "New experiment"
 
 
+def test_the_grid_is_one_stop_of_the_tab_key(
+    platform: Platform, study: dict[str, str], tab: Callable[..., Page]
+) -> None:
+    page = tab()
+    page.goto(f"{platform.url}/experiments/{study['experiment']}")
+    expect(page.locator("#grid .cell[aria-pressed=true]")).to_have_count(1)
+    expect(page.locator("#grid .cell[tabindex='0']")).to_have_count(1)
+    page.locator("#grid .cell[tabindex='0']").focus()
+    for key in ("ArrowRight", "ArrowDown", "ArrowLeft"):
+        before = page.evaluate("document.activeElement.title")
+        page.keyboard.press(key)
+        assert page.evaluate("document.activeElement.title") != before
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.getAttribute('aria-pressed')") == "true"
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.id") == "metric"
+
+
 def test_a_name_is_text_wherever_it_is_shown(platform: Platform, tab: Callable[..., Page]) -> None:
     evil: dict[str, Any] = {**SPEC, "name": "<img src=x onerror=alert(1)>", "sections": ["performance"]}
     with Client(platform.url) as client:

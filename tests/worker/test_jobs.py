@@ -13,7 +13,7 @@ from transfusion_core.specs.dataset import IngestResult, Pixels
 from transfusion_core.specs.init import WeightReport
 from transfusion_core.specs.profile import DatasetProfile
 from transfusion_core.specs.report import Report
-from transfusion_core.specs.training import TrainResult
+from transfusion_core.specs.training import Filters, TrainResult
 from worker_study import study_of
 
 BODY = {
@@ -94,6 +94,18 @@ def test_a_run_leaves_checkpoints_curves_and_a_manifest(studied):
     cells = [row.result["manifest"] for row in studied.of_kind("train") if row.spec["source"]]
     others = [row.result["manifest"] for row in studied.of_kind("train") if not row.spec["source"]]
     assert {each["split_digest"] for each in cells} <= {each["split_digest"] for each in others}, "one seed, one split"
+
+
+def test_a_run_keeps_pictures_of_its_first_filters(studied):
+    for row in studied.of_kind("train"):
+        filters = Filters.model_validate_json(studied.read(row.result["filters"]))
+        assert (filters.layer, filters.shape[1:]) == ("stage1.conv", [3, 5, 5])
+        assert [each.checkpoint for each in filters.pictures] == ["init", "final"]
+        before, after = (_picture(each.picture) for each in filters.pictures)
+        assert before.size == after.size
+        assert before.tobytes() != after.tobytes()
+        assert len(filters.correlations) == filters.shape[0]
+        assert all(0.5 < one < 1 for one in filters.correlations)
 
 
 def test_a_run_that_starts_from_another_says_what_it_took(studied):

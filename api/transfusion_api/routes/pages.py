@@ -6,7 +6,7 @@ API, with a token that only our pages hold.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib.metadata import version
 from importlib.resources import files
@@ -22,6 +22,7 @@ from transfusion_api.answers import Cursor, Id
 from transfusion_api.auth import COOKIE, DRAWN, Caller, Scoped, caller_of, form_token, needs, scope_for
 from transfusion_api.body import Body, storable
 from transfusion_api.reports import report_of
+from transfusion_api.routes import documents, models
 from transfusion_api.routes.comparisons import similarity_report
 from transfusion_api.routes.experiments import plan_experiment
 from transfusion_api.service import Service, Serving, service_of
@@ -148,7 +149,8 @@ def show_run(request: Request, scope: Reading, run_id: Id) -> HTMLResponse:
     """One run: curves, checkpoints, log, provenance."""
     run = runs.get(scope, run_id)
     weights, manifest = (said and _as_yaml(said) for said in (run.weight_report, run.manifest))
-    return _page(request, "run.html", run=run, weights=weights, manifest=manifest)
+    asked_by = runs.first_experiment(scope, run_id)
+    return _page(request, "run.html", run=run, asked_by=asked_by, weights=weights, manifest=manifest)
 
 
 @router.get("/comparisons", response_class=HTMLResponse)
@@ -157,14 +159,15 @@ def show_comparisons(request: Request, scope: Reading, a: Asked = None, cursor: 
     page = comparisons.page(scope, limit=SHOWN, cursor=cursor)
     rows = [{**vars(row), "created_at": rfc3339(row.created_at)} for row in page.items]
     words: dict[str, Any] = {"a": a, "measures": get_args(Measure), "following": _following(page.next, {})}
-    return _page(request, "comparisons.html", comparisons=rows, **words)
+    named = _in_words(scope, [name for row in page.items for name in (row.a, row.b)])
+    return _page(request, "comparisons.html", comparisons=rows, words=named, **words)
 
 
 @router.get("/comparisons/{comparison_id}", response_class=HTMLResponse)
 def show_comparison(service: Serving, request: Request, scope: Reading, comparison_id: Id) -> HTMLResponse:
     """A similarity report: heat map, nulls, numbers."""
     found = similarity_report(service, comparisons.get(scope, comparison_id))
-    return _page(request, "comparison.html", comparison=found)
+    return _page(request, "comparison.html", comparison=found, words=_in_words(scope, [found.a, found.b]))
 
 
 @router.get("/datasets", response_class=HTMLResponse)
@@ -200,13 +203,14 @@ def show_keys(request: Request, scope: Reading) -> HTMLResponse:
 def show_documentation(request: Request) -> HTMLResponse:
     """Every route, from the same OpenAPI document that /openapi.json serves."""
     document = request.app.openapi()
-    return _page(request, "docs.html", document=document, operations=_operations(document))
+    words: dict[str, Any] = {"documents": documents.found(), "schemas": models.SCHEMAS}
+    return _page(request, "docs.html", document=document, operations=_operations(document), **words)
 
 
 @router.get("/static/{digest}/{name}")
 def get_static(digest: str, name: str) -> Response:
     """A stylesheet or a script; `digest` changes with any of them, so that browsers may keep them."""
-    content = _vega() if name == VEGA else _statics().get(name)
+    content = vega() if name == VEGA else _statics().get(name)
     if content is None:
         raise NotFound("there is no such file")
     headers = {"Cache-Control": f"public, max-age={STATIC_SECONDS}, immutable"}
@@ -222,6 +226,23 @@ def log_in_page(request: Request, *, fault: str | None = None, status: int = 200
     """Where to log in, and then go on to the page that was asked for."""
     query = f"?{request.url.query}" if request.url.query else ""
     return _page(request, "login.html", status=status, fault=fault, next=f"{request.url.path}{query}")
+
+
+def _in_words(scope: Scope, checkpoints: Iterable[str]) -> dict[str, str]:
+    """What checkpoints of runs (`RUN@final`) are called by their experiments; weights have a name of their own."""
+    known = runs.labels(scope, [name.partition("@")[0] for name in checkpoints])
+    return {
+        name: f"{_run_in_words(known[run])}, {checkpoint}"
+        for name in checkpoints
+        for run, _, checkpoint in [name.partition("@")]
+        if run in known
+    }
+
+
+def _run_in_words(labels: dict[str, Any]) -> str:
+    init = f"{labels['init']} from {labels['source']}" if labels["source"] else labels["init"]
+    size = "" if labels["train_size"] == "all" else f", {labels['train_size']} images"
+    return f"{labels['model']}, {init}{size}, seed {labels['seed']}"
 
 
 def _profile_state(service: Service, scope: Scope, name: str) -> str:
@@ -242,7 +263,7 @@ def _as_yaml(value: Any) -> str:
 
 def _operations(document: dict[str, Any]) -> list[dict[str, Any]]:
     return [
-        {"path": path, "method": method.upper(), **operation}
+        {"path": path, "method": method.upper(), "tag": operation["tags"][0], **operation}
         for path, methods in document["paths"].items()
         for method, operation in methods.items()
     ]
@@ -266,9 +287,8 @@ def _statics() -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in folder.iterdir() if file.name.rpartition(".")[2] in KINDS}
 
 
-@cache
-def _vega() -> bytes:
-    """The Vega bundle; it is made in a second, when a browser first asks for it."""
+def vega() -> bytes:
+    """The Vega bundle, which takes seconds when it is first asked for."""
     from transfusion_core.reporting.html import vega_bundle
 
     return vega_bundle().encode()
@@ -295,7 +315,12 @@ def _templates() -> Environment:
 
 def _page(request: Request, template: str, *, status: int = 200, **words: Any) -> HTMLResponse:
     caller = caller_of(request)
-    frame = {"caller": caller, "session": _session(service_of(request), request, caller), "static": _static}
+    frame = {
+        "caller": caller,
+        "may_write": caller is not None and caller.role != "read",
+        "session": _session(service_of(request), request, caller),
+        "static": _static,
+    }
     content = _templates().get_template(template).render(here=request.url.path, **frame, **words)
     return HTMLResponse(content, status, headers={"Cache-Control": "no-store"})
 

@@ -15,6 +15,7 @@ from transfusion_api.answers import (
     Limit,
     Manifest,
     Page,
+    RunFilters,
     RunLog,
     RunMetrics,
     StateFilter,
@@ -28,7 +29,7 @@ from transfusion_core.db import events, runs, series
 from transfusion_core.errors import NotFound
 from transfusion_core.specs.dataset import StoredObject
 from transfusion_core.specs.experiment import Run
-from transfusion_core.specs.training import Series
+from transfusion_core.specs.training import Filters, Series
 
 router = APIRouter(prefix="/v1/runs", tags=["runs"], dependencies=[needs("read")])
 LINK_SECONDS = 900
@@ -86,6 +87,20 @@ def get_run_metrics(service: Serving, scope: Scoped, run_id: Id) -> RunMetrics:
 def get_run_log(service: Serving, scope: Scoped, run_id: Id) -> RunLog:
     """The log of a run."""
     return RunLog(lines=series.log(service.engine, runs.get(scope, run_id).id))
+
+
+@router.get("/{run_id}/filters", responses=documented(404))
+def get_run_filters(service: Serving, scope: Scoped, run_id: Id) -> RunFilters:
+    """The filters of a run's first convolution, as pictures of `init` and of `final`."""
+    result = runs.result(scope, run_id)
+    if not result:
+        return RunFilters(filters=None, reason="they are drawn when the run has succeeded")
+    if not result.get("filters"):
+        return RunFilters(
+            filters=None,
+            reason="its network begins with no convolution that can be seen, or was trained before filters were kept",
+        )
+    return RunFilters(filters=Filters.model_validate(stored_json(service, result["filters"])))
 
 
 @router.get("/{run_id}/manifest", responses=documented(404))

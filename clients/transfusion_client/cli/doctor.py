@@ -86,8 +86,14 @@ def _versions(health: dict[str, Any]) -> Check:
     ours = version("transfusion")
     theirs = health.get("version", ours)
     found = f"{ours}, Python {platform.python_version()}" + (f"; the service is {theirs}" if theirs != ours else "")
-    same = ours.split(".")[:2] == theirs.split(".")[:2]
-    return Check("client", same, found, "" if same else MENDING["client"].format(version=theirs))
+    fits = _fits(ours, theirs)
+    return Check("client", fits, found, "" if fits else MENDING["client"].format(version=theirs))
+
+
+def _fits(ours: str, theirs: str) -> bool:
+    """Whether a client works with a service: one of its own minor version, or of the one before."""
+    (major, minor), (their_major, their_minor) = (map(int, one.split(".")[:2]) for one in (ours, theirs))
+    return major == their_major and minor - their_minor in (0, 1)
 
 
 def _asked(name: str, ask: Callable[[], dict[str, Any]]) -> tuple[Check, dict[str, Any]]:

@@ -52,8 +52,9 @@ def plan(
             print_answer(planned, output)
             return
         print_table([{name: run[name] for name in run if name != "key"} for run in planned["runs"]])
-        rest = {name: value for name, value in planned.items() if name not in ("runs", "spec")}
-        print_answer(rest, output)
+        print_answer({name: planned[name] for name in ("jobs_by_kind", "images_to_train", "tuning_runs")}, output)
+        for warning in planned["warnings"]:
+            typer.echo(f"warning: {warning}")
         typer.echo(in_short(planned))
 
 
@@ -183,10 +184,18 @@ def _watch(experiment: "Experiment", output: Output, client: "Client") -> None:
     from transfusion_client.cli.watching import LiveRuns
 
     if output is Output.TABLE:
-        typer.echo(experiment.id, err=True)
+        typer.echo(f"{experiment.id}, {client.url}/experiments/{experiment.id}", err=True)
     experiment.wait(progress=LiveRuns(client, experiment.id) if sys.stderr.isatty() else True)
     _print(experiment, output)
+    if output is Output.TABLE:
+        typer.echo(f"next: {_next_command(experiment)}", err=True)
     raise typer.Exit(exit_code(experiment.state))
+
+
+def _next_command(experiment: "Experiment") -> str:
+    """What people do with an experiment that has ended."""
+    report = f"transfusion report {experiment.id} --open"
+    return report if experiment.state == "succeeded" else f"transfusion runs --experiment {experiment.id}; {report}"
 
 
 def _print(experiment: "Experiment", output: Output) -> None:

@@ -127,12 +127,18 @@ def console() -> "Console":
 def _cell(value: Any) -> str:
     from rich.markup import escape
 
-    if value is None:
+    if value is None or value in ([], {}):
         return ""
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, list) and value and all(isinstance(each, float) for each in value):
         return " … ".join(f"{each:.4g}" for each in value)
+    if isinstance(value, list) and all(isinstance(each, str) for each in value):
+        return escape(", ".join(value))
+    if isinstance(value, dict) and not any(isinstance(each, dict | list) for each in value.values()):
+        return escape(
+            ", ".join(f"{each} {name}" if isinstance(each, int) else f"{name} {each}" for name, each in value.items())
+        )
     return escape(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
 
 

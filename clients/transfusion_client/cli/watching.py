@@ -52,7 +52,7 @@ def table_of(runs: "Sequence[Run]") -> Table:
     table = Table("run", "model", "init", "images", "seed", "state", "step", "AUROC")
     for run in runs[:SHOWN]:
         init = f"{run.init} ({run.source})" if run.source else run.init
-        auroc = ((run.metrics or {}).get("test") or {}).get("auroc")
+        auroc = (run.metrics or {}).get("auroc")
         step = f"{run.progress['step']}/{run.progress['steps']}" if run.progress.get("steps") else ""
         score = "" if auroc is None else f"{auroc:.4f}"
         table.add_row(run.id, run.model, init, str(run.train_size), str(run.seed), run.reason or run.state, step, score)

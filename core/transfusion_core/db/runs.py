@@ -1,8 +1,10 @@
 """Runs: train jobs as a project sees them, in the words of the experiment of its own that asked."""
 
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 from sqlalchemy import Select, select
+from sqlalchemy.orm import Session
 
 from transfusion_core.db.clock import rfc3339
 from transfusion_core.db.engine import unit_of_work
@@ -13,14 +15,51 @@ from transfusion_core.errors import NotFound
 from transfusion_core.specs.experiment import Run
 
 
+class Link(NamedTuple):
+    """An experiment by its id and name."""
+
+    id: str
+    name: str
+
+
 def get(scope: Scope, run_id: str) -> Run:
     """One run. Raises NotFound."""
     with unit_of_work(scope.engine, write=False) as session:
-        query = select(Job, ExperimentJob.labels).join(ExperimentJob, is_first_link(scope))
-        found = session.execute(query.where(Job.id == run_id, Job.kind == "train")).one_or_none()
+        return _run(*_found(session, scope, run_id))
+
+
+def result(scope: Scope, run_id: str) -> dict[str, Any]:
+    """What a run has left behind, with its objects in the store; empty until it has succeeded. Raises NotFound."""
+    with unit_of_work(scope.engine, write=False) as session:
+        return _found(session, scope, run_id)[0].result or {}
+
+
+def first_experiment(scope: Scope, run_id: str) -> Link:
+    """The experiment of the project that first asked for a run. Raises NotFound."""
+    with unit_of_work(scope.engine, write=False) as session:
+        query = select(Experiment.id, Experiment.name).join(ExperimentJob, ExperimentJob.experiment_id == Experiment.id)
+        query = query.join(Job, is_first_link(scope)).where(Job.id == run_id)
+        found = session.execute(query).one_or_none()
         if found is None:
             raise NotFound(f"there is no run {run_id!r}")
-        return _run(*found)
+        return Link(*found)
+
+
+def labels(scope: Scope, run_ids: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """The words of those of these runs that the project has, by id."""
+    with unit_of_work(scope.engine, write=False) as session:
+        query = select(Job.id, ExperimentJob.labels).join(ExperimentJob, is_first_link(scope))
+        found = session.execute(query.where(Job.id.in_(set(run_ids)), Job.kind == "train"))
+        return {row.id: row.labels for row in found}
+
+
+def _found(session: Session, scope: Scope, run_id: str) -> tuple[Job, dict[str, Any]]:
+    query = select(Job, ExperimentJob.labels).join(ExperimentJob, is_first_link(scope))
+    found = session.execute(query.where(Job.id == run_id, Job.kind == "train")).one_or_none()
+    if found is None:
+        raise NotFound(f"there is no run {run_id!r}")
+    job, labels = found
+    return job, labels
 
 
 def page(

@@ -8,13 +8,15 @@ import base64
 import gzip
 import hashlib
 import json
+import subprocess
+import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
-import vl_convert
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template, select_autoescape
 from markupsafe import Markup
@@ -29,6 +31,13 @@ PAGE_BYTES = 4_800_000
 """A page stays small enough to be mailed: a CSV that would make it larger is left out, and the page says so."""
 PICTURE_BYTES = 1_000_000
 """What all pictures together may take as SVG; charts beyond it are drawn by the scripts alone, and the page says so."""
+
+BUNDLE_SECONDS = 120
+_BUNDLE = """
+import sys, vl_convert
+sys.stdout.buffer.write(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;").encode())
+"""
+_BUNDLING = threading.Lock()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,10 +99,17 @@ def _scripts() -> tuple[str, str]:
     return vega_bundle(), template_text("report.js")
 
 
-@cache
 def vega_bundle() -> str:
-    """Vega, Vega-Lite and Vega-Embed as one script, which defines `vegaEmbed`."""
-    return str(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"))
+    """Vega, Vega-Lite and Vega-Embed as one script, which defines `vegaEmbed`; made once, in some seconds."""
+    with _BUNDLING:
+        return _vega_bundle()
+
+
+@cache
+def _vega_bundle() -> str:
+    # In a process of its own: vl-convert holds Python's lock all that time, and a service would answer nobody.
+    made = subprocess.run([sys.executable, "-c", _BUNDLE], stdout=subprocess.PIPE, check=True, timeout=BUNDLE_SECONDS)
+    return made.stdout.decode()
 
 
 def template_text(name: str) -> str:

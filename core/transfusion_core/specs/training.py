@@ -192,6 +192,26 @@ class Series(Record):
     values: list[float | None]
 
 
+class FilterPicture(Record):
+    """The first layer's filters in a checkpoint."""
+
+    checkpoint: str
+    picture: str
+    """A grid of them, as the data URL of a PNG: each stretched from black to white by itself, 256 at most."""
+
+
+class Filters(Record):
+    """The filters of a network's first convolution, before and after its training."""
+
+    layer: str
+    shape: list[int]
+    """How many, channels, height, width."""
+    pictures: list[FilterPicture]
+    """Of `init` and of `final`."""
+    correlations: list[float | None]
+    """Of each filter with itself before, in -1..1; null for one that is flat."""
+
+
 class TrainResult(Record):
     """What a finished run leaves behind."""
 
@@ -206,3 +226,5 @@ class TrainResult(Record):
     parameters: int
     predictions: StoredObject | None = None
     """What the final weights say of each test image, as safetensors; None of runs made before these were kept."""
+    filters: StoredObject | None = None
+    """`Filters` as JSON; None where the network begins with no convolution, and of runs made before these were kept."""

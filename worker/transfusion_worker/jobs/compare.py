@@ -10,15 +10,12 @@ from functools import partial
 from typing import Any, TypeAlias
 
 import torch
-from PIL import Image
 from torch import Tensor, nn
 
 from transfusion_core.errors import DataError, JobCancelled
-from transfusion_core.science.data.data_url import data_url
 from transfusion_core.science.data.sampling import probe_digest, probe_indices
-from transfusion_core.science.models.build import first_convs
 from transfusion_core.science.models.layers import channels_last_output, layers, prefix_tokens, stages
-from transfusion_core.science.movement import filter_correlations, filter_grid, weight_movement
+from transfusion_core.science.movement import filter_correlations, weight_movement
 from transfusion_core.science.seeds import derive
 from transfusion_core.science.similarity import Network, Options, Sampling, compare_checkpoints, layer_pairs
 from transfusion_core.science.similarity import PairResult as Measured
@@ -35,6 +32,7 @@ from transfusion_worker.context import JobContext
 from transfusion_worker.jobs.checkpoints import About, LoadedCheckpoint, load
 from transfusion_worker.jobs.dataset import LoadedDataset, load_dataset
 from transfusion_worker.jobs.environment import device_of
+from transfusion_worker.jobs.filters import filters_of, picture
 
 Place: TypeAlias = tuple[str, str, str]
 """Layer of a, layer of b, measure."""
@@ -96,9 +94,7 @@ def _measure(
         results=[_recorded(result, floor) for result in found],
         weights=_movement(networks[0].model, sides[:2]),
         filters=filter_correlations(*filters) if filters else [],
-        filter_pictures=[
-            data_url(Image.fromarray(filter_grid(each).permute(1, 2, 0).contiguous().numpy())) for each in filters
-        ],
+        filter_pictures=[picture(each) for each in filters],
         between=[
             Between(
                 step=side.about.step,
@@ -209,6 +205,5 @@ def _name(layer: str, tensor: str) -> str:
 
 def _filters(model: nn.Module, sides: Sequence[LoadedCheckpoint]) -> list[Tensor]:
     """The first convolution's filters of both sides; none where there are none, or none that could be paired."""
-    names = [f"{name}.weight" for name in first_convs(model)]
-    found = [weights for side in sides for name in names[:1] if (weights := side.weights.get(name)) is not None]
-    return found if len(found) == 2 and found[0].shape == found[1].shape and found[0].ndim == 4 else []
+    found = [filters for side in sides if (filters := filters_of(model, side.weights)) is not None]
+    return found if len(found) == 2 and found[0].shape == found[1].shape else []

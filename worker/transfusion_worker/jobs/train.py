@@ -19,6 +19,7 @@ from transfusion_core.science.training.hooks import Hooks, Point
 from transfusion_core.science.training.loop import Trained, train
 from transfusion_core.science.training.ranks import Ranks
 from transfusion_core.science.training.state import TrainingState
+from transfusion_core.specs.base import Record
 from transfusion_core.specs.dataset import StoredObject
 from transfusion_core.specs.init import Init, InitSpec, WeightReport
 from transfusion_core.specs.job import TrainJob
@@ -28,6 +29,7 @@ from transfusion_worker.context import CurvePoint, JobContext
 from transfusion_worker.jobs.checkpoints import About, keep
 from transfusion_worker.jobs.dataset import LoadedDataset, load_dataset
 from transfusion_worker.jobs.environment import device_of, environment
+from transfusion_worker.jobs.filters import before_and_after, filters_of
 from transfusion_worker.jobs.predictions import put_predictions
 from transfusion_worker.jobs.ranks import backend_of, together
 from transfusion_worker.jobs.resume import Standing, Uploader, newest
@@ -76,6 +78,8 @@ class _Prepared:
         self.data = training_data(self.dataset, job, source=source)
         self.device = device_of(context)
         self.report = _initialise(self.model, job, source)
+        first = filters_of(self.model, self.model.state_dict())
+        self.filters = None if first is None else first.clone()
         self.standing = newest(context)
         self.micro_batch = context.handover.micro_batch(job.training.batch_size)
 
@@ -103,6 +107,7 @@ def _trained(context: JobContext, job: TrainJob) -> TrainResult:
         keeper = _Keeper(context, _about(job, dataset, prepared.data), uploader, prepared.standing)
         trained = prepared.train(ranks, keeper)
     _log_end(context, trained, job.training.steps)
+    filters = before_and_after(model, prepared.filters)
     outcome = {
         "micro_batch": prepared.micro_batch,
         "ranks": {"count": ranks.count, "backend": backend_of(device) if ranks.count > 1 else None},
@@ -114,12 +119,13 @@ def _trained(context: JobContext, job: TrainJob) -> TrainResult:
         metrics=trained.metrics,
         checkpoints=keeper.checkpoints,
         series=trained.series,
-        weight_report=_put_report(context, report),
+        weight_report=_put_json(context, report, "weight-report.json"),
         manifest=_manifest(context, job, prepared) | outcome,
         steps=trained.steps,
         images_per_second=trained.images_per_second,
         parameters=sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad),
         predictions=put_predictions(context, dataset.annotations, trained.test_logits),
+        filters=_put_json(context, filters, "filters.json") if filters else None,
     )
 
 
@@ -232,10 +238,10 @@ def _about(job: TrainJob, dataset: LoadedDataset, data: TrainingData) -> dict[st
     }
 
 
-def _put_report(context: JobContext, report: WeightReport) -> StoredObject:
-    path = context.scratch / "weight-report.json"
-    path.write_text(report.model_dump_json())
-    return context.put(path, path.name)
+def _put_json(context: JobContext, said: Record, name: str) -> StoredObject:
+    path = context.scratch / name
+    path.write_text(said.model_dump_json())
+    return context.put(path, name)
 
 
 def _manifest(context: JobContext, job: TrainJob, prepared: "_Prepared") -> dict[str, Any]:

@@ -20,11 +20,49 @@ export async function api(path, { method = "GET", body, signal, headers = {} } =
   const words = { Accept: "application/json", ...headers };
   if (method !== "GET") words["X-CSRF-Token"] = CSRF;
   if (body !== undefined) words["Content-Type"] = "application/json";
-  const answer = await fetch(path, { method, signal, headers: words, body: body === undefined ? undefined : JSON.stringify(body) });
+  const answer = await reach(path, { method, signal, headers: words, body: body === undefined ? undefined : JSON.stringify(body) });
   if (answer.status === 204) return null;
   const content = await answer.json().catch(() => ({}));
-  if (!answer.ok) throw new Problem(content, answer.status);
+  if (!answer.ok) throw refused(new Problem(content, answer.status));
   return content;
+}
+
+async function reach(path, words) {
+  try {
+    return await fetch(path, words);
+  } catch (error) {
+    throw error.name === "AbortError" ? error : new Problem({ detail: "the service does not answer" }, 0);
+  }
+}
+
+// What an element of this page is by now.
+export async function renewed(id) {
+  const answer = await reach(location.href, { headers: { Accept: "text/html" } });
+  if (!answer.ok) throw refused(new Problem({}, answer.status));
+  const found = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById(id);
+  if (!found) throw refused(new Problem({}, 401)); // it is the page to log in with
+  return found;
+}
+
+// Whoever is not known any more is told so, once, and where to go on.
+function refused(problem) {
+  if (problem.status === 401 && !byId("ended")) {
+    byId("main").prepend(element("p", { id: "ended", class: "warning", role: "alert" }, "Your session has ended, or the key behind it. ", element("a", { href: location.href }, "Log in again"), " to go on here."));
+  }
+  return problem;
+}
+
+// Looks until there is nothing more to see (`look` answers true). A service that is away meanwhile is looked for again.
+export async function watch(look, pause) {
+  for (;;) {
+    try {
+      if (await look()) return;
+    } catch (problem) {
+      if (!(problem instanceof Problem)) throw problem;
+      if (problem.status >= 400 && problem.status < 500 && problem.status !== 429) return;
+    }
+    await new Promise((done) => setTimeout(done, pause));
+  }
 }
 
 // Every item of a list, page by page.
@@ -56,7 +94,7 @@ export function send(url, file, headers, onProgress) {
       if (request.status < 300) return done();
       let body = {};
       try { body = JSON.parse(request.responseText); } catch { /* said by the status */ }
-      fail(new Problem(body, request.status));
+      fail(refused(new Problem(body, request.status)));
     };
     request.send(file);
   });

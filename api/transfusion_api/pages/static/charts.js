@@ -2,12 +2,25 @@
 
 const OPTIONS = { ast: true, renderer: "svg", logLevel: 1, actions: { export: true, source: false, compiled: false, editor: false } };
 const NARROW = 460;
-const LOOK = { $schema: "https://vega.github.io/schema/vega-lite/v6.json", background: "white" };
+const SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json";
+
+// The page's own colours. Charts of a report, which say what they are of, have theirs, on white.
+function look() {
+  const style = getComputedStyle(document.documentElement);
+  const [text, soft, line] = ["--text", "--soft", "--line"].map((name) => style.getPropertyValue(name).trim());
+  const words = { labelColor: text, titleColor: text };
+  return {
+    $schema: SCHEMA,
+    background: "transparent",
+    config: { axis: { ...words, gridColor: line, domainColor: soft, tickColor: soft }, legend: words, header: words, title: { color: text }, rule: { color: text }, view: { stroke: line } },
+  };
+}
 
 export async function draw(place, spec) {
+  place.classList.toggle("paper", Boolean(spec.$schema));
   const bundle = document.querySelector("script[src$='vega.js']"); // large: it comes beside the page, not before it
   if (!window.vegaEmbed) await new Promise((ready) => bundle.addEventListener("load", ready, { once: true }));
-  await window.vegaEmbed(place, { ...LOOK, ...spec }, OPTIONS);
+  await window.vegaEmbed(place, spec.$schema ? spec : { ...look(), ...spec }, OPTIONS);
   place.querySelector("summary")?.setAttribute("aria-label", "Save this chart");
   document.documentElement.dataset.drawn = "yes";
 }

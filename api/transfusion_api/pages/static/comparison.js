@@ -1,5 +1,5 @@
 // A similarity report: layers against layers as a heat map, or layer by layer as points beside their nulls.
-import { ENDED, api, byId, element, number } from "./api.js";
+import { ENDED, api, byId, element, number, watch } from "./api.js";
 import { draw } from "./charts.js";
 
 const root = byId("comparison");
@@ -16,8 +16,8 @@ function heatMap(rows, comparison) {
     height: Math.min(640, 26 * comparison.layers_a.length + 40),
     mark: "rect",
     encoding: {
-      x: { field: "layer_b", type: "nominal", sort: comparison.layers_b, title: comparison.b, axis: { labelLimit: 120 } },
-      y: { field: "layer_a", type: "nominal", sort: comparison.layers_a, title: comparison.a, axis: { labelLimit: 120 } },
+      x: { field: "layer_b", type: "nominal", sort: comparison.layers_b, title: "layers of the second", axis: { labelLimit: 120 } },
+      y: { field: "layer_a", type: "nominal", sort: comparison.layers_a, title: "layers of the first", axis: { labelLimit: 120 } },
       color: { field: "value", type: "quantitative", scale: { scheme: "viridis" }, title: null },
       tooltip: ["layer_a", "layer_b", "value", "null_iid", "null_permutation", "null_untrained"].map((field) => ({ field, format: field.startsWith("layer") ? undefined : ".3f" })),
     },
@@ -48,21 +48,25 @@ async function show(comparison) {
   byId("numbers").tBodies[0].replaceChildren(...rows.slice(0, 500).map((row) => element("tr", {},
     ...[row.layer_a, row.layer_b].map((text) => element("td", {}, text)),
     element("td", { class: "number" }, number(row.value)),
-    element("td", {}, row.interval ? `${number(row.interval[0])} to ${number(row.interval[1])}` : ""),
+    element("td", { class: "nowrap" }, row.interval ? `${number(row.interval[0])} to ${number(row.interval[1])}` : ""),
     ...[row.null_iid, row.null_permutation, row.null_untrained].map((value) => element("td", { class: "number" }, number(value))),
     element("td", { class: "number" }, String(row.n)),
     element("td", {}, [row.reason, ...(row.warnings ?? [])].filter(Boolean).join("; ")))));
 }
 
-async function follow() {
+async function look() {
   const comparison = await api(PATH);
-  if (!ENDED.has(comparison.state)) return setTimeout(follow, PAUSE);
-  if (comparison.state !== root.dataset.state) return location.reload();
-  if (comparison.state !== "succeeded") return;
+  if (!ENDED.has(comparison.state)) return false;
+  if (comparison.state !== root.dataset.state) location.reload();
+  else if (comparison.state === "succeeded") await fill(comparison);
+  return true;
+}
+
+async function fill(comparison) {
   byId("measure").replaceChildren(...[...new Set(comparison.results.map((row) => row.measure))].map((name) => element("option", {}, name)));
   byId("layer").replaceChildren(...[EVERY, ...comparison.layers_a].map((name) => element("option", {}, name)));
   for (const id of ["measure", "layer"]) byId(id).addEventListener("change", () => show(comparison));
   await show(comparison);
 }
 
-await follow();
+await watch(look, PAUSE);

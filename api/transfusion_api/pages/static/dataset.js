@@ -1,5 +1,5 @@
 // A dataset's profile, once it has been looked at.
-import { ENDED, api, byId, element } from "./api.js";
+import { ENDED, api, byId, element, renewed, watch } from "./api.js";
 import { draw } from "./charts.js";
 
 const root = byId("dataset");
@@ -11,8 +11,8 @@ const heading = (text) => element("h2", {}, text);
 
 function table(caption, heads, rows) {
   return element("div", { class: "scroll" }, element("table", {}, element("caption", {}, caption),
-    element("thead", {}, element("tr", {}, ...heads.map((head) => element("th", { scope: "col" }, head)))),
-    element("tbody", {}, ...rows.map((row) => element("tr", {}, ...row.map((text) => element("td", {}, String(text))))))));
+    element("thead", {}, element("tr", {}, ...heads.map((head, place) => element("th", { scope: "col", class: typeof rows[0]?.[place] === "number" ? "number" : null }, head)))),
+    element("tbody", {}, ...rows.map((row) => element("tr", {}, ...row.map((value) => element("td", { class: typeof value === "number" ? "number" : null }, String(value))))))));
 }
 
 function show(profile) {
@@ -29,7 +29,7 @@ function show(profile) {
     profile.patients ? table(`${profile.patients.total} patients`, Object.keys(profile.patients.splits), [Object.values(profile.patients.splits)]) : "",
     table("Sizes of images", ["Size", "Images"], Object.entries(profile.resolutions)),
     heading("Brightness"), brightness,
-    table("Pixels from 0 (black) to 1 (white), every image counting alike", ["Channel", "Mean", "Standard deviation"], profile.intensities.map((each) => [each.channel, each.mean.toFixed(4), each.std.toFixed(4)])),
+    table("Pixels from 0 (black) to 1 (white), every image counting alike", ["Channel", "Mean", "Standard deviation"], profile.intensities.map((each) => [each.channel, Number(each.mean.toFixed(4)), Number(each.std.toFixed(4))])),
     heading("Found twice"),
     table("Groups of images that are the same, alike, or of one patient in several splits", ["Kind", "Groups", "Images", "Across splits", "Labelled differently"], profile.found.map((each) => [each.kind, each.groups, each.files, each.across_splits, each.across_labels])),
     profile.leaks.length ? table("Across splits, the first", ["Kind", "Images", "Splits", "Labels"], profile.leaks.slice(0, GROUPS_SHOWN).map((each) => [each.kind, each.files.slice(0, 6).join(", "), [...new Set(each.splits)].join(", "), [...new Set(each.labels)].join(", ")])) : "",
@@ -37,7 +37,7 @@ function show(profile) {
     ...profile.samples.map((each) => element("figure", {}, element("img", { class: "samples", src: each.picture, alt: `Train images of class ${each.label}` }), element("figcaption", {}, each.label))));
   return Promise.all([draw(brightness, {
     width: Math.min(640, root.clientWidth - 140), height: 160, data: { values: shares }, mark: { type: "line", interpolate: "step" },
-    encoding: { x: { field: "value", type: "quantitative", title: "0 black, 1 white", scale: { domain: [0, 1] } }, y: { field: "share", type: "quantitative", title: "share of pixels" }, color: { field: "channel", type: "nominal", title: null, scale: { domain: ["grey", "red", "green", "blue"], range: ["#000000", "#d55e00", "#009e73", "#0072b2"] } }, tooltip: [{ field: "channel" }, { field: "value" }, { field: "share", format: ".3f" }] },
+    encoding: { x: { field: "value", type: "quantitative", title: "0 black, 1 white", scale: { domain: [0, 1] } }, y: { field: "share", type: "quantitative", title: "share of pixels" }, color: { field: "channel", type: "nominal", title: null, scale: { domain: ["grey", "red", "green", "blue"], range: ["#808080", "#d55e00", "#009e73", "#0072b2"] } }, tooltip: [{ field: "channel" }, { field: "value" }, { field: "share", format: ".3f" }] },
   }), draw(chart, {
     width: Math.min(640, root.clientWidth - 140), height: { step: 18 }, data: { values: counts }, mark: "bar",
     encoding: { y: { field: "label", type: "nominal", sort: profile.classes, title: null }, x: { field: "images", type: "quantitative" }, color: { field: "split", type: "nominal", sort: splits, title: null }, order: { field: "order" }, tooltip: [{ field: "split" }, { field: "label" }, { field: "images" }] },
@@ -45,15 +45,17 @@ function show(profile) {
 }
 
 // The page itself says how far things are: an answer that is not there yet would be an error on the console.
-async function follow() {
-  if (root.dataset.looked === "succeeded") return show(await api(`${PATH}/profile`));
+async function look() {
+  if (root.dataset.looked === "succeeded") {
+    await show(await api(`${PATH}/profile`));
+    return true;
+  }
   const isDone = ENDED.has(root.dataset.state) && (root.dataset.state !== "succeeded" || ENDED.has(root.dataset.looked));
-  if (isDone) return;
-  await new Promise((done) => setTimeout(done, PAUSE));
-  const answer = await fetch(location.href);
-  const now = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById("dataset")?.dataset;
-  if (now && (now.state !== root.dataset.state || now.looked !== root.dataset.looked)) location.reload();
-  else await follow();
+  if (isDone) return true;
+  const now = (await renewed("dataset")).dataset;
+  if (now.state === root.dataset.state && now.looked === root.dataset.looked) return false;
+  location.reload();
+  return true;
 }
 
-await follow();
+await watch(look, PAUSE);

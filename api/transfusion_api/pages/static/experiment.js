@@ -1,5 +1,5 @@
 // One experiment as it happens: the grid of its runs, the curves of the chosen one, what can be done.
-import { ENDED, all, api, byId, element, pages, say, seconds } from "./api.js";
+import { ENDED, all, api, byId, element, pages, say, seconds, watch } from "./api.js";
 import { curves } from "./charts.js";
 
 const root = byId("experiment");
@@ -9,7 +9,9 @@ const SIGNS = { succeeded: "✓", failed: "✕", running: "…", cancelled: "–
 const MANY = 150;
 const LINES = 12;
 const EVENTS_SHOWN = 30;
+const MOVES = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
 const REDRAW = 1500;
+const PAUSE = 2000;
 const FAVOURITE = "val auroc";
 
 const runs = new Map();
@@ -21,7 +23,7 @@ let redrawing = null;
 const rowOf = (run) => [run.model, run.source ? `${run.init} from ${run.source}` : run.init, run.train_size, ...(run.dataset === root.dataset.dataset ? [] : [`source on ${run.dataset}`])].join(" · ");
 
 function cellOf(run) {
-  const cell = element("button", { type: "button", "aria-pressed": "false", onclick: () => choose(run.id) });
+  const cell = element("button", { type: "button", "aria-pressed": "false", tabindex: -1, onclick: () => choose(run.id) });
   cells.set(run.id, cell);
   paint(run);
   return cell;
@@ -41,10 +43,12 @@ async function loadGrid() {
   const table = element("table", { class: "cells" });
   const rows = new Map();
   for await (const items of pages(`${PATH}/runs`)) for (const run of items) runs.set(run.id, run);
-  const ordered = [...runs.values()].sort((a, b) => rowOf(a).localeCompare(rowOf(b), undefined, { numeric: true }) || a.seed - b.seed);
-  for (const run of ordered) {
-    if (!rows.has(rowOf(run))) rows.set(rowOf(run), element("td"));
-    rows.get(rowOf(run)).append(cellOf(run), " ");
+  const { compare } = new Intl.Collator(undefined, { numeric: true }); // one for all: localeCompare makes one each time
+  const named = [...runs.values()].map((run) => [rowOf(run), run]).sort(([a, one], [b, other]) => (a === b ? 0 : compare(a, b)) || one.seed - other.seed);
+  const ordered = named.map(([, run]) => run);
+  for (const [name, run] of named) {
+    if (!rows.has(name)) rows.set(name, element("td"));
+    rows.get(name).append(cellOf(run), " ");
   }
   table.append(element("tbody", {}, ...[...rows].map(([name, cell]) => element("tr", {}, element("th", { scope: "row" }, name), cell))));
   table.classList.toggle("many", runs.size > MANY);
@@ -54,11 +58,32 @@ async function loadGrid() {
   if (first) choose(first.id, false);
 }
 
-function choose(id, focus = true) {
-  if (chosen) cells.get(chosen)?.setAttribute("aria-pressed", "false");
+function choose(id, now = true) {
+  cells.get(chosen)?.setAttribute("aria-pressed", "false");
   chosen = id;
   cells.get(id)?.setAttribute("aria-pressed", "true");
-  redraw(focus);
+  reach(cells.get(id));
+  redraw(now);
+}
+
+// The grid is one stop of the Tab key, however many cells it has; arrow keys move within it.
+function reach(cell) {
+  byId("grid").querySelector('.cell[tabindex="0"]')?.setAttribute("tabindex", "-1");
+  cell?.setAttribute("tabindex", "0");
+}
+
+const cellsOf = (row) => [...(row?.querySelectorAll(".cell") ?? [])];
+
+function move(event) {
+  const [down, right] = MOVES[event.key] ?? [0, 0];
+  if (!(down || right) || !event.target.classList.contains("cell")) return;
+  event.preventDefault();
+  const row = event.target.closest("tr");
+  const place = cellsOf(row).indexOf(event.target);
+  const next = down ? cellsOf(row.parentElement.rows[row.rowIndex + down]).slice(0, place + 1).at(-1) : cellsOf(row)[place + right];
+  if (!next) return;
+  reach(next);
+  next.focus();
 }
 
 // The chosen run and the other seeds of its row.
@@ -95,7 +120,7 @@ function showState(experiment) {
   byId("progress").value = experiment.progress;
   byId("percent").textContent = `${Math.round(100 * experiment.progress)} %`;
   byId("eta").textContent = experiment.eta_seconds && !ENDED.has(experiment.state) ? `about ${seconds(experiment.eta_seconds)} left` : "";
-  byId("counts").replaceChildren(...Object.entries(experiment.counts).map(([state, count]) => element("div", {}, element("dt", {}, state), element("dd", {}, String(count)))));
+  byId("counts").replaceChildren(...Object.entries(experiment.counts).map(([state, count]) => element("div", {}, element("dt", {}, `jobs ${state}`), element("dd", {}, String(count)))));
   const possible = { cancel: !ENDED.has(experiment.state), resume: experiment.state === "cancelled", retry: experiment.state === "failed", delete: ENDED.has(experiment.state) };
   for (const button of root.querySelectorAll("button[data-do]")) button.disabled = !possible[button.dataset.do];
   byId("report").hidden = !ENDED.has(experiment.state);
@@ -107,26 +132,37 @@ function follow() {
   const lines = [];
   stream.addEventListener("state", (event) => {
     const move = JSON.parse(event.data);
-    lines.unshift(`${move.at.slice(11, 19)}  ${move.kind.padEnd(8)} ${move.job.slice(-8)}  ${move.from ?? "new"} → ${move.to}${move.reason ? ` (${move.reason})` : ""}`);
+    const of = runs.get(move.job);
+    const what = of ? `${rowOf(of)} · seed ${of.seed}` : move.job.slice(-8);
+    lines.unshift(`${move.at.slice(11, 19)}  ${move.kind.padEnd(8)} ${move.from ?? "new"} → ${move.to}${move.reason ? ` (${move.reason})` : ""}  ${what}`);
     lines.length = Math.min(lines.length, EVENTS_SHOWN);
     log.textContent = lines.join("\n");
-    const run = runs.get(move.job);
-    if (!run) return;
-    run.state = move.to;
-    paint(run);
-    if (run.id === chosen || rowOf(run) === rowOf(runs.get(chosen) ?? run)) redraw();
+    if (!of) return;
+    of.state = move.to;
+    paint(of);
+    if (of.id === chosen || rowOf(of) === rowOf(runs.get(chosen) ?? of)) redraw();
   });
-  stream.addEventListener("progress", async () => {
+  stream.addEventListener("progress", () => watch(async () => {
     showState(await api(PATH));
     const running = runs.get(chosen)?.state === "running";
     if (running) Object.assign(runs.get(chosen), await api(`/v1/runs/${encodeURIComponent(chosen)}`));
     if (running) redraw();
-  });
-  stream.addEventListener("end", async () => {
-    stream.close();
+    return true;
+  }, PAUSE));
+  // The browser takes a broken stream up again by itself, but not one that was refused.
+  stream.addEventListener("error", () => stream.readyState === EventSource.CLOSED && setTimeout(() => watch(async () => {
     showState(await api(PATH));
-    for (const run of await all(`${PATH}/runs`)) if (runs.has(run.id)) paint(Object.assign(runs.get(run.id), run));
-    redraw(true);
+    follow();
+    return true;
+  }, PAUSE), PAUSE));
+  stream.addEventListener("end", () => {
+    stream.close();
+    watch(async () => {
+      showState(await api(PATH));
+      for (const run of await all(`${PATH}/runs`)) if (runs.has(run.id)) paint(Object.assign(runs.get(run.id), run));
+      redraw(true);
+      return true;
+    }, PAUSE);
   });
 }
 
@@ -144,6 +180,7 @@ async function act(event) {
 }
 
 for (const button of root.querySelectorAll("button[data-do]")) button.addEventListener("click", act);
+byId("grid").addEventListener("keydown", move);
 byId("metric").addEventListener("change", () => redraw(true));
 showState(await api(PATH));
 await loadGrid();

@@ -4,6 +4,8 @@ import { field, group, words } from "./form.js";
 import { toYaml } from "./yaml.js";
 
 const PAUSE = 500;
+const AWAY = 3000;
+const DRAFT = `draft of ${location.pathname}${location.search}`;
 const POPULAR = ["name", "dataset", "models", "sources", "inits", "seeds", "train_sizes", "image_size", "sections"];
 const RECIPE = ["steps", "batch_size", "lr", "optimizer", "eval_every"];
 const INIT_FIELDS = { random: [], gabor: [], pretrained: ["source"], mean_var: ["source", "bn"], transfuse: ["source", "prefix", "rest"], slim: ["source", "prefix", "width"] };
@@ -18,10 +20,15 @@ let spec = {};
 let parent = null;
 let planning = null;
 let asking = null;
-let token = crypto.randomUUID();
+let token = freshToken();
+
+// Not randomUUID, which browsers have on https and on the machine itself alone.
+function freshToken() {
+  return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+}
 
 const changed = () => {
-  token = crypto.randomUUID();
+  token = freshToken();
   byId("submit").disabled = true;
   clearTimeout(planning);
   planning = setTimeout(plan, PAUSE);
@@ -151,7 +158,7 @@ function showPlan(found) {
   byId("plan").replaceChildren(
     element("dl", { class: "facts" }, ...Object.entries(facts).map(([name, value]) => element("div", {}, element("dt", {}, name), element("dd", {}, String(value))))),
     ...found.warnings.map((text) => element("p", { class: "warning" }, text)),
-    element("div", { class: "scroll" }, element("table", {}, element("thead", {}, element("tr", {}, ...["Model, init, train images", "Runs", "There already"].map((head) => element("th", { scope: "col" }, head)))), element("tbody", {}, ...[...rows].map(([name, row]) => element("tr", {}, element("td", {}, name), element("td", { class: "number" }, String(row.runs)), element("td", { class: "number" }, String(row.there))))))));
+    element("div", { class: "scroll" }, element("table", {}, element("thead", {}, element("tr", {}, ...["Model, init, train images", "Runs", "There already"].map((head, place) => element("th", { scope: "col", class: place ? "number" : null }, head)))), element("tbody", {}, ...[...rows].map(([name, row]) => element("tr", {}, element("td", {}, name), element("td", { class: "number" }, String(row.runs)), element("td", { class: "number" }, String(row.there))))))));
   byId("submit").disabled = false;
 }
 
@@ -172,6 +179,8 @@ async function plan() {
 }
 
 function tell(problem) {
+  if (problem.status === 401) sessionStorage.setItem(DRAFT, JSON.stringify(spec)); // for after the next login
+  else if (problem.status === 0 || problem.status >= 429) planning = setTimeout(plan, AWAY);
   const faults = problem.errors ?? [];
   const rest = showFaults(byId("form"), faults);
   const lines = rest.length || !faults.length ? [problem.line ?? String(problem)] : [`${faults.length} ${faults.length === 1 ? "field needs" : "fields need"} another look: ${faults.map((one) => one.pointer).join(", ")}`];
@@ -235,5 +244,8 @@ if (root.dataset.fork) {
   parent = await api(`/v1/experiments/${encodeURIComponent(root.dataset.fork)}`);
   spec = structuredClone(parent.spec);
 } else spec = { name: "", ...(asked.get("dataset") ? { dataset: asked.get("dataset") } : {}) };
+const kept = sessionStorage.getItem(DRAFT);
+if (kept) spec = JSON.parse(kept);
+sessionStorage.removeItem(DRAFT);
 build();
 changed();

@@ -1,0 +1,76 @@
+"""The service way: PostgreSQL, Redis, a real S3 server; migration, API, worker and client in processes of their own."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from platforms import TRANSFUSION, start, stop, until
+from redis_server import redis_server
+from s3_server import KEY, SECRET, s3_server
+from servers import free_port, postgres_url
+from transfusion_client import Client
+from transfusion_core.errors import TransfusionError
+
+ADMIN_KEY = "tf_admin_of_this_test_and_of_nothing_else"
+
+
+class Service:
+    """The parts of a running service."""
+
+    def __init__(self, environment: dict[str, str], port: int) -> None:
+        self.environment, self.url = environment, f"http://127.0.0.1:{port}"
+        self.port = port
+        self.api: subprocess.Popen[str] | None = None
+
+    def start_api(self) -> None:
+        """The REST service in a process of its own; at the same address each time."""
+        self.api = start(["api", "--port", str(self.port)], ready=None, environment=self.environment).process
+
+    def stop_api(self) -> None:
+        """And its end."""
+        assert self.api is not None
+        stop(self.api)
+
+    def start_worker(self) -> subprocess.Popen[str]:
+        """A worker in a process of its own."""
+        return start(["worker", "--queues", "gpu,cpu"], ready=None, environment=self.environment).process
+
+    def client(self) -> Client:
+        """A client with the admin key."""
+        return Client(self.url, ADMIN_KEY)
+
+
+@contextmanager
+def running_service() -> Iterator[Service]:
+    """Servers, a migrated database and a running API; no worker."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(TemporaryDirectory()))
+        environment = {
+            "TRANSFUSION_DATABASE_URL": stack.enter_context(postgres_url()),
+            "TRANSFUSION_BROKER_URL": stack.enter_context(redis_server()),
+            "TRANSFUSION_S3_ENDPOINT_URL": stack.enter_context(s3_server(folder / "s3")),
+            "TRANSFUSION_STORE_URL": "s3://transfusion/v1",
+            "TRANSFUSION_CACHE_DIR": str(folder / "cache"),
+            "TRANSFUSION_ADMIN_KEY": ADMIN_KEY,
+            "TRANSFUSION_LEASE_SECONDS": "6",
+            "TRANSFUSION_BEAT_SECONDS": "1",
+            "AWS_ACCESS_KEY_ID": KEY,
+            "AWS_SECRET_ACCESS_KEY": SECRET,
+        }
+        made = Service(environment, free_port())
+        subprocess.run([str(TRANSFUSION), "migrate"], check=True, env={**os.environ, **environment}, timeout=60)
+        made.start_api()
+        stack.callback(made.stop_api)
+        with made.client() as client:
+            until(lambda: _answers(client), "the API")
+        yield made
+
+
+def _answers(client: Client) -> bool:
+    try:
+        return bool(client.health())
+    except TransfusionError:
+        return False

@@ -67,14 +67,15 @@ def up(
 ) -> None:
     """Run the platform on this machine: service, worker, database and store in one process."""
     data.mkdir(parents=True, exist_ok=True)
-    with _sole_owner(data), _listening(port) as listener:
+    with sole_owner(data), _listening(port) as listener:
         settings = embedded_settings(data)
         migrate(connect(settings.database_url))
         serve(settings, listener)
 
 
 @contextmanager
-def _sole_owner(data: Path) -> Iterator[None]:
+def sole_owner(data: Path) -> Iterator[None]:
+    """A data folder that no other process runs on, or the end of this one."""
     with (data / "lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -34,13 +34,18 @@ class Removal(Record):
 
 
 def object_keys(result: Any) -> Iterator[str]:
-    """The keys of all stored objects that a job's result points at: whatever has a key and a sha256."""
+    """The keys of all stored objects that a job's result points at."""
+    return (key for key, _ in object_digests(result))
+
+
+def object_digests(result: Any) -> Iterator[tuple[str, str]]:
+    """Key and sha256 of all stored objects that a job's result points at: whatever has both."""
     waiting = [result]
     while waiting:
         value = waiting.pop()
         if isinstance(value, dict):
             if isinstance(value.get("key"), str) and "sha256" in value:
-                yield value["key"]
+                yield value["key"], value["sha256"]
             waiting.extend(value.values())
         elif isinstance(value, list):
             waiting.extend(value)

@@ -22,8 +22,9 @@ RUN mkdir api \
  && /build/bin/python -c "from setuptools import build_meta; build_meta.build_wheel('/wheels')"
 
 FROM python:3.11-slim
-RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates && rm -rf /var/lib/apt/lists/* \
- && useradd --create-home --uid 10001 transfusion && mkdir /cache /passwords && chown transfusion /cache /passwords
+RUN test -s /etc/ssl/certs/ca-certificates.crt \
+ || (apt-get update && apt-get install -y --no-install-recommends ca-certificates && rm -rf /var/lib/apt/lists/* /var/cache/apt/*)
+RUN useradd --create-home --no-log-init --uid 10001 transfusion && mkdir /cache /passwords && chown transfusion /cache /passwords
 ENV TRANSFUSION_CACHE_DIR=/cache \
     HF_HOME=/cache/huggingface TORCHINDUCTOR_CACHE_DIR=/cache/inductor TRITON_CACHE_DIR=/cache/triton
 COPY --from=packages /opt/transfusion /opt/transfusion

@@ -8,10 +8,10 @@ from typing import Annotated
 import typer
 from sqlalchemy import Engine
 
-from transfusion_api.up import embedded_settings, sole_owner
+from transfusion_api.up import DATABASE, embedded_settings, sole_owner
 from transfusion_core.backup import MANIFEST, Backup, Manifest
 from transfusion_core.db.engine import connect
-from transfusion_core.errors import ObjectMissing
+from transfusion_core.errors import NotFound, ObjectMissing
 from transfusion_core.settings import Settings
 from transfusion_core.store import Store, open_store
 
@@ -26,6 +26,8 @@ def backup(
 
     The folder holds what API keys are hashed with: keep it as you keep the database itself.
     """
+    if data and not (data / DATABASE).exists():
+        raise NotFound(f"there is no platform in {data}: expected {DATABASE} there")
     with _platform(embedded_settings(data) if data else Settings()) as (engine, store):
         manifest = Backup(folder).write(engine, store)
     _tell("backed up", manifest)

@@ -28,6 +28,7 @@ from transfusion_core.settings import Settings
 from transfusion_core.specs.job import QUEUES
 
 READY_TIMEOUT_SECONDS = 60.0
+DATABASE = "transfusion.db"
 
 
 class EmbeddedWorker(Protocol):
@@ -48,7 +49,7 @@ def embedded_settings(data: Path) -> Settings:
     data = data.resolve()
     return Settings(
         mode="embedded",
-        database_url=f"sqlite:///{data / 'transfusion.db'}",
+        database_url=f"sqlite:///{data / DATABASE}",
         store_url=f"file://{data / 'store'}",
         cache_dir=data / "cache",
         broker_url="memory://localhost",  # without a host kombu warns of it

@@ -47,11 +47,14 @@ def test_an_embedded_platform_comes_back_from_its_backup(tmp_path: Path) -> None
         assert "backed up" in run("backup", tmp_path / "backup", "--data", tmp_path / "data")
         said = run("restore", tmp_path / "backup", "--data", tmp_path / "data", code=1)
         assert "another 'transfusion up' is running" in said
+    said = run("backup", tmp_path / "never", "--data", tmp_path / "elsewhere", code=1)
+    assert f"there is no platform in {tmp_path}/elsewhere" in said
     assert "whole and readable" in run("restore", tmp_path / "backup", "--dry-run")
     assert "restored" in run("restore", tmp_path / "backup", "--data", tmp_path / "other")
     with embedded(tmp_path / "other") as platform, Client(platform.url) as client:
         until(lambda: _attempt(client, running.id) > 1, "the job that ran to be taken up again")
         client.experiments.cancel(running.id)
+        until(lambda: client.experiments.get(running.id).state == "cancelled", "it to stop")
         client.experiments.delete(running.id)
         assert reports(client) == before
         (done,) = client.experiments.list()

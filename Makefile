@@ -45,8 +45,15 @@ screenshots: setup ## Pictures of every page, to be looked at, in screenshots/
 lock: setup ## Write deploy/requirements anew: pinned and hashed, without addresses
 	@for part in api worker; do $(BIN)/uv pip compile pyproject.toml --extra $$part --generate-hashes --no-annotate \
 	  --no-header --no-emit-index-url --no-emit-find-links --python-version 3.11 -q -o deploy/requirements/$$part.txt; done
+	@echo 'setuptools>=77' | $(BIN)/uv pip compile - --generate-hashes --no-annotate --no-header --no-emit-index-url \
+	  --no-emit-find-links --python-version 3.11 -q -o deploy/requirements/build.txt
+	@awk -f deploy/requirements/without_gpu.awk deploy/requirements/worker.txt >deploy/requirements/worker-cpu.txt
+
+digests: setup ## Write deploy/compose.digests.yml: the images of docker-compose.yml by the digests that this machine has pulled
+	@$(BIN)/python deploy/digests.py >deploy/compose.digests.yml.part && mv deploy/compose.digests.yml.part deploy/compose.digests.yml
+	@cat deploy/compose.digests.yml
 
 up: setup ## Start the embedded platform on port 8000
 	$(BIN)/transfusion up
 
-.PHONY: help setup demo format check test bench soak screenshots lock up
+.PHONY: help setup demo format check test bench soak screenshots lock digests up

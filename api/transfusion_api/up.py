@@ -28,6 +28,7 @@ from transfusion_core.settings import Settings
 from transfusion_core.specs.job import QUEUES
 
 READY_TIMEOUT_SECONDS = 60.0
+DATABASE = "transfusion.db"
 
 
 class EmbeddedWorker(Protocol):
@@ -48,7 +49,7 @@ def embedded_settings(data: Path) -> Settings:
     data = data.resolve()
     return Settings(
         mode="embedded",
-        database_url=f"sqlite:///{data / 'transfusion.db'}",
+        database_url=f"sqlite:///{data / DATABASE}",
         store_url=f"file://{data / 'store'}",
         cache_dir=data / "cache",
         broker_url="memory://localhost",  # without a host kombu warns of it
@@ -67,14 +68,15 @@ def up(
 ) -> None:
     """Run the platform on this machine: service, worker, database and store in one process."""
     data.mkdir(parents=True, exist_ok=True)
-    with _sole_owner(data), _listening(port) as listener:
+    with sole_owner(data), _listening(port) as listener:
         settings = embedded_settings(data)
         migrate(connect(settings.database_url))
         serve(settings, listener)
 
 
 @contextmanager
-def _sole_owner(data: Path) -> Iterator[None]:
+def sole_owner(data: Path) -> Iterator[None]:
+    """A data folder that no other process runs on, or the end of this one."""
     with (data / "lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

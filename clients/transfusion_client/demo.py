@@ -1,4 +1,7 @@
-"""`make demo`: the quick experiment on an embedded platform of its own, from nothing to a report."""
+"""`make demo`: the quick experiment on an embedded platform of its own, from nothing to a report.
+
+With the address of a service, as in `docker compose run --rm demo`, it runs there, and the report stays there.
+"""
 
 import os
 import shutil
@@ -20,21 +23,31 @@ PRINTED_WIDTH = 130
 STOP_TIMEOUT_SECONDS = 30.0
 
 
-def main() -> int:
-    """Run the demo; the last line printed is the report's path. 0 if every job succeeded."""
+def main(url: str | None) -> int:
+    """Run the demo; the last line printed says where the report is. 0 if every job succeeded."""
     started = time.monotonic()
     console = Console(width=None if sys.stdout.isatty() else PRINTED_WIDTH)
-    shutil.rmtree(FOLDER / "data", ignore_errors=True)
-    with platform(FOLDER / "data") as url, Client(url) as client:
+    with _somewhere(url) as (address, folder), Client(address) as client:
         spec = {**client.presets.get("quick"), "dataset": "demo-retina"}
         experiment = client.experiments.create(spec)
         experiment.wait(progress=True)
         report = experiment.report()
-        written = report.save(FOLDER)
+        written = report.save(folder) if folder else f"/v1/experiments/{experiment.id}/report.html"
     print_report(report, console)
     print(f"{experiment.state} in {time.monotonic() - started:.0f} s: {experiment.counts}")
     print(f"report: {written}")
     return 0 if experiment.state == "succeeded" else 1
+
+
+@contextmanager
+def _somewhere(url: str | None) -> Iterator[tuple[str, Path | None]]:
+    """Where to ask, and a folder for the report; None where it stays with the service."""
+    if url:
+        yield url, None
+        return
+    shutil.rmtree(FOLDER / "data", ignore_errors=True)
+    with platform(FOLDER / "data") as embedded:
+        yield embedded, FOLDER
 
 
 @contextmanager
@@ -58,4 +71,4 @@ def platform(data: Path) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1] if len(sys.argv) > 1 else None))

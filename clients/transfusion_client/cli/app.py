@@ -4,7 +4,7 @@ from importlib.metadata import EntryPoint, entry_points
 
 import typer
 
-from transfusion_client.cli import comparing, data, doctor, experimenting, reading, service
+from transfusion_client.cli import comparing, data, doctor, experimenting, reading, service, session
 
 SERVER_PANEL = "Server"
 SERVER_HELP = {
@@ -12,6 +12,8 @@ SERVER_HELP = {
     "api": "Run the REST service.",
     "worker": "Run a worker that trains and compares.",
     "migrate": "Bring the database's tables up to date.",
+    "backup": "Copy database and store into a folder.",
+    "restore": "Put a backup into an empty database and store.",
 }
 """Words for --help, which must not import torch or FastAPI; other entry points are named by their module."""
 
@@ -54,4 +56,10 @@ def run_server_command(entry: EntryPoint, arguments: list[str]) -> None:
         raise typer.Exit(2) from error
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command(entry.name)(function)
-    typer.main.get_command(app).main(args=arguments, prog_name=f"transfusion {entry.name}")
+    from transfusion_core.errors import TransfusionError  # after loading: it has brought pydantic along
+
+    try:
+        typer.main.get_command(app).main(args=arguments, prog_name=f"transfusion {entry.name}")
+    except TransfusionError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(session.FAILED) from error

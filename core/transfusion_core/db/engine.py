@@ -116,16 +116,39 @@ def _begin_sqlite(connection: Connection) -> None:
 
 def migrate(engine: Engine) -> None:
     """Bring the schema to the newest version. Several may start at once: one does it, the others wait."""
-    with _translated(), engine.begin() as connection:
-        if connection.dialect.name == "postgresql":
-            connection.execute(text("SET LOCAL lock_timeout = 0"))
-            connection.execute(text("SET LOCAL statement_timeout = 0"))
-            connection.execute(text(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})"))
+    with lone_writer(engine) as connection:
         command.upgrade(migration_config(connection), "head")
 
 
-def migration_config(connection: Connection) -> Config:
-    """Alembic's configuration, for commands on this connection's transaction."""
+@contextmanager
+def lone_writer(engine: Engine) -> Iterator[Connection]:
+    """One transaction that may take as long as it likes; several that want one wait for one another."""
+    with _translated(), engine.begin() as connection:
+        _take_time(connection)
+        if connection.dialect.name == "postgresql":
+            connection.execute(text(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})"))
+        yield connection
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Session]:
+    """One transaction that reads for as long as it likes, and sees all of the database at one moment."""
+    options: dict[str, Any] = {_WRITES: False}
+    if engine.dialect.name == "postgresql":
+        options |= {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+    with _translated(), engine.connect().execution_options(**options) as connection, Session(connection) as session:
+        _take_time(connection)
+        yield session
+
+
+def _take_time(connection: Connection) -> None:
+    if connection.dialect.name == "postgresql":
+        for limit in ("lock_timeout", "statement_timeout", "idle_in_transaction_session_timeout"):
+            connection.execute(text(f"SET LOCAL {limit} = 0"))
+
+
+def migration_config(connection: Connection | None) -> Config:
+    """Alembic's configuration, for commands on this connection's transaction; None where none is needed."""
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     config.attributes["connection"] = connection

@@ -4,7 +4,7 @@ A job that has not succeeded speaks for everything below its own place: its next
 bundle names checkpoints that no row does. One that has succeeded speaks for what its result names.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from sqlalchemy import Engine, select, text
 from sqlalchemy.orm import Session
@@ -15,16 +15,45 @@ from transfusion_core.db.engine import transact, unit_of_work
 from transfusion_core.db.scope import LOCAL
 from transfusion_core.db.tables import Job, Upload, Weights
 from transfusion_core.db.transitions import batches
-from transfusion_core.specs.removal import object_keys
+from transfusion_core.specs.removal import object_digests, object_keys
 
 NOUNS = ("jobs", "uploads", "weights")
 """Where objects lie, by the first name of their keys. What lies elsewhere is not ours to judge."""
+_ROWS_AT_A_TIME = 1000
 
 
 def unpointed(engine: Engine, keys: Sequence[str]) -> list[str]:
     """Those of these keys that no row speaks for."""
     with unit_of_work(engine, write=False) as session:
         return _unpointed(session, keys)
+
+
+def pointed(session: Session) -> Iterator[tuple[str, str]]:
+    """Key and sha256 of every object that a row names, some more than once."""
+    succeeded = select(Job.result).where(Job.state == "succeeded")
+    for query in (succeeded, select(Upload.object), select(Weights.object)):
+        for named in session.scalars(query, execution_options={"yield_per": _ROWS_AT_A_TIME}):
+            yield from object_digests(named)
+
+
+def begun(session: Session) -> set[str]:
+    """Ids of jobs that have begun and not succeeded: which objects they have, the store alone knows."""
+    return set(session.scalars(select(Job.id).where(Job.state != "succeeded", Job.attempt > 0)))
+
+
+def deleted(engine: Engine, keys: Collection[str], *, begun: Collection[str]) -> list[str]:
+    """Which of these keys have gone with their rows: no row names them any more.
+
+    Jobs that had `begun` replace objects as they go on: of theirs those count whose job is gone.
+    """
+    by_job = {key: key.split("/")[1] for key in keys if key.startswith("jobs/") and key.split("/")[1] in begun}
+    named = [key for key in keys if key not in by_job]
+    with unit_of_work(engine, write=False) as session:
+        there: set[str] = set()
+        for batch in batches(set(by_job.values())):
+            there.update(session.scalars(select(Job.id).where(Job.id.in_(batch))))
+        gone = [key for key, job_id in by_job.items() if job_id not in there]
+        return sorted([*gone, *(set(named) - _spoken_for(session, named))])
 
 
 def mark_unpointed(engine: Engine, objects: Sequence[tuple[str, int]]) -> str | None:
@@ -79,19 +108,23 @@ def _expired(session: Session, seconds: float) -> list[str]:
 
 
 def _unpointed(session: Session, keys: Sequence[str]) -> list[str]:
-    by_noun: dict[str, list[str]] = {noun: [] for noun in NOUNS}
+    ours = []
     going = removals.places_under_way(session)
     for key in keys:
         noun, slash, rest = key.partition("/")
         # What a deletion takes stands in its own account.
-        if slash and noun in by_noun and going.isdisjoint((key, f"{noun}/{rest.partition('/')[0]}/")):
-            by_noun[noun].append(key)
-    spoken_for = {
+        if slash and noun in NOUNS and going.isdisjoint((key, f"{noun}/{rest.partition('/')[0]}/")):
+            ours.append(key)
+    return sorted(set(ours) - _spoken_for(session, ours))
+
+
+def _spoken_for(session: Session, keys: Sequence[str]) -> set[str]:
+    by_noun = {noun: [key for key in keys if key.startswith(f"{noun}/")] for noun in NOUNS}
+    return {
         *_of_jobs(session, by_noun["jobs"]),
         *_of_uploads(session, by_noun["uploads"]),
         *_of_weights(session, by_noun["weights"]),
     }
-    return sorted(key for ours in by_noun.values() for key in ours if key not in spoken_for)
 
 
 def _of_jobs(session: Session, keys: Sequence[str]) -> Iterable[str]:

@@ -38,6 +38,11 @@ def object_keys(result: Any) -> Iterator[str]:
     return (found["key"] for found in _objects(result))
 
 
+def object_digests(result: Any) -> Iterator[tuple[str, str]]:
+    """Key and sha256 of all stored objects that a job's result points at."""
+    return ((found["key"], found["sha256"]) for found in _objects(result))
+
+
 def object_bytes(result: Any) -> int:
     """Bytes of all stored objects that a job's result points at, each once."""
     sizes = {found["key"]: found.get("size_bytes", found.get("bytes", 0)) for found in _objects(result)}

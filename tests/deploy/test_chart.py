@@ -1,0 +1,269 @@
+"""The Helm chart: rendered with Helm's template language and functions, validated by schema, its SQL asked for real.
+
+`render.go` stands in for the helm binary, which no package registry has. Kubernetes' schemas come with
+`kubernetes-validate`; KEDA's, in keda.json, were made of the models of cloudcoil-models-keda 2.16.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import kubernetes_validate
+import pytest
+import yaml
+from sqlalchemy import Engine, text
+from sqlalchemy.orm import Session
+
+from servers import missing_server
+from transfusion_core.db import tables
+from transfusion_core.db.clock import clock
+from transfusion_core.settings import Settings
+
+CHART = Path(__file__).resolve().parents[2] / "deploy" / "helm" / "transfusion"
+SPRIG = Path("/usr/share/gocode/src/github.com/Masterminds/sprig")
+KUBERNETES = ("1.27", "1.31", kubernetes_validate.latest_version())
+KEDA = json.loads((Path(__file__).parent / "keda.json").read_text())
+VALUES: dict[str, Any] = yaml.safe_load((CHART / "values.yaml").read_text())
+SCHEMA = json.loads((CHART / "values.schema.json").read_text())
+
+EVERYTHING = {
+    "image": {"registry": "registry.example.org/", "worker": "w@sha256:" + "0" * 64, "pullSecrets": [{"name": "pull"}]},
+    "api": {
+        "autoscaling": {"enabled": False},
+        "ingress": {
+            "enabled": True,
+            "host": "t.example.org",
+            "tlsSecret": "t",
+            "className": "c",
+            "annotations": {"a": "b"},
+        },
+        "nodeSelector": {"kind": "small"},
+        "tolerations": [{"operator": "Exists"}],
+    },
+    "pools": {
+        "gpu": {"autoscaling": {"enabled": True}, "nodeSelector": {"gpu": "a100"}, "queues": ["gpu", "cpu"]},
+        "cpu": {"autoscaling": {"enabled": True}},
+        "big": deepcopy(VALUES["pools"]["gpu"]) | {"gpus": 4, "slots": 2},
+    },
+    "networkPolicy": {"apiFrom": [{"podSelector": {}}], "to": [{"ipBlock": {"cidr": "192.0.2.0/24"}}], "ports": [5432]},
+}
+NOTHING = {
+    "pools": {"gpu": {"enabled": False}, "cpu": {"settings": {}, "resources": {}}},
+    "migration": {"enabled": False},
+    "networkPolicy": {"enabled": False},
+}
+
+Render = Callable[..., list[dict[str, Any]]]
+
+
+@pytest.fixture(scope="module")
+def renderer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The renderer, compiled from Debian's packages without a network."""
+    if not shutil.which("go") or not SPRIG.exists():
+        missing_server("no Go with sprig is installed (golang-go golang-github-masterminds-sprig-dev)")
+    folder = tmp_path_factory.mktemp("render")
+    environment = {**os.environ, "GO111MODULE": "off", "GOPATH": "/usr/share/gocode", "GOFLAGS": ""}
+    environment["GOCACHE"] = str(Path(os.environ.get("XDG_CACHE_HOME", "/var/tmp")) / "transfusion-go")
+    command = ["go", "build", "-o", str(folder / "render"), str(Path(__file__).parent / "render.go")]
+    subprocess.run(command, check=True, env=environment, capture_output=True, text=True)
+    return folder / "render"
+
+
+@pytest.fixture
+def files(renderer: Path) -> Callable[..., dict[str, str]]:
+    def render(values: dict[str, Any] | None = None) -> dict[str, str]:
+        merged = _merged(VALUES, values or {})
+        jsonschema.validate(merged, SCHEMA)
+        chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+        words = {name[0].upper() + name[1:]: value for name, value in chart.items()}
+        given = {"chart": str(CHART), "release": "r", "namespace": "n", "values": merged, "metadata": words}
+        done = subprocess.run([renderer], input=json.dumps(given), capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        found: dict[str, str] = json.loads(done.stdout)
+        return found
+
+    return render
+
+
+@pytest.fixture
+def render(files: Callable[..., dict[str, str]]) -> Render:
+    def manifests(values: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+        texts = [text for name, text in files(values).items() if name.endswith(".yaml")]
+        return [each for text in texts for each in yaml.safe_load_all(text) if each]
+
+    return manifests
+
+
+def _merged(below: Any, above: Any) -> Any:
+    """As Helm lays values over a chart's own."""
+    if not isinstance(below, dict) or not isinstance(above, dict):
+        return above
+    return below | {name: _merged(below.get(name), value) for name, value in above.items()}
+
+
+def _of(manifests: list[dict[str, Any]], kind: str, ending: str) -> dict[str, Any]:
+    (found,) = [each for each in manifests if each["kind"] == kind and each["metadata"]["name"].endswith(ending)]
+    return found
+
+
+def _pods(manifests: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    for each in manifests:
+        if each["kind"] in ("Deployment", "Job"):
+            yield each["spec"]["template"]["spec"]
+
+
+@pytest.mark.parametrize("values", [{}, EVERYTHING, NOTHING], ids=["plain", "everything", "nothing"])
+def test_what_is_rendered_is_valid_for_kubernetes_and_keda(render: Render, values: dict[str, Any]):
+    manifests = render(values)
+    names = [(each["kind"], each["metadata"]["name"]) for each in manifests]
+    assert len(names) == len(set(names))
+    for each in manifests:
+        if each["apiVersion"].startswith("keda.sh/"):
+            jsonschema.validate(each, KEDA[each["kind"]])
+            continue
+        for version in KUBERNETES:
+            kubernetes_validate.validate(each, version, strict=True)
+
+
+@pytest.mark.parametrize("values", [{}, EVERYTHING])
+def test_every_container_is_shut_in_and_bounded(render: Render, values: dict[str, Any]):
+    pods = list(_pods(render(values)))
+    assert len(pods) == 4 + ("api" in values)
+    for pod in pods:
+        assert pod["automountServiceAccountToken"] is False
+        assert (pod["securityContext"]["runAsNonRoot"], pod["securityContext"]["runAsUser"]) == (True, 10001)
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        for container in pod["containers"]:
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            }
+            assert container["envFrom"] == [{"secretRef": {"name": "transfusion"}}]
+            assert {"requests", "limits"} <= set(container["resources"])
+            assert {"name": "tmp", "mountPath": "/tmp"} in container["volumeMounts"]
+        assert all("sizeLimit" in volume["emptyDir"] for volume in pod["volumes"])
+
+
+def test_only_settings_that_exist_are_set(render: Render):
+    known = {f"TRANSFUSION_{name.upper()}" for name in Settings.model_fields}
+    for pod in _pods(render(EVERYTHING)):
+        given = {entry["name"]: entry["value"] for entry in pod["containers"][0]["env"]}
+        assert set(given) <= known
+        assert "" not in given.values()
+
+
+def test_a_worker_has_time_to_hand_over_before_it_is_killed(render: Render):
+    manifests = render()
+    for pool in ("gpu", "cpu"):
+        pod = _of(manifests, "Deployment", f"-{pool}")["spec"]["template"]["spec"]
+        grace = next(e["value"] for e in pod["containers"][0]["env"] if e["name"] == "TRANSFUSION_GRACE_SECONDS")
+        assert pod["terminationGracePeriodSeconds"] == int(grace) + 30 == VALUES["pools"][pool]["graceSeconds"] + 30
+
+
+def test_workers_of_a_gpu_pool_go_where_gpus_are(render: Render):
+    manifests = render(EVERYTHING)
+    pod = _of(manifests, "Deployment", "-gpu")["spec"]["template"]["spec"]
+    assert pod["nodeSelector"] == {"gpu": "a100"}
+    assert pod["tolerations"] == [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
+    (container,) = pod["containers"]
+    assert container["resources"]["limits"] == {"memory": "32Gi", "nvidia.com/gpu": 1}
+    assert container["command"] == ["transfusion", "worker", "--queues", "gpu,cpu"]
+    assert container["image"].startswith("registry.example.org/w@sha256:")
+    big = _of(manifests, "Deployment", "-big")["spec"]["template"]["spec"]["containers"][0]
+    assert big["resources"]["limits"]["nvidia.com/gpu"] == 4
+    cpu = _of(manifests, "Deployment", "-cpu")["spec"]["template"]["spec"]["containers"][0]
+    assert "nvidia.com/gpu" not in cpu["resources"]["limits"]
+
+
+def test_selectors_find_their_own_pods_and_no_others(render: Render):
+    manifests = render(EVERYTHING)
+    labels = {
+        e["metadata"]["name"]: e["spec"]["template"]["metadata"]["labels"]
+        for e in manifests
+        if e["kind"] == "Deployment"
+    }
+    assert len(labels) == 4
+
+    def found(selector: dict[str, str]) -> set[str]:
+        return {name for name, of in labels.items() if selector.items() <= of.items()}
+
+    for each in manifests:
+        name = each["metadata"]["name"]
+        if each["kind"] in ("Deployment", "PodDisruptionBudget"):
+            assert found(each["spec"]["selector"]["matchLabels"]) == {name}
+        if each["kind"] == "Service":
+            assert found(each["spec"]["selector"]) == {name}
+        if each["kind"] == "ScaledObject":
+            assert each["spec"]["scaleTargetRef"]["name"] in labels
+    assert found(_of(manifests, "NetworkPolicy", "transfusion")["spec"]["podSelector"]["matchLabels"]) == set(labels)
+    assert found(_of(manifests, "NetworkPolicy", "-api")["spec"]["podSelector"]["matchLabels"]) == {"r-transfusion-api"}
+
+
+def test_whoever_is_scaled_has_no_number_of_its_own(render: Render):
+    """Else every upgrade would set it back."""
+    plain, scaled = render(), render(EVERYTHING)
+    assert "replicas" not in _of(plain, "Deployment", "-api")["spec"]
+    assert _of(plain, "HorizontalPodAutoscaler", "-api")["spec"]["maxReplicas"] == 6
+    assert _of(plain, "Deployment", "-gpu")["spec"]["replicas"] == 1
+    assert "replicas" not in _of(scaled, "Deployment", "-gpu")["spec"]
+    assert _of(scaled, "Deployment", "-api")["spec"]["replicas"] == 2
+
+
+def test_tables_are_migrated_before_anything_else_starts(render: Render):
+    job = _of(render(), "Job", "-migrate")
+    assert job["metadata"]["annotations"]["helm.sh/hook"] == "pre-install,pre-upgrade"
+    assert job["spec"]["template"]["spec"]["containers"][0]["command"] == ["transfusion", "migrate"]
+
+
+@pytest.mark.parametrize("database", ["postgres"], indirect=True)
+def test_keda_counts_the_jobs_that_run_or_could(render: Render, engine: Engine, database: str):
+    trigger = _of(render(EVERYTHING), "ScaledObject", "-cpu")["spec"]["triggers"][0]
+    both = _of(render(EVERYTHING), "ScaledObject", "-gpu")["spec"]["triggers"][0]
+    assert trigger["metadata"]["targetQueryValue"] == "2"
+    row = {"key": "k", "kind": "train", "spec": {}, "labels": {}, "shared": False}
+    rows = [
+        *[(state, "cpu", None) for state in ("running", "queued", "waiting", "succeeded")],
+        *[("queued", "cpu", clock(-1)), ("queued", "cpu", clock(900)), ("running", "gpu", None)],
+    ]
+    with Session(engine) as session, session.begin():
+        for number, (state, queue, not_before) in enumerate(rows):
+            session.add(tables.Job(id=str(number), state=state, queue=queue, not_before=not_before, **row))
+    with engine.connect() as connection:
+        assert connection.scalar(text(trigger["metadata"]["query"])) == 3
+        assert connection.scalar(text(both["metadata"]["query"])) == 4
+
+
+def test_the_notes_say_where_it_is_and_how_to_get_in(files: Callable[..., dict[str, str]]):
+    assert "https://t.example.org" in files(EVERYTHING)["NOTES.txt"]
+    plain = files()["NOTES.txt"]
+    assert "port-forward service/r-transfusion-api 8000:80" in plain
+    assert "Pool gpu: queues gpu; 1 workers, 1 jobs at once each." in plain
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"pool": {}}, "'pool' was unexpected"),
+        ({"existingSecret": ""}, "should be non-empty"),
+        ({"pools": {"gpu": {"queues": ["gpus"]}}}, "'gpus' is not one of"),
+        ({"pools": {"gpu": {"slots": 0}}}, "less than the minimum"),
+        ({"pools": {"api": VALUES["pools"]["cpu"]}}, "should not be valid"),
+        ({"settings": {"DATABASE_URL": "x"}}, "does not match"),
+        ({"api": {"service": {"type": "Headless"}}}, "'Headless' is not one of"),
+    ],
+)
+def test_values_that_cannot_be_meant_are_refused(values: dict[str, Any], said: str):
+    with pytest.raises(jsonschema.ValidationError, match=said):
+        jsonschema.validate(_merged(VALUES, values), SCHEMA)
+
+
+def test_an_ingress_without_a_name_is_refused(renderer: Path, files: Callable[..., dict[str, str]]):
+    with pytest.raises(AssertionError, match="expected the name by which the service is called"):
+        files({"api": {"ingress": {"enabled": True}}})

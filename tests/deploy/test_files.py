@@ -13,8 +13,10 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from transfusion_api.app import create_app
-from transfusion_core.db import tables
+from transfusion_core.db import tables, workers
+from transfusion_core.db.clock import clock
 from transfusion_core.settings import Settings
+from transfusion_core.specs.worker import Equipment, Gpu
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
@@ -97,7 +99,11 @@ def _names(requirements: str) -> list[str]:
 def test_every_number_on_the_dashboard_and_in_the_alerts_is_one_that_the_api_tells(engine: Engine):
     with Session(engine) as session, session.begin():
         row = {"key": "k", "kind": "train", "queue": "gpu", "spec": {}, "labels": {}, "shared": False}
-        session.add_all(tables.Job(id=state, state=state, **row) for state in ("queued", "running"))
+        began = {"started_at": clock(), "lease_until": clock(60)}
+        session.add_all(tables.Job(id=state, state=state, **began, **row) for state in ("queued", "running"))
+    gpu = Gpu(name="card", memory_bytes=1, used_bytes=0, busy=0)
+    has = {"version": "1", "slots": 1, "running": 0, "cores": 1, "memory_bytes": 1, "free_bytes": 1, "gpus": [gpu]}
+    workers.seen(engine, "w", Equipment(queues=["gpu"], **has))
     told = _metrics(engine)
     asked = [target["expr"] for panel in DASHBOARD["panels"] for target in panel["targets"]]
     asked += [rule["expr"] for group in ALERTS["groups"] for rule in group["rules"]]
@@ -114,8 +120,10 @@ def _metrics(engine: Engine) -> dict[str, set[str]]:
     from fastapi.testclient import TestClient
 
     url = engine.url.render_as_string(hide_password=False)
-    with TestClient(create_app(Settings(mode="embedded", database_url=url)), client=("127.0.0.1", 1)) as client:
-        lines = client.get("/metrics", headers={"host": "127.0.0.1"}).text.splitlines()
+    settings = Settings(mode="embedded", database_url=url, store_url="file:///tmp/transfusion-store")
+    with TestClient(create_app(settings), client=("127.0.0.1", 1), headers={"host": "127.0.0.1"}) as client:
+        client.get("/readyz")
+        lines = client.get("/metrics").text.splitlines()
     found: dict[str, set[str]] = {}
     for line in lines:
         if not line.startswith("#"):

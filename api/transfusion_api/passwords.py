@@ -7,11 +7,11 @@ PostgreSQL's and Amazon's clients. What the environment brings stands in place o
 import os
 import secrets
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 _BYTES = 24
-_NAMES = {
+_NAMES: dict[str, Callable[[], str]] = {
     "POSTGRES_PASSWORD": lambda: secrets.token_hex(_BYTES),
     "AWS_ACCESS_KEY_ID": lambda: f"transfusion{secrets.token_hex(4)}",
     "AWS_SECRET_ACCESS_KEY": lambda: secrets.token_hex(_BYTES),

@@ -29,7 +29,7 @@ from transfusion_core.db.dump import DumpedTable
 from transfusion_core.db.engine import reading
 from transfusion_core.db.ids import new_id
 from transfusion_core.errors import Conflict, ObjectCorrupt, ObjectMissing, Unavailable
-from transfusion_core.specs.base import Record
+from transfusion_core.specs.base import Name, Record
 from transfusion_core.specs.dataset import StoredObject
 from transfusion_core.store import FolderStore, Store
 from transfusion_core.store.files import digest_of, whole, write_pieces
@@ -55,7 +55,7 @@ Found = TypeVar("Found")
 class File(Record):
     """A file of rows, and what it holds."""
 
-    name: str
+    name: Name
     sha256: str
 
 
@@ -68,7 +68,7 @@ class Manifest(Record):
     revision: str
     """Of the tables."""
     created_at: str
-    folder: str
+    folder: Name
     """Where the files of rows lie."""
     tables: list[DumpedTable]
     files: list[File]
@@ -128,13 +128,13 @@ class Backup:
             created_at=rfc3339(datetime.now(UTC)),
             folder=rows.name,
             tables=tables,
-            files=[File(name=path.name, sha256=digest_of(path)) for path in sorted(rows.iterdir())],
+            files=[File(name=path.name, sha256=_settled(path)) for path in sorted(rows.iterdir())],
             objects=len(objects),
             size_bytes=sum(stored.size_bytes for stored in objects),
             lost=lost,
         )
         with whole(self._folder / MANIFEST) as draft:
-            draft.write_text(manifest.model_dump_json(indent=1))
+            write_pieces(draft, [manifest.model_dump_json(indent=1).encode()])
         self._forget(rows, {stored.key for stored in objects})
         return manifest
 
@@ -157,9 +157,7 @@ class Backup:
         """Read all of it. ObjectCorrupt names the files that are not as they were written; Conflict, what cannot be."""
         manifest = self._manifest()
         dump.check_revision(manifest.revision)
-        rows = self._folder / manifest.folder
-        expected = [(rows / each.name, each.sha256) for each in manifest.files]
-        _complain(expected)
+        _complain([(self._folder / manifest.folder / each.name, each.sha256) for each in manifest.files])
         _complain([(self._at(stored.key), stored.sha256) for stored in self._stored(manifest)])
         return manifest
 
@@ -169,7 +167,7 @@ class Backup:
         with reading(engine) as session:
             dump.check_empty(session.connection())
         objects = list(self._stored(manifest))
-        self._check_room(store, {stored.key for stored in objects})
+        self._check_empty(store, {stored.key for stored in objects})
         for _ in _each(lambda stored: store.put_file(stored.key, self._at(stored.key)), objects):
             pass
         dump.read_rows(engine, self._folder / manifest.folder, manifest.tables, revision=manifest.revision)
@@ -178,7 +176,7 @@ class Backup:
     def _at(self, key: str) -> Path:
         return self._folder / OBJECTS / check_key(key)
 
-    def _check_room(self, store: Store, keys: set[str]) -> None:
+    def _check_empty(self, store: Store, keys: set[str]) -> None:
         for listed in store.list(""):
             if listed.key not in keys:
                 raise Conflict(f"expected an empty store, got one with {listed.key!r}")
@@ -221,6 +219,13 @@ def _written(folder: Path) -> Iterator[None]:
 
 def _below(store: Store, job_ids: set[str]) -> Iterator[str]:
     return (listed.key for listed in store.list("jobs/") if listed.key.split("/")[1] in job_ids)
+
+
+def _settled(path: Path) -> str:
+    """sha256 of a file that is on the disk by now, whatever happens to the power."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+    return digest_of(path)
 
 
 def _fault(expected: tuple[Path, str]) -> str | None:

@@ -1,5 +1,6 @@
 """`transfusion backup` and `transfusion restore` of a whole platform, both ways: the same reports, every file right."""
 
+import json
 import os
 import subprocess
 from contextlib import ExitStack
@@ -60,10 +61,24 @@ def test_an_embedded_platform_comes_back_from_its_backup(tmp_path: Path) -> None
         (done,) = client.experiments.list()
         for each in client.experiments.runs(done.id):
             for checkpoint in each.checkpoints:
-                client.runs.download(each.id, checkpoint["name"], to=tmp_path / each.id / checkpoint["name"])
+                client.runs.download(each.id, checkpoint["name"], to=tmp_path / f"{each.id}-{checkpoint['name']}")
     said = run("restore", tmp_path / "backup", "--data", tmp_path / "other", code=1)
     assert "expected an empty database, got rows" in said
     assert "Traceback" not in said
+    _tell_of_what_was_lost(tmp_path)
+
+
+def _tell_of_what_was_lost(folder: Path) -> None:
+    run("backup", folder / "partly", "--data", folder / "other")
+    (objects,) = (folder / "partly").glob("rows-*/objects.jsonl")
+    lost = json.loads(objects.read_text().splitlines()[0])["key"]
+    (folder / "other" / "store" / lost).unlink()
+    (folder / "partly" / "objects" / lost).unlink()
+    said = run("backup", folder / "partly", "--data", folder / "other", code=1)
+    assert "backed up" in said
+    assert "the rest is backed up; 1 objects that rows point at are gone" in said
+    assert lost in said
+    assert "1 objects were lost before the backup was made" in run("restore", folder / "partly", "--dry-run")
 
 
 def _attempt(client: Client, experiment: str) -> int:

@@ -33,7 +33,7 @@ SUMMARY = ("id", "name", "state", "progress", "counts", "created_at")
 
 def register(app: typer.Typer) -> None:
     """Add these commands to the application."""
-    for command in (plan, submit, fork, extend, combine, watch, cancel, experiments):
+    for command in (plan, submit, fork, extend, combine, watch, cancel, experiments, export):
         app.command()(command)
 
 
@@ -53,9 +53,18 @@ def plan(
             return
         print_table([{name: run[name] for name in run if name != "key"} for run in planned["runs"]])
         print_answer({name: planned[name] for name in ("jobs_by_kind", "images_to_train", "tuning_runs")}, output)
+        for demand in planned["demands"]:
+            typer.echo(_needs(demand))
         for warning in planned["warnings"]:
             typer.echo(f"warning: {warning}")
         typer.echo(in_short(planned))
+
+
+def _needs(demand: dict[str, Any]) -> str:
+    """What the jobs of a queue need, in a line."""
+    largest = f"{demand['memory_bytes'] / 1e9:.1f} GB for {demand['label']}"
+    gpus = f", {demand['gpus']} GPUs at once" if demand["gpus"] > 1 else ""
+    return f"queue {demand['queue']}: {demand['jobs']} jobs, {demand['minutes']:g} minutes, up to {largest}{gpus}"
 
 
 def in_short(planned: dict[str, Any]) -> str:
@@ -200,3 +209,20 @@ def _next_command(experiment: "Experiment") -> str:
 
 def _print(experiment: "Experiment", output: Output) -> None:
     print_answer(chosen(experiment.record.model_dump(mode="json"), SUMMARY, output), output)
+
+
+def export(
+    experiment_id: ExperimentId,
+    mlflow: Annotated[str, typer.Option(help="Address of an MLflow tracking server, http://127.0.0.1:5000.")],
+    name: Annotated[str | None, typer.Option(help="Of the experiment there; transfusion/NAME unless given.")] = None,
+    url: Url = None,
+    key: Key = None,
+) -> None:
+    """Put an experiment's ended runs, with their curves, into MLflow; again brings what is new."""
+    from transfusion_client.mlflow import Tracking
+
+    with session(url, key) as client, Tracking(mlflow) as tracking:
+        done = tracking.export(client, named(client, experiment_id), name=name)
+        typer.echo(
+            f"{len(done.new)} runs are new in MLflow's experiment {done.experiment_id}, {len(done.known)} were there"
+        )

@@ -1,7 +1,7 @@
 """A fleet in small: the real API, real workers, PostgreSQL and Redis, and trainings that do nothing.
 
-`python bench_fleet.py [posts] [drain] [cost] [pages] [streams]`, all unless named. `FLEET_JOBS` (10,000) are drained,
-`FLEET_ROWS` (100,000) stand in the database when pages are turned. The machine is shared by all of them.
+`python bench_fleet.py [posts] [drain] [cost] [pages] [rows] [streams]`, all unless named. `FLEET_JOBS` (10,000) are
+drained, `FLEET_ROWS` (100,000) stand in the database when pages are turned. The machine is shared by all of them.
 """
 
 import http.client
@@ -22,7 +22,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from celery import Celery
-from sqlalchemy import Engine, func, select
+from sqlalchemy import Engine, func, select, text
 
 from redis_server import redis_server
 from servers import free_port, postgres_url
@@ -237,6 +237,17 @@ def _timed(found: Fleet, path: str) -> float:
     return time.perf_counter() - began
 
 
+def report_rows(found: Fleet) -> None:
+    """Bytes and rows of each table for each job."""
+    tables = ("jobs", "needs", "experiment_jobs", "events", "points", "log_lines")
+    with unit_of_work(found.engine, write=False) as session:
+        rows = session.scalar(select(func.count()).select_from(Job)) or 1
+        for name in tables:
+            count = session.scalar(text(f"SELECT count(*) FROM {name}")) or 0
+            size = session.scalar(text(f"SELECT pg_total_relation_size('{name}')")) or 0
+            print(f"{name}: {count / rows:.2f} rows and {size / rows:.0f} bytes for each of {rows} jobs", flush=True)
+
+
 def report_streams(found: Fleet) -> None:
     """The API's latency while so many event streams are open, and a worker works."""
     made = found.ask("POST", "/v1/experiments", _spec(9000, 1000))["id"]
@@ -285,6 +296,7 @@ def main() -> None:
         "drain": report_drain,
         "cost": report_cost,
         "pages": report_pages,
+        "rows": report_rows,
         "streams": report_streams,
     }
     wanted = sys.argv[1:] or list(parts)

@@ -1,6 +1,7 @@
 """Datasets in the user's own bucket, through API and worker: what may be read, with whose credentials, and what not."""
 
 from collections.abc import Iterator
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +53,16 @@ def platform(bench: Bench, endpoint: str, monkeypatch: pytest.MonkeyPatch) -> It
     places = [(f"s3://{BUCKET}/eyes", "hospital"), ("s3://locked", "wrong"), ("s3://nobody", "nobody")]
     allowed = [AllowedLocation(prefix=prefix, endpoint_url=endpoint, profile=profile) for prefix, profile in places]
     bench.settings = bench.settings.model_copy(update={"allowed_locations": allowed})
+    _end_fork_server()
     with platform_of(bench) as made:
         yield made
+    _end_fork_server()
+
+
+def _end_fork_server() -> None:
+    """Jobs have the environment that the fork server began with: another test's, where it is running already."""
+    server: Any = forkserver._forkserver
+    server._stop()
 
 
 def _spec(location: str) -> dict[str, Any]:

@@ -13,6 +13,7 @@ SERVER_HELP = {
     "worker": "Run a worker that trains and compares.",
     "migrate": "Bring the database's tables up to date.",
     "backup": "Copy database and store into a folder.",
+    "export-model": "Turn a checkpoint into ONNX or a MONAI bundle, and try it.",
     "restore": "Put a backup into an empty database and store.",
 }
 """Words for --help, which must not import torch or FastAPI; other entry points are named by their module."""

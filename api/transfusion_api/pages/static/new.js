@@ -146,6 +146,11 @@ function build() {
   document.documentElement.dataset.loaded = "yes";
 }
 
+function quota({ quota, used }) {
+  const words = { running_jobs: ["jobs at work", 1, 0], gpu_hours: ["GPU-hours in 30 days", 1, 1], stored_bytes: ["GB stored", 1e9, 1] };
+  return Object.entries(words).filter(([name]) => quota[name] !== null).map(([name, [unit, per, digits]]) => `${(used[name] / per).toFixed(digits)} of ${(quota[name] / per).toFixed(digits)} ${unit}`).join(", ");
+}
+
 function showPlan(found) {
   const fresh = found.runs.filter((run) => !run.exists).length;
   const rows = new Map();
@@ -155,6 +160,8 @@ function showPlan(found) {
     rows.set(name, { runs: row.runs + 1, there: row.there + run.exists });
   }
   const facts = { runs: found.runs.length, "of them new": fresh, "jobs to do": found.new_jobs, "images to train": found.images_to_train.toLocaleString("en"), "about, on one small CPU": seconds(found.estimated_seconds), "in the store": `${(found.estimated_bytes / 1e6).toFixed(1)} MB` };
+  for (const need of found.demands) facts[`${need.queue} workers need`] = `${need.minutes} min, ${need.gpus > 1 ? `${need.gpus} GPUs, ` : ""}${(need.memory_bytes / 1e9).toFixed(1)} GB for ${need.label}`;
+  if (found.account) facts["your quota"] = quota(found.account);
   byId("plan").replaceChildren(
     element("dl", { class: "facts" }, ...Object.entries(facts).map(([name, value]) => element("div", {}, element("dt", {}, name), element("dd", {}, String(value))))),
     ...found.warnings.map((text) => element("p", { class: "warning" }, text)),

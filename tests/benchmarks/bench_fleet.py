@@ -41,8 +41,9 @@ WORKER = (
     "Worker(Settings(), ['cpu', 'gpu'], kinds_module='fleet_kinds').run_forever()"
 )
 CELERY = (
-    "from celery import Celery; app = Celery('alone', broker={url!r}, backend={url!r});"
-    "app.task(name='nothing')(lambda: None); app.worker_main(['worker', '-c', '{slots}', '-l', 'ERROR', *{more!r}])"
+    "from celery import Celery; app = Celery('alone', broker={url!r}, backend={url!r})\n"
+    "def nothing(): pass\n"
+    "app.task(name='nothing')(nothing); app.worker_main(['worker', '-c', '{slots}', '-l', 'ERROR', *{more!r}])"
 )
 
 
@@ -183,7 +184,7 @@ def report_drain(found: Fleet) -> None:
 def report_cost(found: Fleet) -> None:
     """From claim to result of one job after another, and what Celery alone takes for the same nothing."""
     for slots in (1, SLOTS):
-        posts(found, 1000, 500 + slots)
+        posts(found, 1000, 500 + slots)  # one number, one learning rate: other runs than those before
         with _worker(found, slots):
             _until(lambda: found.count("queued") + found.count("waiting") + found.count("running") == 0)
         with unit_of_work(found.engine, write=False) as session:

@@ -4,7 +4,7 @@ import fcntl
 import gzip
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -36,10 +36,16 @@ class Place:
     def __init__(self, engine: Engine, store: Store) -> None:
         self.engine, self.store = engine, store
 
-    def rows(self) -> dict[str, list[Any]]:
-        """Everything that is in the database."""
+    def rows(self, without: Mapping[str, Sequence[str]] | None = None) -> dict[str, list[Any]]:
+        """Everything that is in the database, but for these columns of these tables."""
+        left_out = without or {}
         with self.engine.connect() as connection:
-            found = {each.name: connection.execute(select(each)).all() for each in Table.metadata.sorted_tables}
+            found = {
+                each.name: connection.execute(
+                    select(*(column for column in each.columns if column.name not in left_out.get(each.name, ())))
+                ).all()
+                for each in Table.metadata.sorted_tables
+            }
         return {name: sorted(map(repr, rows)) for name, rows in found.items()}
 
     def objects(self) -> dict[str, bytes]:
@@ -387,11 +393,7 @@ def test_an_older_backup_is_brought_to_this_version(full: Place, places: Places,
     other = places()
     migrate(other.engine)  # tables of this version, without rows, are in nobody's way
     Backup(written).restore(other.engine, other.store)
-    restored, wanted = other.rows(), full.rows()
-    assert restored.pop("workers") == []
-    for name, rows in restored.items():
-        assert len(rows) == len(wanted[name])
-        assert name in SINCE_0007 or rows == wanted[name]
+    assert other.rows(SINCE_0007) == full.rows(SINCE_0007) | {"workers": []}
 
 
 @pytest.mark.parametrize("places", ["sqlite"], indirect=True)

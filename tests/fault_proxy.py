@@ -31,13 +31,14 @@ class Faults:
 
 @dataclass
 class FaultProxy:
-    """Listens on `port` of loopback and passes on to one server."""
+    """Listens on `port` of an address of this machine and passes on to one server."""
 
     target: tuple[str, int]
+    host: str = "127.0.0.1"
     faults: Faults = field(default_factory=Faults)
 
     def __post_init__(self) -> None:
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server((self.host, 0))
         self.port: int = self._listener.getsockname()[1]
         self._lost_answer: bytes | None = None
         self._prelude = b""
@@ -194,12 +195,12 @@ def _close(end: socket.socket, *, with_reset: bool) -> None:
 
 
 @contextmanager
-def fault_proxy(url: str) -> Iterator[FaultProxy]:
+def fault_proxy(url: str, *, host: str = "127.0.0.1") -> Iterator[FaultProxy]:
     """A proxy before the server of this URL; `through` gives the URL that leads through it."""
     parts = urlsplit(url)
     assert parts.hostname is not None
     assert parts.port is not None
-    proxy = FaultProxy((parts.hostname, parts.port))
+    proxy = FaultProxy((parts.hostname, parts.port), host)
     try:
         yield proxy
     finally:
@@ -210,4 +211,4 @@ def through(proxy: FaultProxy, url: str) -> str:
     """The URL, with the proxy in the place of the server."""
     parts = urlsplit(url)
     user, at, _ = parts.netloc.rpartition("@")
-    return parts._replace(netloc=f"{user}{at}127.0.0.1:{proxy.port}").geturl()
+    return parts._replace(netloc=f"{user}{at}{proxy.host}:{proxy.port}").geturl()

@@ -40,6 +40,8 @@ TINY: dict[str, Any] = {
     "similarity": {"measures": ["svcca", "cka"], "images": 64},
 }
 """An experiment of every kind of job that takes seconds."""
+FEW_IMAGES = 300
+"""What the demo datasets of a test's platform have instead of thousands, which each training is evaluated on."""
 
 
 @dataclass(frozen=True)
@@ -57,13 +59,29 @@ class Platform:
 
 
 @contextmanager
-def embedded(data: Path, environment: dict[str, str] | None = None) -> Iterator[Platform]:
-    """`transfusion up` on a free port."""
+def embedded(data: Path, environment: dict[str, str] | None = None, *, few: bool = True) -> Iterator[Platform]:
+    """`transfusion up` on a free port, with few demo images unless they are wanted as everybody has them."""
     process = start(["up", "--port", "0", "--data", str(data)], ready="ready: ", environment=environment)
     try:
-        yield Platform(process.line.removeprefix("ready: "), process.process, data)
+        url = process.line.removeprefix("ready: ")
+        if few:
+            with Client(url) as client:
+                add_few_demos(client)
+        yield Platform(url, process.process, data)
     finally:
         stop(process.process)
+
+
+def few_demos() -> Iterator[dict[str, Any]]:
+    """The demo datasets, with few images: once registered under their names, these are meant by them."""
+    for name in ("demo-retina", "demo-natural"):
+        yield {"name": name, "kind": "recipe", "recipe": {"name": name, "images": FEW_IMAGES}}
+
+
+def add_few_demos(client: Client) -> None:
+    """Register them, where they are not yet."""
+    for demo in few_demos():
+        client.datasets.add(demo["name"], demo)
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,11 @@ def main() -> None:
     """Run a small study, then open every page of it."""
     out = Path(sys.argv[1] if len(sys.argv) > 1 else "screenshots")
     out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder, embedded(Path(folder)) as platform, Client(platform.url) as client:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        embedded(Path(folder), few=False) as platform,
+        Client(platform.url) as client,
+    ):
         made = client.experiments.create({**SPEC, "training": {**SPEC["training"], "steps": 24, "eval_every": 4}})
         experiment = made.wait(progress=True)
         client.datasets.profile("demo-retina@1")

@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from platforms import TRANSFUSION, start, stop, until
+from platforms import TRANSFUSION, add_few_demos, start, stop, until
 from redis_server import redis_server
 from s3_server import KEY, SECRET, s3_server
 from servers import free_port, postgres_url
@@ -66,6 +66,7 @@ def running_service() -> Iterator[Service]:
         stack.callback(made.stop_api)
         with made.client() as client:
             until(lambda: _answers(client), "the API")
+            add_few_demos(client)
         yield made
 
 

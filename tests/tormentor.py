@@ -16,7 +16,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from fault_proxy import FaultProxy, fault_proxy
-from platforms import TRANSFUSION, job_children, start, stop, until
+from platforms import TRANSFUSION, add_few_demos, job_children, start, stop, until
 from redis_server import RedisServer, own_redis
 from s3_server import KEY as S3_KEY
 from s3_server import SECRET as S3_SECRET
@@ -109,6 +109,7 @@ def service(folder: Path) -> Iterator[Service]:
         stack.callback(made.close)
         with made.client() as client:
             until(lambda: patiently(client.health), "the API")
+            add_few_demos(client)
         yield made
 
 

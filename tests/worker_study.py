@@ -5,14 +5,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from transfusion_core.db import experiments, jobs
+from platforms import few_demos
+from transfusion_core.db import datasets, experiments, jobs
 from transfusion_core.db.engine import connect, migrate
 from transfusion_core.db.facts import facts_for
 from transfusion_core.db.scope import Scope
 from transfusion_core.settings import Settings
-from transfusion_core.specs.dataset import StoredObject
+from transfusion_core.specs.dataset import DatasetSpec, StoredObject
 from transfusion_core.specs.expand import expand
 from transfusion_core.specs.experiment import ExperimentSpec
+from transfusion_core.specs.facts import ingest_draft
 from transfusion_core.specs.job import JobDraft
 from transfusion_core.specs.pixels import pixels_draft
 from transfusion_core.store import open_store
@@ -51,6 +53,9 @@ def study_of(body: dict[str, Any], folder: Path) -> Iterator[Study]:
     )
     engine = connect(settings.database_url)
     migrate(engine)
+    for demo in few_demos():
+        dataset = DatasetSpec.model_validate(demo)
+        datasets.register(Scope(engine), dataset, ingest_draft(dataset))
     spec = ExperimentSpec.model_validate({"name": "small", **body})
     created = experiments.create(Scope(engine), expand(spec, facts_for(Scope(engine), body)), name="small")
     worker = Worker(settings, ["cpu", "gpu"])

@@ -39,7 +39,7 @@ SPEC: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with embedded(tmp_path_factory.mktemp("platform")) as platform:
+    with embedded(tmp_path_factory.mktemp("platform"), few=False) as platform:
         yield platform.url
 
 

@@ -24,6 +24,7 @@ LONG: dict[str, Any] = {
     "sources": {},
     "seeds": 1,
     "sections": ["performance"],
+    "image_size": 16,
     "training": {"steps": 140, "eval_every": 20, "batch_size": 16, "checkpoints": 3},
 }
 OFTEN = {"TRANSFUSION_RESUME_STEPS": "7"}

@@ -109,13 +109,14 @@ def test_two_checkpoints_are_compared_on_request(platform: Platform, first: dict
 def test_training_from_random_learns_to_grade_the_demo_retinas(platform: Platform) -> None:
     spec = {
         "name": "learns",
-        "dataset": "demo-retina",
+        "dataset": "many",
         "models": ["cbr-tiny"],
         "seeds": 1,
         "training": {"steps": 40, "eval_every": 40, "checkpoints": 0},
         "sections": ["performance"],
     }
     with Client(platform.url) as client:
+        client.datasets.add("many", {"kind": "recipe", "recipe": {"name": "demo-retina"}})
         experiment = client.experiments.create(spec).wait(progress=False, timeout_seconds=240)
         rows = experiment.report().sections["performance"].table
     assert experiment.spec["image_size"] == 64

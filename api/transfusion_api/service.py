@@ -11,6 +11,7 @@ from sqlalchemy import Engine
 
 from transfusion_api.limits import Limits, limits_of
 from transfusion_api.metrics import Metrics
+from transfusion_api.streams import Streams
 from transfusion_core import queue
 from transfusion_core.db import engine as databases
 from transfusion_core.db import secrets
@@ -33,6 +34,7 @@ class Service:
     limits: Limits
     metrics: Metrics
     tracing: Tracing
+    streams: Streams
 
     def close(self) -> None:
         """Let go of the database, and send what traces are left."""
@@ -63,6 +65,7 @@ def open_service(settings: Settings) -> Service:
         limits=limits_of(settings),
         metrics=metrics,
         tracing=open_tracing(settings, "api"),
+        streams=Streams(engine),
     )
 
 

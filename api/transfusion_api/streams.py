@@ -1,82 +1,218 @@
-"""Events as they happen: a stream of what the database has written, replayed from any id, ended with its subject."""
+"""Events as they happen: a stream of what the database has written, replayed from any id, ended with its subject.
 
+The streams of a process share what they ask: one look for all of them at whether anything was written, and one answer
+for all that follow the same experiment or run and stand at the same event.
+"""
+
+import json
 import time
-from collections.abc import AsyncIterator, Callable
-from typing import Annotated, Any, TypeVar
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 import anyio
 from anyio.to_thread import run_sync
 from fastapi import Header
-from fastapi.sse import ServerSentEvent
+from fastapi.responses import StreamingResponse
+from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
+from sqlalchemy import Engine
 
+from transfusion_core.db import events
 from transfusion_core.db.clock import rfc3339
-from transfusion_core.db.events import Event
 from transfusion_core.errors import Unavailable
 
 POLL_SECONDS = 0.5
+SHARED_SECONDS = 0.2
+"""So old may be what the database was last asked for all streams."""
 LOOK_SECONDS = 2.0
 """How often progress is looked at while no event comes: it costs more than to look for events."""
 CHECK_SECONDS = 15.0
 """How long a stream may outlive its key."""
+PING_SECONDS = 15.0
+"""So long a stream is silent at most."""
 PATIENCE_SECONDS = 60.0
 """A stream outlives a database that is away for so long; then it breaks off, and its reader resumes by the last id."""
 BATCH = 200
+KEPT = 32
+"""Batches of a subject, for readers that stand at different events."""
 ENDED = frozenset({"succeeded", "failed", "cancelled"})
+HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+_EVENT = {name: {"type": "string"} for name in ("data", "event", "id")}
+STREAM: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"text/event-stream": {"itemSchema": {"type": "object", "properties": _EVENT}}}}
+}
+"""What the documents say of such an answer."""
 LastEventId = Annotated[int, Header(alias="Last-Event-ID", ge=0, lt=2**63, description="Resume after this event")]
-Result = TypeVar("Result")
 
 
-async def follow(
-    read: Callable[[int], list[Event]],
-    look: Callable[[], dict[str, Any]],
+class EventStream(StreamingResponse):
+    """Server-sent events, many at a time: FastAPI's own response sends each by itself."""
+
+    media_type = "text/event-stream"
+
+
+@dataclass(frozen=True)
+class Said:
+    """Events in the words of the wire."""
+
+    data: bytes
+    last_id: int
+
+
+class Subject:
+    """An experiment or a run, for all streams that follow it."""
+
+    def __init__(self, read: Callable[[int], list[events.Event]], look: Callable[[], dict[str, Any]]) -> None:
+        self._read, self._look = read, look
+        self.followers, self.version = 0, 0
+        """The version rises whenever there may be other events than before."""
+        self._is_touched, self._look_at = True, 0.0
+        self._now: dict[str, Any] = {}
+        self._said: dict[int, Said | None] = {}
+        self._lock = anyio.Lock()
+
+    def touch(self) -> None:
+        """Something was written about it."""
+        self._is_touched = True
+
+    async def now(self) -> dict[str, Any]:
+        """What `look` said, after whatever was heard of it and LOOK_SECONDS ago at most.
+
+        Events that are read after this are later than it: none of them is missing where it says that all is over.
+        """
+        async with self._lock:
+            if self._is_touched or time.monotonic() >= self._look_at:
+                touched, self._is_touched = self._is_touched, False
+                try:
+                    self._now = await run_sync(self._look)
+                except BaseException:
+                    self._is_touched = touched
+                    raise
+                self._look_at = time.monotonic() + LOOK_SECONDS
+                if touched or self._now["state"] in ENDED:
+                    self._said.clear()
+                    self.version += 1
+            return self._now
+
+    async def after(self, last_id: int) -> Said | None:
+        """The next events after one, `BATCH` at most; None where there are none."""
+        async with self._lock:
+            if last_id not in self._said:
+                found = await run_sync(self._read, last_id)
+                while len(self._said) >= KEPT:
+                    del self._said[next(iter(self._said))]
+                self._said[last_id] = Said(b"".join(map(_event, found)), found[-1].id) if found else None
+            return self._said[last_id]
+
+
+class Streams:
+    """What the streams of this process follow."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._subjects: dict[str, Subject] = {}
+        self._last_id: int | None = None
+        self._asked_at = 0.0
+        self._failure: Unavailable | None = None
+        self._lock = anyio.Lock()
+
+    @contextmanager
+    def following(self, subject_id: str, make: Callable[[], Subject]) -> Iterator[Subject]:
+        """The subject of this id, made where nobody follows it yet, and dropped with its last follower."""
+        subject = self._subjects.get(subject_id) or self._subjects.setdefault(subject_id, make())
+        subject.followers += 1
+        try:
+            yield subject
+        finally:
+            subject.followers -= 1
+            if not subject.followers:
+                del self._subjects[subject_id]
+
+    async def refresh(self) -> None:
+        """Touch the subjects about which something was written. Raises Unavailable, for all who ask meanwhile."""
+        async with self._lock:
+            if time.monotonic() - self._asked_at >= SHARED_SECONDS:
+                self._failure = await self._ask()
+                self._asked_at = time.monotonic()
+            if self._failure is not None:
+                raise self._failure
+
+    async def _ask(self) -> Unavailable | None:
+        try:
+            news = await run_sync(events.news, self._engine, self._last_id)
+        except Unavailable as error:
+            return error
+        self._last_id = news.last_id
+        for subject_id, subject in self._subjects.items():
+            if news.about is None or subject_id in news.about:
+                subject.touch()
+        return None
+
+
+def stream(
+    streams: Streams,
+    subject_id: str,
+    make: Callable[[], Subject],
     *,
     may_read: Callable[[], bool],
     last_id: int,
-) -> AsyncIterator[ServerSentEvent]:
-    """Events after `last_id`, a `progress` whenever what `look` says has changed, and `end` when its state is final.
+) -> EventStream:
+    """The answer that follows a subject: see `follow`."""
 
-    `read` gives the events after an id, `BATCH` at most; `may_read` whether the reader still may. All ask the database,
-    in a thread, and hold nothing of it in between. A stream ends without `end` where its reader may not read any more.
+    async def said() -> AsyncIterator[bytes]:
+        with streams.following(subject_id, make) as subject:
+            async for piece in follow(streams, subject, may_read=may_read, last_id=last_id):
+                yield piece
+
+    return EventStream(said(), headers=HEADERS)
+
+
+async def follow(
+    streams: Streams, subject: Subject, *, may_read: Callable[[], bool], last_id: int
+) -> AsyncIterator[bytes]:
+    """Events after `last_id`, a `progress` whenever what is said of the subject has changed, and `end` when its state
+    is final.
+
+    `may_read` is whether the reader still may. All ask the database, in a thread, and hold nothing of it in between. A
+    stream ends without `end` where its reader may not read any more.
     """
     shown: dict[str, Any] | None = None
-    checked_at = time.monotonic()
-    look_at = checked_at
+    version = -1
+    well_at = said_at = checked_at = time.monotonic()
     while True:
-        is_due = time.monotonic() >= look_at
-        # Looked at before events are read: none of them comes after `end`.
-        now = await _patiently(look) if is_due else shown
-        came = False
-        while events := await _patiently(read, last_id):
-            came = True
-            for event in events:
-                last_id = event.id
-                yield ServerSentEvent(id=str(event.id), event=event.kind, data=_data(event))
-        if is_due and now is not None:
+        try:
+            await streams.refresh()
+            now = await subject.now()
+            if version != subject.version:
+                reading = subject.version
+                while said := await subject.after(last_id):
+                    last_id, said_at = said.last_id, time.monotonic()
+                    yield said.data
+                version = reading
             if now != shown:
-                yield ServerSentEvent(event="progress", data=now)
+                shown, said_at = now, time.monotonic()
+                yield _worded("progress", now)
             if now["state"] in ENDED:
-                yield ServerSentEvent(event="end", data={"state": now["state"]})
+                yield _worded("end", {"state": now["state"]})
                 return
-            shown = now
-        look_at = time.monotonic() + (0 if came else LOOK_SECONDS) if is_due or came else look_at
-        if time.monotonic() - checked_at > CHECK_SECONDS:
-            if not await _patiently(may_read):
-                return
-            checked_at = time.monotonic()
-        if not came:
-            await anyio.sleep(POLL_SECONDS)
+            if time.monotonic() - checked_at > CHECK_SECONDS:
+                if not await run_sync(may_read):
+                    return
+                checked_at = time.monotonic()
+            well_at = time.monotonic()
+        except Unavailable:
+            if time.monotonic() - well_at > PATIENCE_SECONDS:
+                raise
+        if time.monotonic() - said_at > PING_SECONDS:
+            said_at = time.monotonic()
+            yield KEEPALIVE_COMMENT
+        await anyio.sleep(POLL_SECONDS)
 
 
-async def _patiently(ask: Callable[..., Result], *arguments: Any) -> Result:
-    """The database's answer, in a thread, however often it has to be asked again."""
-    with anyio.move_on_after(PATIENCE_SECONDS):
-        while True:
-            try:
-                return await run_sync(ask, *arguments)
-            except Unavailable:
-                await anyio.sleep(POLL_SECONDS)
-    return await run_sync(ask, *arguments)
+def _event(event: events.Event) -> bytes:
+    return _worded(event.kind, {"at": rfc3339(event.at), "job": event.job_id, **event.data}, str(event.id))
 
 
-def _data(event: Event) -> dict[str, Any]:
-    return {"at": rfc3339(event.at), "job": event.job_id, **event.data}
+def _worded(kind: str, data: dict[str, Any], event_id: str | None = None) -> bytes:
+    return format_sse_event(data_str=json.dumps(data, ensure_ascii=False), event=kind, id=event_id)

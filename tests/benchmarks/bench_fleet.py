@@ -32,6 +32,7 @@ from transfusion_core.db.tables import Event, Job
 JOBS = int(os.environ.get("FLEET_JOBS", "10000"))
 ROWS = int(os.environ.get("FLEET_ROWS", "100000"))
 SLOTS, STREAMS, ALONE = 4, 200, 200
+QUIET_SECONDS = 3.0
 ADMIN = "tf_bench_" + "0" * 40
 TESTS = Path(__file__).parents[1]
 SERVER = "from transfusion_api.cli import api; api(host='127.0.0.1', port={port})"
@@ -250,28 +251,40 @@ def report_rows(found: Fleet) -> None:
 
 
 def report_streams(found: Fleet) -> None:
-    """The API's latency while so many event streams are open, and a worker works."""
+    """The API's latency while so many event streams are open: as each is told what was before, and as a worker works."""
     made = found.ask("POST", "/v1/experiments", _spec(9000, 1000))["id"]
+    stop, heard = threading.Event(), [0] * STREAMS
     streams = [_stream(found, made) for _ in range(STREAMS)]
+    threads = [threading.Thread(target=_hear, args=(streams[n], heard, n, stop)) for n in range(STREAMS)]
+    for thread in threads:
+        thread.start()
+    began = time.perf_counter()
+    _report_latency(found, made, 20, f"with {STREAMS} streams just opened")
+    _until(lambda: _is_quiet(heard))
+    seconds = time.perf_counter() - began - QUIET_SECONDS
+    print(f"{min(heard)} bytes were told on each within {seconds:.1f} s", flush=True)
     with _worker(found, 2):
         _until(lambda: found.count("running") > 0)
-        stop, heard = threading.Event(), [0] * STREAMS
-        threads = [threading.Thread(target=_hear, args=(streams[n], heard, n, stop)) for n in range(STREAMS)]
-        for thread in threads:
-            thread.start()
-        seconds = []
-        for _ in range(200):
-            seconds.append(_timed(found, f"/v1/experiments/{made}"))
-            time.sleep(0.05)
-        stop.set()
-        for thread in threads:
-            thread.join()
-    p95 = sorted(seconds)[int(len(seconds) * 0.95)] * 1e3
-    print(
-        f"with {STREAMS} streams open: p50 {statistics.median(seconds) * 1e3:.1f} ms, p95 {p95:.1f} ms (< 100), ",
-        end="",
-    )
+        _report_latency(found, made, 200, f"with {STREAMS} streams open, and jobs done all the time")
+    stop.set()
+    for thread in threads:
+        thread.join()
     print(f"{min(heard)} to {max(heard)} bytes heard on each", flush=True)
+
+
+def _is_quiet(heard: list[int]) -> bool:
+    before = list(heard)
+    time.sleep(QUIET_SECONDS)
+    return before == heard and min(heard) > 0
+
+
+def _report_latency(found: Fleet, experiment: str, requests: int, words: str) -> None:
+    seconds = []
+    for _ in range(requests):
+        seconds.append(_timed(found, f"/v1/experiments/{experiment}"))
+        time.sleep(0.05)
+    p95 = sorted(seconds)[int(len(seconds) * 0.95)] * 1e3
+    print(f"{words}: p50 {statistics.median(seconds) * 1e3:.1f} ms, p95 {p95:.1f} ms (< 100)", flush=True)
 
 
 def _stream(found: Fleet, experiment: str) -> http.client.HTTPConnection:

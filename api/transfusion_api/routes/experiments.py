@@ -1,10 +1,10 @@
 """Experiments: a spec is checked, expanded and written at once; what follows is asked for by its id."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Request, Response
-from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from transfusion_api.answers import Cursor, Filter, Id, Limit, Page, StateFilter
 from transfusion_api.auth import DRAWN, Scoped, caller_of, needs
@@ -13,7 +13,7 @@ from transfusion_api.planning import beside_the_fleet, combined_of, expansion_of
 from transfusion_api.problems import documented
 from transfusion_api.removing import removed
 from transfusion_api.service import Service, Serving
-from transfusion_api.streams import BATCH, LastEventId, follow
+from transfusion_api.streams import BATCH, STREAM, EventStream, LastEventId, Subject, stream
 from transfusion_core.db import events, experiments, idempotency, runs
 from transfusion_core.db.scope import Scope
 from transfusion_core.errors import InvalidRequest
@@ -215,8 +215,8 @@ def _found(service: Serving, scope: Scoped, experiment_id: Id) -> Experiment:
 @router.get(
     "/{experiment_id}/events",
     dependencies=[needs("read")],
-    responses=documented(404),
-    response_class=EventSourceResponse,
+    responses=documented(404) | STREAM,
+    response_class=EventStream,
 )
 async def stream_experiment_events(
     service: Serving,
@@ -224,7 +224,7 @@ async def stream_experiment_events(
     request: Request,
     found: Annotated[Experiment, Depends(_found)],
     last_event_id: LastEventId = 0,
-) -> AsyncIterator[ServerSentEvent]:
+) -> EventStream:
     """State moves as they happen, as server-sent events; those of an ended experiment are replayed, then it ends."""
 
     def read(after: int) -> list[events.Event]:
@@ -234,5 +234,8 @@ async def stream_experiment_events(
         now = experiments.get(scope, found.id)
         return now.model_dump(mode="json", include={"state", "counts", "progress", "eta_seconds"})
 
-    async for event in follow(read, look, may_read=lambda: caller_of(request) is not None, last_id=last_event_id):
-        yield event
+    def may_read() -> bool:
+        return caller_of(request) is not None
+
+    made = partial(Subject, read, look)
+    return stream(service.streams, found.id, made, may_read=may_read, last_id=last_event_id)

@@ -1,11 +1,10 @@
 """Runs: one training each, with its curves, log, checkpoints and provenance."""
 
-from collections.abc import AsyncIterator
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import RedirectResponse, Response, StreamingResponse
-from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from transfusion_api.answers import (
     CheckpointLink,
@@ -24,7 +23,7 @@ from transfusion_api.auth import Scoped, caller_of, needs
 from transfusion_api.problems import documented
 from transfusion_api.reports import stored_json
 from transfusion_api.service import Service, Serving
-from transfusion_api.streams import BATCH, LastEventId, follow
+from transfusion_api.streams import BATCH, STREAM, EventStream, LastEventId, Subject, stream
 from transfusion_core.db import events, runs, series
 from transfusion_core.errors import NotFound
 from transfusion_core.specs.dataset import StoredObject
@@ -150,14 +149,14 @@ def _found(service: Serving, scope: Scoped, run_id: Id) -> Run:
     return runs.get(scope, run_id)
 
 
-@router.get("/{run_id}/events", responses=documented(404), response_class=EventSourceResponse)
+@router.get("/{run_id}/events", responses=documented(404) | STREAM, response_class=EventStream)
 async def stream_run_events(
     service: Serving,
     scope: Scoped,
     request: Request,
     found: Annotated[Run, Depends(_found)],
     last_event_id: LastEventId = 0,
-) -> AsyncIterator[ServerSentEvent]:
+) -> EventStream:
     """State moves and progress as they happen, as server-sent events."""
 
     def read(after: int) -> list[events.Event]:
@@ -167,5 +166,8 @@ async def stream_run_events(
         now = runs.get(scope, found.id)
         return now.model_dump(mode="json", include={"state", "attempt", "progress"})
 
-    async for event in follow(read, look, may_read=lambda: caller_of(request) is not None, last_id=last_event_id):
-        yield event
+    def may_read() -> bool:
+        return caller_of(request) is not None
+
+    made = partial(Subject, read, look)
+    return stream(service.streams, found.id, made, may_read=may_read, last_id=last_event_id)

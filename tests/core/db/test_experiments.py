@@ -360,6 +360,19 @@ def test_an_experiments_events_hold_those_of_its_jobs_and_end_in_success(engine,
     assert ends["succeeded"] == len(ids_of(engine, experiment_id))
 
 
+def test_news_names_whom_it_is_about(engine, world, monkeypatch):
+    start = events.news(engine, None)
+    assert (start.about, events.news(engine, start.last_id)) == (frozenset(), start)
+    one, other = make(engine, world), make(engine, world, "other", seeds=3)
+    both = events.news(engine, start.last_id)
+    assert {one, other} <= both.about
+    assert events.news(engine, both.last_id).about == frozenset()
+    job = jobs.claim(engine, worker="w", queues=["gpu", "cpu"], lease_seconds=60)
+    assert {job.id, one} <= events.news(engine, both.last_id).about
+    monkeypatch.setattr(events, "_MOST_NEWS", 2)
+    assert events.news(engine, start.last_id).about is None, "too many to tell"
+
+
 def test_what_exists_is_what_was_neither_failed_nor_cancelled(engine, world, drain):
     expansion = world.expansion()
     keys = [draft.key for draft in expansion.drafts]

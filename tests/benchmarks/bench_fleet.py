@@ -251,7 +251,7 @@ def report_rows(found: Fleet) -> None:
 
 
 def report_streams(found: Fleet) -> None:
-    """The API's latency while so many event streams are open: as each is told what was before, and as a worker works."""
+    """The API's latency with so many event streams: as each is told what was before, and as a worker works."""
     made = found.ask("POST", "/v1/experiments", _spec(9000, 1000))["id"]
     stop, heard = threading.Event(), [0] * STREAMS
     streams = [_stream(found, made) for _ in range(STREAMS)]

@@ -40,7 +40,7 @@ TINY: dict[str, Any] = {
     "similarity": {"measures": ["svcca", "cka"], "images": 64},
 }
 """An experiment of every kind of job that takes seconds."""
-FEW_IMAGES = 300
+FEW_IMAGES = 400
 """What the demo datasets of a test's platform have instead of thousands, which each training is evaluated on."""
 
 

@@ -288,18 +288,15 @@ def _report_latency(found: Fleet, experiment: str, requests: int, words: str) ->
 
 
 def _stream(found: Fleet, experiment: str) -> http.client.HTTPConnection:
-    connection = http.client.HTTPConnection("127.0.0.1", found.port, timeout=5)
+    connection = http.client.HTTPConnection("127.0.0.1", found.port, timeout=60)  # pings come more often
     connection.request("GET", f"/v1/experiments/{experiment}/events", headers=_HEADERS)
     return connection
 
 
 def _hear(connection: http.client.HTTPConnection, heard: list[int], number: int, stop: threading.Event) -> None:
     answer = connection.getresponse()
-    while not stop.is_set():
-        try:
-            heard[number] += len(answer.read1(65536))
-        except TimeoutError:
-            continue
+    while not stop.is_set() and (piece := answer.read1(65536)):
+        heard[number] += len(piece)
     connection.close()
 
 

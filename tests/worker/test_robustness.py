@@ -50,7 +50,7 @@ def test_a_probe_has_every_stage_and_number_of_blocks(studied):
         found = ProbeResult.model_validate(row.result)
         (run,) = [each for each in studied.of_kind("train") if each.key == row.spec["run"]]
         assert found.auroc == pytest.approx(TrainResult.model_validate(run.result).metrics["test"].auroc)
-        assert found.images == 195
+        assert found.images == 260
         for trial in ("reinit", "rerand", "knn", "linear_probe"):
             assert [s.layer for s in found.scores if s.trial == trial] == STAGES
         assert [s.blocks for s in found.scores if s.trial == "block_shuffle"] == [1, 2, 4, 8]

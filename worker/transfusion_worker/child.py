@@ -138,8 +138,10 @@ def _keep_to(threads: int) -> None:
     Each of these takes every core unless told, and jobs side by side then mostly wait for each other.
     """
     torch.set_num_threads(threads)
-    preloaded.POOLS.limit(limits=threads, user_api="blas")
-    os.environ |= {f"{library}_NUM_THREADS": str(threads) for library in ("OPENBLAS", "MKL")}  # those loaded later
+    if threads > 1:
+        preloaded.POOLS.limit(limits=threads, user_api="blas")
+    later = ("OMP", "OPENBLAS", "MKL")
+    os.environ |= {f"{library}_NUM_THREADS": str(threads) for library in later}
 
 
 def _print_into(path: Path) -> None:

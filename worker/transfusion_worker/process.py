@@ -20,6 +20,10 @@ KINDS_MODULE = "transfusion_worker.jobs"
 """Where the child finds `KINDS`: job kind to function. Named only: importing it means importing torch."""
 OUTPUT_LINES, LINE_MAX = 200, 2000
 """Enough for the stacks of a dozen threads."""
+HUGE_PAGES = {"PYTHONMALLOC": "malloc", "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
+"""Half a gigabyte of imported modules in pages of 2 MB, where Linux gives these to who asks: a fork copies the tables
+of all pages, and costs a third of the processor time with these (measured, docs/scale.md).
+"""
 _processes = threading.Lock()
 """multiprocessing looks after all children whenever it starts one, which two threads must not do at once."""
 
@@ -27,9 +31,11 @@ _processes = threading.Lock()
 def warm_up(kinds_module: str = KINDS_MODULE) -> None:
     """Start the fork server and wait until it has imported torch and the science: seconds, in which no lease runs."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["transfusion_worker.child", kinds_module, "transfusion_worker.preloaded"])
+    context.set_forkserver_preload(
+        ["transfusion_worker.preloading", "transfusion_worker.child", kinds_module, "transfusion_worker.preloaded"]
+    )
     first = context.Process(target=entry.nothing, name="warm-up", daemon=True)
-    with _processes, _without_secrets():
+    with _processes, _its_environment():
         first.start()
     wait([first.sentinel])
     with _processes:
@@ -47,7 +53,7 @@ class Child:
         self._process = context.Process(
             target=entry.main, args=(there, kinds_module, assignment.kind), name=f"job-{assignment.job_id}", daemon=True
         )
-        with _processes, _without_secrets():
+        with _processes, _its_environment():
             self._process.start()
         there.close()  # else this end would never see the other one close
         assert self._process.pid is not None
@@ -129,13 +135,20 @@ class Child:
 
 
 @contextmanager
-def _without_secrets() -> Iterator[None]:
-    """Keep database and broker credentials out of the environment that a fork server would start with."""
-    hidden = {name: os.environ.pop(name, None) for name in _secret_names()}
+def _its_environment() -> Iterator[None]:
+    """The environment that a fork server would start with: with `HUGE_PAGES`, without database and broker
+    credentials.
+    """
+    here = dict(os.environ)
+    os.environ.update({name: value for name, value in HUGE_PAGES.items() if name not in here})
+    for name in _secret_names():
+        os.environ.pop(name, None)
     try:
         yield
     finally:
-        os.environ.update({name: value for name, value in hidden.items() if value is not None})
+        for name in HUGE_PAGES.keys() - here.keys():
+            del os.environ[name]
+        os.environ.update(here)
 
 
 def _secret_names() -> list[str]:

@@ -6,12 +6,11 @@ asked about the test images.
 
 import warnings
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -20,6 +19,9 @@ from transfusion_core.science.training.batches import TrainingData
 from transfusion_core.science.training.metrics import evaluate_scores
 from transfusion_core.specs.dataset import Task
 from transfusion_core.specs.robustness import Score
+
+if TYPE_CHECKING:
+    from sklearn.linear_model import LogisticRegression
 
 MAX_ITERATIONS = 1000
 """Of the linear probe's solver (L-BFGS); layers of which it is not done by then say so."""
@@ -112,7 +114,11 @@ def _softmax(
 
 def _fitted(
     x: NDArray[np.float64], y: NDArray[np.float64] | NDArray[np.int64], *, c: float
-) -> tuple[LogisticRegression, str | None]:
+) -> "tuple[LogisticRegression, str | None]":
+    # Here, not above: all jobs would be forked from 60 MB more for the one that probes.
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+
     model = LogisticRegression(C=c, max_iter=MAX_ITERATIONS)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # told in words instead

@@ -34,6 +34,7 @@ def echo(context: JobContext) -> dict[str, Any]:
         "scratch": str(context.scratch),
         "secrets": [name for name in os.environ if name in ("TRANSFUSION_DATABASE_URL", "TRANSFUSION_BROKER_URL")],
         "database_url": context.settings.database_url,
+        "has_main_program": hasattr(sys.modules["__main__"], "__file__"),
         "leads_its_group": os.getpgrp() == os.getpid(),
     }
 

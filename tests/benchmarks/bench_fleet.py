@@ -263,6 +263,7 @@ def report_streams(found: Fleet) -> None:
     _until(lambda: _is_quiet(heard))
     seconds = time.perf_counter() - began - QUIET_SECONDS
     print(f"{min(heard)} bytes were told on each within {seconds:.1f} s", flush=True)
+    _report_latency(found, made, 100, f"with {STREAMS} streams open")
     with _worker(found, 2):
         _until(lambda: found.count("running") > 0)
         _report_latency(found, made, 200, f"with {STREAMS} streams open, and jobs done all the time")

@@ -27,6 +27,7 @@ def test_a_job_is_done_and_what_it_said_is_kept(bench, working):
     assert done.result["threads"] == 1
     assert done.result["blas_threads"] == [1]
     assert done.result["leads_its_group"]
+    assert not done.result["has_main_program"], "each child would import the command line"
     assert [point.value for point in jobs.points(bench.engine, first)] == [0.5, None]
     assert jobs.log(bench.engine, first) == ["a line"]
     assert done.result["stored"]["key"].startswith(f"jobs/{first}/1/")

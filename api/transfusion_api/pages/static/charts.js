@@ -16,10 +16,19 @@ function look() {
   };
 }
 
+// Large, and first needed when the page is there: it would take a fifth of a second before the rest.
+let loading = null;
+function vega() {
+  loading ??= new Promise((ready, failed) => {
+    const script = Object.assign(document.createElement("script"), { src: document.querySelector("meta[name=vega]").content, onload: ready, onerror: failed });
+    document.head.append(script);
+  });
+  return loading;
+}
+
 export async function draw(place, spec) {
   place.classList.toggle("paper", Boolean(spec.$schema));
-  const bundle = document.querySelector("script[src$='vega.js']"); // large: it comes beside the page, not before it
-  if (!window.vegaEmbed) await new Promise((ready) => bundle.addEventListener("load", ready, { once: true }));
+  await vega();
   await window.vegaEmbed(place, spec.$schema ? spec : { ...look(), ...spec }, OPTIONS);
   place.querySelector("summary")?.setAttribute("aria-label", "Save this chart");
   document.documentElement.dataset.drawn = "yes";

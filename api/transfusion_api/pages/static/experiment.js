@@ -182,6 +182,5 @@ async function act(event) {
 for (const button of root.querySelectorAll("button[data-do]")) button.addEventListener("click", act);
 byId("grid").addEventListener("keydown", move);
 byId("metric").addEventListener("change", () => redraw(true));
-showState(await api(PATH));
-await loadGrid();
+await Promise.all([api(PATH).then(showState), loadGrid()]);
 follow();

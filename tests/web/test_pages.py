@@ -41,6 +41,7 @@ def go(page: Page, address: str) -> None:
 def test_from_own_images_to_the_report(platform: Platform, tab: Callable[..., Page], tmp_path: Path) -> None:
     page = tab()
     page.goto(f"{platform.url}/datasets")
+    page.get_by_text("Add a dataset").click()
     page.get_by_label("Name", exact=True).fill("mine")
     page.get_by_label("Images", exact=True).set_input_files(zipped_images(tmp_path / "mine.zip"))
     page.get_by_role("button", name="Add", exact=True).click()

@@ -91,11 +91,11 @@ def _take(url: str, pages: dict[str, str], out: Path) -> None:
             for name, path in pages.items():
                 page.goto(url + path)
                 page.wait_for_timeout(SETTLE_MS)
-                for below in range(
-                    0, page.evaluate("document.body.scrollHeight"), 800
-                ):  # charts are drawn when they are seen
+                # Charts are drawn when they are seen.
+                for below in range(0, page.evaluate("document.body.scrollHeight"), 800):
                     page.mouse.wheel(0, 800)
                     page.wait_for_timeout(150 if below else 0)
+                page.evaluate("scrollTo(0, 0)")
                 page.screenshot(path=out / f"{name}-{scheme}-{width}.png", full_page=True)
                 if name == "login":
                     page.get_by_label("API key").fill(ADMIN_KEY)

@@ -14,7 +14,7 @@ from transfusion_core.errors import DataError, JobCancelled, ObjectMissing, Unav
 from transfusion_core.specs.dataset import StoredObject
 from transfusion_core.specs.job import Bundle
 from transfusion_worker.context import CurvePoint, JobContext
-from transfusion_worker.jobs import ingest, pixels, ranks
+from transfusion_worker.jobs import ingest, pixels
 
 
 def echo(context: JobContext) -> dict[str, Any]:
@@ -119,6 +119,8 @@ def train(context: JobContext) -> dict[str, Any]:
 
 def lonely(context: JobContext) -> dict[str, Any]:
     """Waits for a second process that cannot start."""
+    from transfusion_worker.jobs import ranks  # here: with it comes timm, and each worker of a test would take longer
+
     ranks.LEAVE_SECONDS = 0.5
     ranks.sys.executable = "/bin/false"
     with ranks.together(context, 2):

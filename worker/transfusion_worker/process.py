@@ -18,7 +18,7 @@ from transfusion_worker import entry
 from transfusion_worker.assignment import SECRETS, Assignment
 from transfusion_worker.wire import Wire
 
-KINDS_MODULE = "transfusion_worker.jobs"
+KINDS_MODULE = "transfusion_worker.jobs.kinds"
 """Where the child finds `KINDS`: job kind to function. Named only: importing it means importing torch."""
 OUTPUT_LINES, LINE_MAX = 200, 2000
 """Enough for the stacks of a dozen threads."""

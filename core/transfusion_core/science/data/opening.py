@@ -48,7 +48,8 @@ def open_samples(
             at_sizes = [squared(found.pixels, size) for size in sizes]
             return Opened(sample, found.look, found.data, sample.sha256 or hashlib.sha256(data).digest(), at_sizes)
 
-        yield from ahead(opened, _read(listing, tree), threads=threads)
+        # One more, since those who resize have no decoder at work meanwhile: a tenth faster (measured).
+        yield from ahead(opened, _read(listing, tree), threads=threads + 1)
 
 
 def _read(listing: Listing, tree: Tree) -> Iterator[tuple[Sample, bytes | DataError]]:

@@ -73,10 +73,10 @@ def test_a_version_extends_another_and_says_so(client: TestClient, body: Callabl
     [
         ({"extends": "loca@1"}, "/extends", "no such version (did you mean 'local@1'?)"),
         ({"extends": "local"}, "/extends", "pattern"),
-        ({"extends": "drawn@1"}, "/extends", "its images are one array"),
+        ({"extends": "drawn@1"}, "/extends", "its images are drawn"),
         ({"extends": "demo-retina@1"}, "/extends", "no such version"),
         ({"extends": "local@1", "task": "ordinal"}, "/task", "expected that of the version that is extended"),
-        ({"extends": "local@1", "kind": "npz"}, "", "for kinds that are made of files"),
+        ({"extends": "local@1", "kind": "npz"}, "/extends", "files extend files, and arrays arrays"),
     ],
 )
 def test_what_cannot_be_extended_is_told(

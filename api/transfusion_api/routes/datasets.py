@@ -18,7 +18,7 @@ from transfusion_core.db import datasets
 from transfusion_core.db.facts import facts_for
 from transfusion_core.db.scope import Scope
 from transfusion_core.errors import Conflict, InvalidRequest, NotFound, NotReady
-from transfusion_core.specs.dataset import UNEXTENDED, Dataset, DatasetSpec
+from transfusion_core.specs.dataset import Dataset, DatasetSpec
 from transfusion_core.specs.facts import DatasetFacts, ingest_draft
 from transfusion_core.specs.fault import Fault, nearest
 from transfusion_core.specs.manifest import DatasetDiff, PatientSalt, changes, read_manifest
@@ -63,8 +63,9 @@ def _parent(scope: Scope, spec: DatasetSpec) -> DatasetFacts | None:
         close = nearest(spec.extends, facts.dataset_names)
         fault = Fault(pointer="/extends", message="there is no such version", value=spec.extends, nearest=close)
         raise InvalidRequest(faults=[fault])
-    if parent.spec.kind in UNEXTENDED:
-        message = f"a version of kind {parent.spec.kind!r} cannot be extended: its images are one array"
+    if (kind := parent.spec.kind) == "recipe" or (kind == "npz") != (spec.kind == "npz"):
+        why = "its images are drawn" if kind == "recipe" else "files extend files, and arrays arrays"
+        message = f"a version of kind {kind!r} cannot be extended by one of kind {spec.kind!r}: {why}"
         raise InvalidRequest(faults=[Fault(pointer="/extends", message=message, value=spec.extends)])
     if parent.spec.task != spec.task:
         fault = Fault(pointer="/task", message="expected that of the version that is extended", value=spec.task)

@@ -44,8 +44,6 @@ Kind = Literal[
     "ham10000",
     "isic",
 ]
-UNEXTENDED: tuple[Kind, ...] = ("recipe", "npz")
-"""Their images are one array, to which no files can be added."""
 _LAYOUT_FIELDS = {"uncertain": ("chexpert",), "views": ("chexpert",), "labels": ("chexpert", "chestxray14")}
 
 Location = Annotated[
@@ -131,10 +129,8 @@ class DatasetSpec(Spec):
                 raise PydanticCustomError(
                     "excess", "'{field}' is for kind {kinds}", {"field": field, "kinds": " or ".join(kinds)}
                 )
-        if self.extends and self.kind in UNEXTENDED:
-            raise PydanticCustomError(
-                "excess", "'extends' is for kinds that are made of files, not '{kind}'", {"kind": self.kind}
-            )
+        if self.extends and self.kind == "recipe":
+            raise PydanticCustomError("excess", "'extends' is for images that come from outside, not for 'recipe'", {})
         if self.kind in LAYOUT_TASKS and self.task not in (None, LAYOUT_TASKS[self.kind]):
             raise PydanticCustomError(
                 "task", "a dataset of kind '{kind}' is {task}", {"kind": self.kind, "task": LAYOUT_TASKS[self.kind]}

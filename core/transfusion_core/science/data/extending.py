@@ -1,24 +1,27 @@
 """A version that extends another: the images of both, read from the other's pack and from what is new.
 
-What the parent has keeps its split, label and patient, unless a new file has the very same bytes, which then stands in
-its place. A patient is told from the parent's by the parent's salt.
+What the parent has keeps its split, label and patient, unless a new image is the very same, which then stands in its
+place. A patient is told from the parent's by the parent's salt. Files are extended by files, arrays by arrays.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from transfusion_core.errors import DataError
 from transfusion_core.science.data.annotations import Annotations
 from transfusion_core.science.data.pack import Kept
 from transfusion_core.science.data.pseudonyms import Pseudonyms
-from transfusion_core.science.data.samples import SPLITS, Label, Listing, Sample, class_order
+from transfusion_core.science.data.samples import SPLITS, Arrays, Label, Listing, Sample, class_order, hash_of_pixels
 from transfusion_core.science.data.tree import Tree
 from transfusion_core.specs.dataset import Task
 from transfusion_core.specs.manifest import ManifestRow, read_manifest
 
+Labels = NDArray[np.int64] | NDArray[np.float32]
 _KNOWN = "\0"
 """Begins what stands for a patient of the parent while a version is made: no id begins so."""
 
@@ -57,15 +60,42 @@ class Parent:
         old = [self._sample(row, classes) for row in torch.argsort(self.annotations.places).tolist()]
         return Listing([*new, *old], classes, listing.faults), _Joined(tree, self.images)
 
+    def joined_arrays(self, new: Arrays, task: Task) -> Arrays:
+        """The parent's images in the order of its pack, and the new ones after them. Raises DataError."""
+        self._check_task(task)
+        order = torch.argsort(self.annotations.places)
+        images = np.stack([np.asarray(image) for image in self.images])
+        if images.shape[1:] != new.images.shape[1:]:
+            told = [" x ".join(map(str, shape[1:])) for shape in (images.shape, new.images.shape)]
+            raise DataError(f"expected images of {told[0]}, as in the version that is extended, got {told[1]}")
+        classes, newer = self._classes(new.classes), set(map(hash_of_pixels, new.images))
+        kept = np.array([hash_of_pixels(image) not in newer for image in images])
+        rows = order[torch.from_numpy(kept)].tolist()
+        mine = _recoded(self.annotations.labels.numpy()[rows], self.annotations.classes, classes)
+        numbered = enumerate(new.splits, start=len(images))
+        return Arrays(
+            images=np.concatenate([images[kept], new.images]),
+            labels=np.concatenate([mine, _recoded(new.labels, new.classes, classes)]),
+            classes=classes,
+            splits=[*(SPLITS[int(self.annotations.split[row])] for row in rows), *new.splits],
+            names=[
+                *(self.annotations.names[row] for row in rows),
+                *(f"{split or 'image'}/{number}" for number, split in numbered),
+            ],
+        )
+
     def patient(self, told: str) -> str:
         """What is stored for a patient of the new version."""
         if told.startswith(_KNOWN):
             return self._by_number[int(told[1:])]
         return self.pseudonyms.of(told)
 
-    def _check(self, listing: Listing, task: Task) -> None:
+    def _check_task(self, task: Task) -> None:
         if task != self.annotations.task:
             raise DataError(f"the version that is extended is {self.annotations.task}, not {task}")
+
+    def _check(self, listing: Listing, task: Task) -> None:
+        self._check_task(task)
         named = any(sample.patient is not None for sample in listing.samples)
         if listing.samples and named != (self.annotations.patients is not None):
             raise DataError(
@@ -108,6 +138,13 @@ class Parent:
         return replace(sample, label=label, patient=patient)
 
 
+def _recoded(labels: Labels, theirs: Sequence[str], classes: Sequence[str]) -> Labels:
+    """Labels that stand for the names in `theirs`, by the places of those names in `classes`."""
+    if labels.ndim == 2:
+        return labels[:, [theirs.index(name) for name in classes]]
+    return np.array([classes.index(name) for name in theirs], np.int64)[labels.astype(np.int64)]
+
+
 class _Joined:
     """The new files, and after them the parent's images, one after another."""
 
@@ -127,5 +164,5 @@ class _Joined:
         if not path.startswith(_KNOWN):
             return self._tree.read(path)
         image = next(self._images)
-        assert isinstance(image, bytes), "the API refuses to extend arrays"
+        assert isinstance(image, bytes), "the API lets files extend files alone"
         return image

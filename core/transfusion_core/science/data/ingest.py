@@ -34,7 +34,7 @@ from transfusion_core.science.data.readers.layouts import LAYOUTS, list_layout
 from transfusion_core.science.data.readers.npz import read_npz
 from transfusion_core.science.data.recipes import RECIPES
 from transfusion_core.science.data.resizing import squared
-from transfusion_core.science.data.samples import SPLITS, Arrays, Label, Listing, Sample
+from transfusion_core.science.data.samples import SPLITS, Arrays, Label, Listing, Sample, hash_of_pixels
 from transfusion_core.science.data.splits import Shares, assign, extend
 from transfusion_core.science.data.tree import Tree, open_tree
 from transfusion_core.specs.dataset import (
@@ -236,11 +236,13 @@ def _collect(
     if source is None:
         raise ValueError(f"a dataset of kind {spec.kind!r} needs a source")
     if spec.kind == "npz":
-        return _from_arrays(read_npz(source, task=task), spec, writer, progress)
+        arrays = read_npz(source, task=task)
+        whole = whose.parent.joined_arrays(arrays, task) if whose.parent else arrays
+        return _from_arrays(whole, spec, writer, progress)
     with _tree_of(spec, source) as tree:
         listing = whose.pseudonyms.named(_listed(spec, task, source, tree))
-        whole, joined = whose.parent.joined(listing, tree, task) if whose.parent else (listing, tree)
-        return _from_files(whole, joined, spec, writer, threads, progress)
+        listed, joined = whose.parent.joined(listing, tree, task) if whose.parent else (listing, tree)
+        return _from_files(listed, joined, spec, writer, threads, progress)
 
 
 @contextmanager
@@ -305,14 +307,14 @@ def _from_files(
 
 def _from_arrays(arrays: Arrays, spec: DatasetSpec, writer: _Writer, progress: Progress) -> _Collected:
     images = np.ascontiguousarray(arrays.images)
-    height, width, channels = images.shape[1:]
+    height, width = images.shape[1:3]
     hashes = []
     for done, image in enumerate(images):
-        hashes.append(hashlib.sha256(f"{width}x{height}x{channels}:".encode() + image.tobytes()).digest())
+        hashes.append(hash_of_pixels(image))
         writer.add(image, [squared(narrowed(image), size) for size in spec.image_sizes])
         _report(progress, done + 1, len(images))
     return _Collected(
-        names=[f"{split or 'image'}/{position}" for position, split in enumerate(arrays.splits)],
+        names=arrays.names or [f"{split or 'image'}/{position}" for position, split in enumerate(arrays.splits)],
         places=list(range(len(images))),
         hashes=hashes,
         labels=arrays.labels,

@@ -1,5 +1,6 @@
 """What the readers hand on: listed files, or whole arrays, with labels already coded as numbers."""
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -52,6 +53,14 @@ class Arrays:
     """(n,) classes or grades, or (n, l) for a multilabel task."""
     classes: list[str]
     splits: list[Split | None]
+    names: list[str] = field(default_factory=list)
+    """(n,); by split and position unless given."""
+
+
+def hash_of_pixels(image: NDArray[np.uint8]) -> bytes:
+    """What stands for an image (h, w, c) that came in an array: sha256 of its shape and its pixels."""
+    height, width, channels = image.shape
+    return hashlib.sha256(f"{width}x{height}x{channels}:".encode() + image.tobytes()).digest()
 
 
 def class_order(names: Iterable[str]) -> list[str]:

@@ -5,12 +5,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from packs import Shelf
 from transfusion_core.errors import DataError
 from transfusion_core.science.data.extending import Parent
 from transfusion_core.science.data.ingest import ingest
+from transfusion_core.science.data.samples import SPLITS
 from transfusion_core.specs.dataset import DatasetSpec, IngestResult
 from transfusion_core.specs.manifest import ManifestRow, changes, read_manifest
 
@@ -186,3 +188,93 @@ def test_what_does_not_fit_the_parent_is_told(versions: Versions) -> None:
     versions.make("bare", [(number, label, None, None) for number, label, _, _ in OLD])
     with pytest.raises(DataError, match="what is new names patients"):
         versions.make("four", [(50, "0", "x", None)], parent="bare")
+
+
+class Arrays:
+    """Versions of one array each: the images are their numbers."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.shelves: dict[str, Shelf] = {}
+        self.found: dict[str, IngestResult] = {}
+
+    def make(
+        self,
+        name: str,
+        numbers: dict[str, list[int]],
+        labels: Callable[[list[int]], list[Any]] = lambda numbers: [number % 2 for number in numbers],
+        *,
+        side: int = 8,
+        parent: str | None = None,
+        **fields: Any,
+    ) -> IngestResult:
+        held: dict[str, Any] = {}
+        for split, drawn in numbers.items():
+            held[f"{split}_images"] = np.stack([np.full((side, side, 3), number, np.uint8) for number in drawn])
+            held[f"{split}_labels"] = np.array(labels(drawn))
+        source = self.folder / f"{name}.npz"
+        np.savez(source, **held)
+        spec = {"name": "d", "kind": "npz", "location": "file:///x", **fields}
+        shelf = self.shelves[name] = Shelf()
+        self.found[name] = ingest(
+            DatasetSpec.model_validate(spec).resolved(),
+            source=source,
+            keep=shelf,
+            parent=parent_of(self.shelves[parent], self.found[parent]) if parent else None,
+        )
+        return self.found[name]
+
+    def rows(self, name: str) -> dict[int, tuple[str, str, Any]]:
+        """Name, split and label of each image."""
+        shelf, rows = self.shelves[name], self.shelves[name].annotations(self.found[name])
+        numbers = [int(np.asarray(image).flat[0]) for image in shelf.images(self.found[name])]
+        told = zip(rows.names, rows.split.tolist(), rows.labels.tolist(), strict=True)
+        return {
+            number: (name, SPLITS[split], label) for number, (name, split, label) in zip(numbers, told, strict=True)
+        }
+
+
+FIRST = {"train": [0, 1, 2, 3], "val": [4, 5], "test": [6, 7]}
+
+
+def test_arrays_are_extended_by_arrays(tmp_path: Path) -> None:
+    arrays = Arrays(tmp_path)
+    arrays.make("one", FIRST)
+    found = arrays.make("two", {"train": [3, 20, 21], "test": [22]}, lambda drawn: [2] * len(drawn), parent="one")
+    rows = arrays.rows("two")
+    assert (found.images, found.classes, found.splits) == (11, ["0", "1", "2"], {"train": 6, "val": 2, "test": 3})
+    assert {number: row for number, row in rows.items() if number < 8 and number != 3} == {
+        number: row for number, row in arrays.rows("one").items() if number != 3
+    }, "what was there stays as it was"
+    assert rows[3] == ("train/8", "train", 2), "the very same pixels stand in the place of the old ones"
+    assert [rows[number] for number in (20, 21, 22)] == [
+        ("train/9", "train", 2),
+        ("train/10", "train", 2),
+        ("test/11", "test", 2),
+    ]
+    assert len({row.file for row in read_manifest([arrays.shelves["two"].kept["manifest.csv"]])}) == 11
+    third = arrays.make("three", {"train": [30, 31]}, parent="two")
+    assert third.images == 13
+
+
+def test_arrays_with_several_labels_are_extended_too(tmp_path: Path) -> None:
+    def several(drawn: list[int]) -> list[list[int]]:
+        return [[number % 2, number // 2 % 2] for number in drawn]
+
+    arrays = Arrays(tmp_path)
+    splits = {"train": [0, 1, 2, 3], "val": [4, 5, 6, 7], "test": [8, 9, 10, 11]}
+    arrays.make("one", splits, several, task="multilabel")
+    arrays.make("two", {"train": [21, 22]}, several, task="multilabel", parent="one")
+    rows = arrays.rows("two")
+    assert (rows[1][2], rows[21][2], rows[22][2]) == ([1, 0], [1, 0], [0, 1])
+
+
+def test_arrays_that_do_not_fit_the_parent_are_told(tmp_path: Path) -> None:
+    arrays = Arrays(tmp_path)
+    arrays.make("one", FIRST)
+    with pytest.raises(
+        DataError, match="expected images of 8 x 8 x 3, as in the version that is extended, got 9 x 9 x 3"
+    ):
+        arrays.make("two", {"train": [20, 21]}, side=9, parent="one")
+    with pytest.raises(DataError, match="is multiclass, not ordinal"):
+        arrays.make("three", {"train": [20, 21]}, parent="one", task="ordinal")

@@ -38,9 +38,9 @@ KEPT = 32
 """Batches of a subject, for readers that stand at different events."""
 ENDED = frozenset({"succeeded", "failed", "cancelled"})
 HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
-_EVENT = {name: {"type": "string"} for name in ("data", "event", "id")}
+_FIELDS = {name: {"type": "string"} for name in ("data", "event", "id")}
 STREAM: dict[int | str, dict[str, Any]] = {
-    200: {"content": {"text/event-stream": {"itemSchema": {"type": "object", "properties": _EVENT}}}}
+    200: {"content": {"text/event-stream": {"itemSchema": {"type": "object", "properties": _FIELDS}}}}
 }
 """What the documents say of such an answer."""
 LastEventId = Annotated[int, Header(alias="Last-Event-ID", ge=0, lt=2**63, description="Resume after this event")]

@@ -7,6 +7,7 @@ from io import BytesIO
 import pytest
 from PIL import Image
 
+from platforms import FEW_IMAGES
 from transfusion_core.db import jobs
 from transfusion_core.specs.comparison import ComparisonResult
 from transfusion_core.specs.dataset import IngestResult, Pixels
@@ -46,7 +47,7 @@ def test_every_job_succeeds(studied):
 def test_an_ingest_leaves_a_pack(studied):
     for row in studied.of_kind("ingest"):
         found = IngestResult.model_validate(row.result)
-        assert sum(found.splits.values()) == found.images == 2000
+        assert sum(found.splits.values()) == found.images == FEW_IMAGES
         for stored in (found.annotations, *found.pack):
             assert studied.store.size(stored.key) == stored.size_bytes
 
@@ -56,7 +57,7 @@ def test_pixels_are_made_once_for_each_dataset_and_lie_in_the_store(studied):
         made = Pixels.model_validate(row.result)
         assert (made.channels, made.size) == (3, row.spec["image_size"])
         (shard,) = made.shards
-        assert (shard.images, len(studied.read(shard.object))) == (2000, 2000 * 3 * made.size**2)
+        assert (shard.images, len(studied.read(shard.object))) == (FEW_IMAGES, FEW_IMAGES * 3 * made.size**2)
 
 
 def test_a_profile_lies_in_the_store_and_is_of_the_dataset_of_the_experiment(studied):

@@ -63,10 +63,15 @@ class IngestFaults(DataError):
     code: ClassVar[str] = "data_files"
 
     def __init__(
-        self, detail: str | None = None, *, files: Sequence[FileFault] = (), faults: Sequence[Fault] = ()
+        self,
+        detail: str | None = None,
+        *,
+        files: Sequence[FileFault] = (),
+        faults: Sequence[Fault] = (),
+        request_id: str | None = None,
     ) -> None:
         shown = [Fault(pointer="", message=_line(file), value=file.file) for file in files[:_SHOWN]]
-        super().__init__(detail, faults=[*faults, *shown])
+        super().__init__(detail, faults=[*faults, *shown], request_id=request_id)
         self.files = list(files)
 
 

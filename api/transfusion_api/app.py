@@ -44,6 +44,7 @@ from transfusion_core.specs.dataset import DatasetSpec
 from transfusion_core.specs.experiment import ExperimentSpec
 
 DESCRIPTION = "Trains image models from several initialisations, compares what they learned, and says what helped."
+DRAWING_SECONDS = 5
 WRITTEN: tuple[type[BaseModel], ...] = (
     ExperimentSpec,
     CombineSpec,
@@ -121,9 +122,13 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     service = app.state.service
     if service.settings.mode == "service":
         await run_sync(ensure_admin_key, service)
-    # Before a browser asks, as nobody likes to wait for their first chart.
-    threading.Thread(target=pages.vega, daemon=True).start()
+    # Before a browser asks, as nobody likes to wait for their first chart; and after those who come as the service
+    # begins, whose pages would share the cores with it.
+    drawing = threading.Timer(DRAWING_SECONDS, pages.vega)
+    drawing.daemon = True
+    drawing.start()
     yield
+    drawing.cancel()
     await run_sync(service.close)
 
 

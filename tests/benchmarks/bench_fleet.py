@@ -54,6 +54,8 @@ class Fleet:
 
     engine: Engine
     port: int
+    api: int
+    """The API's process."""
     broker: str
     environment: dict[str, str]
 
@@ -95,8 +97,8 @@ def fleet() -> Iterator[Fleet]:
         roots = os.pathsep.join(str(path) for path in (TESTS, *(TESTS.parent / each for each in ("core", "worker"))))
         environment = {**os.environ, **{f"TRANSFUSION_{name}": value for name, value in words.items()}}
         environment["PYTHONPATH"] = roots
-        stack.enter_context(_process([sys.executable, "-c", SERVER.format(port=port)], environment))
-        found = Fleet(engine, port, broker, environment)
+        api = stack.enter_context(_process([sys.executable, "-c", SERVER.format(port=port)], environment))
+        found = Fleet(engine, port, api.pid, broker, environment)
         _until(lambda: _answers(found))
         yield found
         engine.dispose()

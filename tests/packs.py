@@ -38,10 +38,10 @@ class Shelf:
         return [pack[place] for place in self.annotations(found).places.tolist()]
 
     def pixels(self, pixels: Pixels) -> Tensor:
-        """The images of a pack at one size, in its order, (n, 3, size, size)."""
+        """The images of a pack at one size, in its order, (n, 3, size, size), channels last in memory."""
         side = pixels.size
         shards = [
-            np.frombuffer(self.kept[shard.object.key], np.uint8).reshape(-1, shard.channels, side, side)
+            np.frombuffer(self.kept[shard.object.key], np.uint8).reshape(-1, side, side, shard.channels)
             for shard in pixels.shards
         ]
-        return torch.cat([torch.tensor(shard).expand(-1, 3, -1, -1) for shard in shards])
+        return torch.cat([torch.tensor(shard).expand(-1, -1, -1, 3) for shard in shards]).permute(0, 3, 1, 2)

@@ -82,13 +82,13 @@ def write_files(folder: Path) -> None:
 def pack(folder: Path) -> TrainingData:
     """The files at 224 px as a mapped tensor, as a dataset's pack gives them."""
     path = folder / "pixels.npy"
-    pixels = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=(FILES, 3, SIDE, SIDE))
+    pixels = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=(FILES, SIDE, SIDE, 3))
     for number, file in enumerate(sorted(folder.glob("*/*.jpg"))):
-        pixels[number] = np.asarray(Image.open(file).convert("RGB").resize((SIDE, SIDE))).transpose(2, 0, 1)
+        pixels[number] = np.asarray(Image.open(file).convert("RGB").resize((SIDE, SIDE)))
     pixels.flush()
     rows = torch.arange(FILES)
     return TrainingData(
-        images=torch.from_numpy(np.load(path, mmap_mode="c")),
+        images=torch.from_numpy(np.load(path, mmap_mode="c")).permute(0, 3, 1, 2),
         labels=rows % 2,
         train=rows,
         val=rows[:0],

@@ -22,7 +22,10 @@ def _images(count: int = 5, channels: int = 3, size: int = 8) -> torch.Tensor:
 
 
 def _stored(store, *shards: torch.Tensor) -> Pixels:
-    kept = [store.put_bytes(f"jobs/1/1/{number}", shard.numpy().tobytes()) for number, shard in enumerate(shards)]
+    kept = [
+        store.put_bytes(f"jobs/1/1/{number}", shard.permute(0, 2, 3, 1).numpy().tobytes())
+        for number, shard in enumerate(shards)
+    ]
     told = [Shard(object=o, images=len(s), channels=s.shape[1]) for o, s in zip(kept, shards, strict=True)]
     return Pixels(size=shards[0].shape[2], channels=max(shard.channels for shard in told), shards=told)
 

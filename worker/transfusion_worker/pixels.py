@@ -30,7 +30,7 @@ THREADS = 4
 
 
 def fetch_pixels(store: Store, pixels: Pixels, places: Tensor, *, key: str, settings: Settings) -> Tensor:
-    """The images at `places` (n,) of the shards, uint8 (n, c, size, size), mapped.
+    """The images at `places` (n,) of the shards, uint8 (n, c, size, size) with its channels last in memory, mapped.
 
     `key` is that of the job that made them. Writing to the tensor does not change the file. Processes that fetch at
     once wait for each other, and would write the same bytes. Unavailable where the disk is full.
@@ -68,7 +68,8 @@ class _Copy:
 
     def __init__(self, handle: int, pixels: Pixels, places: Tensor) -> None:
         self.handle, self._pixels = handle, pixels
-        self._shape = (len(places), pixels.channels, pixels.size, pixels.size)
+        self._channels = pixels.channels
+        self._shape = (len(places), pixels.size, pixels.size, pixels.channels)
         self._image_bytes = pixels.channels * pixels.size**2
         self.size_bytes = len(places) * self._image_bytes
         self.shards = len(pixels.shards)
@@ -90,9 +91,9 @@ class _Copy:
         shard, sha256 = self._pixels.shards[number], hashlib.sha256()
         for row in self._rows[number]:
             image = os.pread(self.handle, self._image_bytes, row * self._image_bytes)
-            plain = image[: shard.channels * self._pixels.size**2]
+            plain = image[:: self._channels // shard.channels]
             sha256.update(plain)
-            if plain * (self._pixels.channels // shard.channels) != image:
+            if shard.channels < self._channels and self._whole(plain) != image:
                 return False
         return sha256.hexdigest() == shard.object.sha256
 
@@ -109,13 +110,18 @@ class _Copy:
         if len(data) != each * shard.images:
             raise DataError(f"expected {each * shard.images} bytes of pixels at {shard.object.key}, found {len(data)}")
         for place, row in enumerate(self._rows[number]):
-            image = bytes(data[place * each : (place + 1) * each]) * (self._pixels.channels // shard.channels)
-            os.pwrite(self.handle, image, row * self._image_bytes)
+            image = data[place * each : (place + 1) * each]
+            whole = image if shard.channels == self._channels else self._whole(image)
+            os.pwrite(self.handle, whole, row * self._image_bytes)
+
+    def _whole(self, grey: bytes | memoryview) -> bytes:
+        """A grey image with its one channel in all."""
+        return np.frombuffer(grey, np.uint8).repeat(self._channels).tobytes()
 
     def mapped(self) -> Tensor:
         """All images."""
         mapping = mmap.mmap(self.handle, self.size_bytes, access=mmap.ACCESS_COPY)
-        return torch.frombuffer(mapping, dtype=torch.uint8).view(self._shape)
+        return torch.frombuffer(mapping, dtype=torch.uint8).view(self._shape).permute(0, 3, 1, 2)
 
 
 @contextmanager

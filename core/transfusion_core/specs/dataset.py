@@ -180,7 +180,7 @@ class StoredObject(Record):
 
 
 class Shard(Record):
-    """Consecutive images of a pack at one size: uint8 (images, channels, size, size), and nothing else."""
+    """Consecutive images of a pack at one size: uint8 (images, size, size, channels), and nothing else."""
 
     object: StoredObject
     images: int

@@ -1,6 +1,6 @@
 """Pixels of one size: all images of a pack, ready for a network, as shards that are bytes and nothing else.
 
-A shard is uint8 (n, c, size, size), its images in the pack's order. Grey images have one channel for as long as no
+A shard is uint8 (n, size, size, c), its images in the pack's order. Grey images have one channel for as long as no
 image with colours came, three afterwards.
 """
 
@@ -25,7 +25,7 @@ _BLOCK = 256
 """Images per piece of work when pixels are counted."""
 
 Square = NDArray[np.uint8]
-"""(c, size, size), c 1 or 3."""
+"""(size, size, c), c 1 or 3."""
 
 
 class PixelsWriter(Batches[Square, Shard]):
@@ -36,16 +36,17 @@ class PixelsWriter(Batches[Square, Shard]):
 
         def write(number: int, squares: Sequence[Square]) -> Shard:
             stored = keep(b"".join(square.tobytes() for square in squares), f"pixels-{size}-{number:05d}.bin")
-            return Shard(object=stored, images=len(squares), channels=len(squares[0]))
+            return Shard(object=stored, images=len(squares), channels=squares[0].shape[2])
 
         super().__init__(write)
 
     def add_image(self, square: Square) -> None:
         """Add an image, after those before it."""
-        if len(square) > self._channels:
+        channels = square.shape[2]
+        if channels > self._channels:
             self.end_batch()
-        self._channels = max(self._channels, len(square))
-        whole = square if len(square) == self._channels else square.repeat(self._channels, axis=0)
+        self._channels = max(self._channels, channels)
+        whole = square if channels == self._channels else square.repeat(self._channels, axis=2)
         self.add(whole, size_bytes=whole.nbytes)
 
     def pixels(self) -> Pixels:

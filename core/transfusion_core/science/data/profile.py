@@ -196,5 +196,5 @@ def _drawn(rows: Annotations) -> list[_Drawn]:
 
 
 def _side_by_side(tiles: list[NDArray[np.uint8] | None]) -> str:
-    shown = [tile.repeat(3 // len(tile), axis=0) for tile in tiles if tile is not None]
-    return data_url(image_of(np.ascontiguousarray(np.concatenate(shown, axis=2).transpose(1, 2, 0))), "jpeg")
+    shown = [tile.repeat(3 // tile.shape[2], axis=2) for tile in tiles if tile is not None]
+    return data_url(image_of(np.ascontiguousarray(np.concatenate(shown, axis=1))), "jpeg")

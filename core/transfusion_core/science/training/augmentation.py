@@ -24,51 +24,92 @@ EIGHTHS = 8
 def augment(images: Tensor, by: Augmentation, *, draw: Draw) -> Tensor:
     """Images (b, c, h, w), uint8 or float32, c 1 or 3, each changed by its own draws.
 
-    uint8 stays uint8 where pixels only move; what is interpolated or coloured is float32, not rounded.
+    uint8 stays uint8 where they are cropped and flipped; what is turned or coloured is float32, not rounded. On the CPU
+    all of it is fastest where their channels are last in memory, as those of a pack are.
     """
-    if by.rotation or (by.crop and by.crop.scale):
-        images = warped(images, _matrices(by, draw, side=images.shape[-2:]), edge="zeros" if by.rotation else "border")
-    else:
-        if by.crop and by.crop.padding:
-            images = shifted(images, *_offsets(by.crop.padding, draw), padding=by.crop.padding)
-        if by.flip:
-            images = flip(images, _flipped(draw))
+    if by.rotation:
+        images = warped(images, _matrices(by, draw, side=images.shape[-2:]))
+    elif by.crop or by.flip:
+        images = _moved(images, by, draw)
     return jittered(images, *_factors(by.jitter, draw)) if by.jitter else images
 
 
-def flip(images: Tensor, mask: Tensor) -> Tensor:
-    """Images (b, c, h, w), those under the mask (b,) mirrored left to right."""
-    rows = mask.nonzero().flatten()
-    order = torch.arange(len(images))
-    order[rows] = torch.arange(len(images), len(images) + len(rows))
-    both = torch.cat((images, images.index_select(0, rows.to(images.device)).flip(3)))
-    return both.index_select(0, order.to(images.device))  # copies whole images, which a choice by pixel does not
+def _moved(images: Tensor, by: Augmentation, draw: Draw) -> Tensor:
+    """What `augment` does where nothing is turned. Windows and mirrors are put together once, when all is done."""
+    moved: Sequence[Tensor] = images.permute(0, 2, 3, 1)
+    if by.crop and by.crop.padding:
+        moved = shifted(images, *_offsets(by.crop.padding, draw), padding=by.crop.padding)
+    if by.crop and by.crop.scale:
+        moved = enlarged(images, _boxes(by.crop.scale, draw, side=images.shape[-2:]))
+    if by.flip:
+        moved = flipped(moved, _flipped(draw))
+    return torch.stack(list(moved)).permute(0, 3, 1, 2)
 
 
-def shifted(images: Tensor, top: Tensor, left: Tensor, *, padding: int) -> Tensor:
-    """The windows (b, c, h, w) whose corners are at `top`, `left` (b,) of the images with black around them."""
-    b, c, h, w = images.shape
-    padded = nn.functional.pad(images, [padding] * 4)
-    high, wide = padded.shape[2:]
-    # Every stretch of w pixels in memory is a row of this view, so that a shift is where a row begins.
-    stretches = padded.view(-1).as_strided((padded.numel() - w + 1, w), (1, 1))
-    planes = torch.arange(b * c).view(b, c, 1) * high
-    begins = (planes + top.view(b, 1, 1) + torch.arange(h)) * wide + left.view(b, 1, 1)  # (b, c, h)
-    return stretches.index_select(0, begins.flatten().to(images.device)).view(b, c, h, w)
+def flipped(images: Sequence[Tensor], mask: Tensor) -> list[Tensor]:
+    """Images (h, w, c), those under the mask (b,) mirrored left to right.
+
+    One by one: a choice by pixel reads both, and mirrors those that stay, too.
+    """
+    return [image.flip(1) if mirrored else image for image, mirrored in zip(images, mask.tolist(), strict=True)]
 
 
-def warped(images: Tensor, matrices: Tensor, *, edge: str) -> Tensor:
+def shifted(images: Tensor, top: Tensor, left: Tensor, *, padding: int) -> list[Tensor]:
+    """The windows (h, w, c) that begin at `top`, `left` (b,) of the images (b, c, h, w) with black around them."""
+    h, w = images.shape[-2:]
+    padded = nn.functional.pad(images.permute(0, 2, 3, 1), [0, 0, *[padding] * 4])
+    corners = zip(padded, top.tolist(), left.tolist(), strict=True)
+    return [image[first : first + h, begin : begin + w] for image, first, begin in corners]
+
+
+def enlarged(images: Tensor, boxes: Tensor) -> Sequence[Tensor]:
+    """The boxes (b, 4) of images (b, c, h, w), top, left, height and width, each as large as the image was, bilinear:
+    images (h, w, c).
+
+    Of uint8 on the CPU in whole numbers, elsewhere rounded to them: the same to within one step of 255.
+    """
+    _, c, *side = images.shape
+    if images.device.type != "cpu" or images.dtype != torch.uint8:
+        return _sampled(images, boxes).permute(0, 2, 3, 1)
+    whole = images.expand(-1, 3, -1, -1)  # even grey images: only for three channels has torch a fast kernel
+    parts = (
+        nn.functional.interpolate(image[:, :, top : top + h, left : left + w], side, mode="bilinear", antialias=True)
+        for image, (top, left, h, w) in zip(whole.split(1), boxes.tolist(), strict=True)
+    )
+    return [part[0, :c].permute(1, 2, 0) for part in parts]
+
+
+def _sampled(images: Tensor, boxes: Tensor) -> Tensor:
+    """What `enlarged` gives, all at once, (b, c, h, w)."""
+    places = []
+    for axis, n in enumerate(images.shape[-2:]):
+        first, length = (boxes[:, column, None].to(images.device, torch.float32) for column in (axis, axis + 2))
+        at = first - 0.5 + (torch.arange(n, device=images.device) + 0.5) * (length / n)  # in pixels
+        inside = torch.minimum(torch.maximum(at, first), first + length - 1)  # beyond a box is its own border
+        places.append((inside + 0.5) * (2 / n) - 1)
+    y, x = places
+    grid = torch.stack(torch.broadcast_tensors(x[:, None, :], y[:, :, None]), dim=-1)
+    return _at(images, grid, edge="border").round_().to(images.dtype)
+
+
+def warped(images: Tensor, matrices: Tensor) -> Tensor:
     """Images float32 (b, c, h, w) sampled bilinearly where `matrices` (b, 2, 3) send the pixels of the result.
 
-    Places are in pixels from the image's middle, (x right, y down, 1). `edge`: what lies beyond, `zeros` or `border`.
+    Places are in pixels from the image's middle, (x right, y down, 1). What lies beyond is black.
     """
     h, w = images.shape[-2:]
     m = matrices.to(images.device, torch.float32)[..., None, None]  # (b, 2, 3, 1, 1)
     x = (torch.arange(w, device=images.device) + 0.5 - w / 2)[None, :]
     y = (torch.arange(h, device=images.device) + 0.5 - h / 2)[:, None]
     places = [m[:, axis, 0] * x + m[:, axis, 1] * y + m[:, axis, 2] for axis in (0, 1)]  # (b, h, w) each
-    grid = torch.stack((places[0] * (2 / w), places[1] * (2 / h)), dim=-1)
-    return nn.functional.grid_sample(images.float(), grid, mode="bilinear", padding_mode=edge, align_corners=False)
+    return _at(images, torch.stack((places[0] * (2 / w), places[1] * (2 / h)), dim=-1), edge="zeros")
+
+
+def _at(images: Tensor, grid: Tensor, *, edge: str) -> Tensor:
+    """Images float32 (b, c, h, w) at the places (b, h, w, 2), x and y from -1 to 1."""
+    # The kernel wants planes.
+    planes = images.to(torch.float32, memory_format=torch.contiguous_format)
+    return nn.functional.grid_sample(planes, grid, mode="bilinear", padding_mode=edge, align_corners=False)
 
 
 def jittered(images: Tensor, brightness: Tensor, contrast: Tensor, saturation: Tensor) -> Tensor:
@@ -106,6 +147,23 @@ def _offsets(padding: int, draw: Draw) -> tuple[Tensor, Tensor]:
     return top, left
 
 
+def _boxes(scale: Sequence[float], draw: Draw, *, side: Sequence[int]) -> Tensor:
+    """Parts of the image of its own shape, int64 (b, 4): top, left, height, width."""
+    share = _share(scale, draw)
+    lengths = [(share * n).round().long().clamp_(min=1) for n in side]
+    corners = [
+        (draw(purpose) * (n - length + 1)).long()
+        for purpose, n, length in zip(("crop top", "crop left"), side, lengths, strict=True)
+    ]
+    return torch.stack((*corners, *lengths), dim=1)
+
+
+def _share(scale: Sequence[float], draw: Draw) -> Tensor:
+    """Of the image's side, (b,)."""
+    least, largest = scale
+    return (least + draw("crop scale") * (largest - least)).sqrt()
+
+
 def _factors(jitter: Jitter, draw: Draw) -> list[Tensor]:
     named = {name: getattr(jitter, name) for name in ("brightness", "contrast", "saturation")}
     return [1 + (2 * draw(name) - 1) * strength for name, strength in named.items()]
@@ -132,8 +190,7 @@ def _placed(by: Augmentation, draw: Draw, *, height: int, width: int) -> Tensor:
     if by.crop and by.crop.padding:
         top, left = (offset.double() - by.crop.padding for offset in _offsets(by.crop.padding, draw))
         return torch.stack((torch.ones_like(top), left, top), dim=1)
-    least, largest = by.crop.scale if by.crop and by.crop.scale else (1.0, 1.0)
-    share = (least + draw("crop scale") * (largest - least)).sqrt()
+    share = _share(by.crop.scale if by.crop and by.crop.scale else (1.0, 1.0), draw)
     right, down = (
         (1 - share) * n * (draw(purpose) - 0.5) for purpose, n in (("crop left", width), ("crop top", height))
     )

@@ -9,6 +9,9 @@ from torch import Tensor, nn
 from transfusion_core.errors import DataError
 from transfusion_core.specs.dataset import Split, Task
 
+CACHED_PIXELS = 224 * 224
+"""As many float32 pixels of three channels as the second cache of a core holds, or nearly."""
+
 
 class BatchIndices(Protocol):
     """The order of the data."""
@@ -72,17 +75,22 @@ def normalise(images: Tensor, *, mean: Tensor, std: Tensor, out: Tensor | None =
 
     c is 3, or 1 for grey images, which stand in all three channels alike. `out`: written to and returned, where given.
     """
-    b, c, h, w = images.shape
+    b, _, h, w = images.shape
     scale = (1 / (255 * std.double())).float().to(images.device)
     shift = (-mean.double() / std.double()).float().to(images.device)
     if out is None:
         out = torch.empty((b, 3, h, w), device=images.device, memory_format=layout(images.device))
     if layout(images.device) is torch.contiguous_format:
         return out.copy_(images).mul_(scale[:, None, None]).add_(shift[:, None, None])
-    # Over whole rows of pixels, colours in turn: a fifth of the time of broadcasting over three channels (measured).
-    rows = out.permute(0, 2, 3, 1).view(b, h, w * 3)
-    rows.copy_(torch.stack(images.unbind(1) * (3 // c), dim=-1).view(b, h, w * 3))
-    rows.mul_(scale.expand(3).repeat(w)).add_(shift.expand(3).repeat(w))
+    # Over whole rows of pixels, colours in turn: a fifth of the time of broadcasting over three channels; and of so few
+    # images at a time that they stay in the processor's cache meanwhile (measured).
+    scales, shifts = scale.expand(3).repeat(w), shift.expand(3).repeat(w)
+    rows = (
+        images.permute(0, 2, 3, 1).expand(b, h, w, 3).reshape(b, h, w * 3),
+        out.permute(0, 2, 3, 1).view(b, h, w * 3),
+    )
+    for some, normalised in zip(*(each.split(max(1, CACHED_PIXELS // (h * w))) for each in rows), strict=True):
+        normalised.copy_(some).mul_(scales).add_(shifts)
     return out
 
 

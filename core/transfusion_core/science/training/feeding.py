@@ -26,8 +26,8 @@ AHEAD = 2
 
 
 Each = Callable[..., Iterable[None]]
-CHUNK_PIXELS = 8 * 224 * 224
-"""A CPU finishes so many at a time: what becomes of them in between stays in its caches."""
+CHUNK_PIXELS = 16 * 224 * 224
+"""A CPU finishes so many at a time: enough that Python's share is small, and few enough for its caches (measured)."""
 
 
 def unchanged(images: Tensor, rows: Tensor) -> Tensor:
@@ -43,6 +43,18 @@ class Part:
     """int64 (b,) on the CPU."""
     change: Callable[[Tensor, Tensor], Tensor] = unchanged
     """What becomes of images, uint8 (b, c, h, w) on the device, at some of the rows (b,) before they are normalised."""
+
+
+def gathered(images: Tensor, at: Tensor, *, out: Tensor | None = None) -> Tensor:
+    """The images (n, c, h, w) at `at` (b,), with their channels last in memory where all have them there."""
+    if not _has_channels_last(images):
+        return torch.index_select(images, 0, at, out=out)
+    pixels = images.permute(0, 2, 3, 1)
+    return torch.index_select(pixels, 0, at, out=None if out is None else out.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+def _has_channels_last(images: Tensor) -> bool:
+    return images.is_contiguous(memory_format=torch.channels_last)
 
 
 def resident(data: TrainingData, device: torch.device) -> TrainingData:
@@ -91,7 +103,7 @@ def _finished(data: TrainingData, placed: Iterable[_Placed], device: torch.devic
                 memory = torch.empty((b, 3, h, w), device=device, memory_format=layout(device))
 
         def finish(rows: Tensor, at: Tensor, out: Tensor, part: Part = part, images: Tensor = images) -> None:
-            changed = part.change(images.index_select(0, at.to(device)), rows)
+            changed = part.change(gathered(images, at.to(device)), rows)
             normalise(changed, mean=data.mean, std=data.std, out=out)
 
         size = max(1, CHUNK_PIXELS // (h * w)) if device.type == "cpu" else max(1, b)
@@ -169,8 +181,13 @@ class _Fetcher:
     def fetch(self, rows: Tensor) -> _Fetched:
         """In a thread of its own: the images at `rows`, on their way."""
         shape = (len(rows), *self._images.shape[1:])
-        images = torch.empty(shape, dtype=self._images.dtype, pin_memory=self._stream is not None)
-        torch.index_select(self._images, 0, rows, out=images)
+        images = torch.empty(
+            shape,
+            dtype=self._images.dtype,
+            pin_memory=self._stream is not None,
+            memory_format=torch.channels_last if _has_channels_last(self._images) else torch.contiguous_format,
+        )
+        gathered(self._images, rows, out=images)
         if self._stream is None:
             return _Fetched(images, None)
         with torch.cuda.stream(self._stream):

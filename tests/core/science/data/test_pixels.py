@@ -33,7 +33,7 @@ def test_shards_hold_all_images_in_their_order(monkeypatch: pytest.MonkeyPatch) 
     assert [shard.images for shard in pixels.shards] == [2, 2, 2]
     assert (pixels.size, pixels.channels) == (5, 3)
     expected = np.stack(list(squares(_images(), size=5, threads=1)))
-    np.testing.assert_array_equal(shelf.pixels(pixels).numpy(), expected)
+    np.testing.assert_array_equal(shelf.pixels(pixels).permute(0, 2, 3, 1).numpy(), expected)
 
 
 def test_grey_images_have_one_channel() -> None:

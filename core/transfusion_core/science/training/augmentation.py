@@ -36,14 +36,14 @@ def augment(images: Tensor, by: Augmentation, *, draw: Draw) -> Tensor:
 
 def _moved(images: Tensor, by: Augmentation, draw: Draw) -> Tensor:
     """What `augment` does where nothing is turned. Windows and mirrors are put together once, when all is done."""
-    moved: Sequence[Tensor] = images.permute(0, 2, 3, 1)
+    moved = list(images.permute(0, 2, 3, 1))
     if by.crop and by.crop.padding:
         moved = shifted(images, *_offsets(by.crop.padding, draw), padding=by.crop.padding)
     if by.crop and by.crop.scale:
         moved = enlarged(images, _boxes(by.crop.scale, draw, side=images.shape[-2:]))
     if by.flip:
         moved = flipped(moved, _flipped(draw))
-    return torch.stack(list(moved)).permute(0, 3, 1, 2)
+    return torch.stack(moved).permute(0, 3, 1, 2)
 
 
 def flipped(images: Sequence[Tensor], mask: Tensor) -> list[Tensor]:
@@ -62,7 +62,7 @@ def shifted(images: Tensor, top: Tensor, left: Tensor, *, padding: int) -> list[
     return [image[first : first + h, begin : begin + w] for image, first, begin in corners]
 
 
-def enlarged(images: Tensor, boxes: Tensor) -> Sequence[Tensor]:
+def enlarged(images: Tensor, boxes: Tensor) -> list[Tensor]:
     """The boxes (b, 4) of images (b, c, h, w), top, left, height and width, each as large as the image was, bilinear:
     images (h, w, c).
 
@@ -70,11 +70,11 @@ def enlarged(images: Tensor, boxes: Tensor) -> Sequence[Tensor]:
     """
     _, c, *side = images.shape
     if images.device.type != "cpu" or images.dtype != torch.uint8:
-        return _sampled(images, boxes).permute(0, 2, 3, 1)
+        return list(_sampled(images, boxes).permute(0, 2, 3, 1))
     whole = images.expand(-1, 3, -1, -1)  # even grey images: only for three channels has torch a fast kernel
     parts = (
         nn.functional.interpolate(image[:, :, top : top + h, left : left + w], side, mode="bilinear", antialias=True)
-        for image, (top, left, h, w) in zip(whole.split(1), boxes.tolist(), strict=True)
+        for image, (top, left, h, w) in zip(torch.split(whole, 1), boxes.tolist(), strict=True)
     )
     return [part[0, :c].permute(1, 2, 0) for part in parts]
 
@@ -87,8 +87,8 @@ def _sampled(images: Tensor, boxes: Tensor) -> Tensor:
         at = first - 0.5 + (torch.arange(n, device=images.device) + 0.5) * (length / n)  # in pixels
         inside = torch.minimum(torch.maximum(at, first), first + length - 1)  # beyond a box is its own border
         places.append((inside + 0.5) * (2 / n) - 1)
-    y, x = places
-    grid = torch.stack(torch.broadcast_tensors(x[:, None, :], y[:, :, None]), dim=-1)
+    y, x = places[0][:, :, None], places[1][:, None, :]
+    grid = torch.stack((x + 0 * y, y + 0 * x), dim=-1)
     return _at(images, grid, edge="border").round_().to(images.dtype)
 
 

@@ -19,9 +19,9 @@ class Shelf:
         self.kept: dict[str, bytes] = {}
         self._lock = Lock()
 
-    def __call__(self, data: bytes, name: str) -> StoredObject:
+    def __call__(self, data: bytes | bytearray, name: str) -> StoredObject:
         with self._lock:
-            self.kept[name] = data
+            self.kept[name] = bytes(data)
         return StoredObject(key=name, size_bytes=len(data), sha256="0" * 64)
 
     def annotations(self, found: IngestResult) -> Annotations:

@@ -96,14 +96,14 @@ class JobContext:
         return cache.fetch(self.store, stored, cache_dir=self.settings.cache_dir, holder=self)
 
     @contextmanager
-    def keeping(self) -> Iterator[Callable[[bytes, str], StoredObject]]:
+    def keeping(self) -> Iterator[Callable[[bytes | bytearray, str], StoredObject]]:
         """Takes bytes into the store, by a name that this attempt gives once, from any thread.
 
         Where the block fails none of them stays.
         """
         kept: list[str] = []
 
-        def keep(data: bytes, name: str) -> StoredObject:
+        def keep(data: bytes | bytearray, name: str) -> StoredObject:
             key = f"jobs/{self.job_id}/{self.attempt}/{name}"
             kept.append(key)
             faultpoint("upload")

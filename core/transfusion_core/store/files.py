@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from transfusion_core.store.protocol import CHUNK_BYTES
+from transfusion_core.store.protocol import CHUNK_BYTES, Data
 
 PART_SUFFIX = ".part"
 """Of files that are being written, beside a leading dot."""
@@ -26,7 +26,7 @@ def pieces_of(path: Path) -> Iterator[bytes]:
             yield piece
 
 
-def write_pieces(path: Path, pieces: Iterable[bytes]) -> str:
+def write_pieces(path: Path, pieces: Iterable[Data]) -> str:
     """Write a new file down to the disk; the sha256 of what was written."""
     sha256 = hashlib.sha256()
     with path.open("xb") as file:

@@ -12,7 +12,7 @@ from pathlib import Path
 from transfusion_core.errors import ObjectMissing, StoreError, Unavailable
 from transfusion_core.specs.dataset import StoredObject
 from transfusion_core.store.files import PART_SUFFIX, digest_of, pieces_of, whole, write_pieces
-from transfusion_core.store.protocol import Listed, Part, Unfinished, check_digest, check_key, checked, key_of
+from transfusion_core.store.protocol import Data, Listed, Part, Unfinished, check_digest, check_key, checked, key_of
 
 _TOKEN = re.compile("[0-9a-f]{32}")
 
@@ -27,7 +27,7 @@ class FolderStore:
         """See Store."""
         return self._put(key, pieces_of(path), path.stat().st_size)
 
-    def put_bytes(self, key: str, data: bytes) -> StoredObject:
+    def put_bytes(self, key: str, data: Data) -> StoredObject:
         """See Store."""
         return self._put(key, [data], len(data))
 
@@ -133,7 +133,7 @@ class FolderStore:
     def _part(self, key: str, token: str, number: int) -> Path:
         return self._path(key).parent / f".{_token(token)}-{number:05d}{PART_SUFFIX}"
 
-    def _put(self, key: str, pieces: Iterable[bytes], size_bytes: int) -> StoredObject:
+    def _put(self, key: str, pieces: Iterable[Data], size_bytes: int) -> StoredObject:
         target = self._path(key)
         with self._answering(), whole(target) as draft:
             sha256 = write_pieces(draft, pieces)

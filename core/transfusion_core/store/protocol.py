@@ -13,6 +13,8 @@ from transfusion_core.specs.dataset import StoredObject
 KEY = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")
 MAX_KEY_LENGTH = 512
 CHUNK_BYTES = 1 << 20
+Data = bytes | bytearray
+"""Of a whole object; a store has none of it any more when it is done."""
 
 
 class Listed(NamedTuple):
@@ -67,7 +69,7 @@ class Store(Protocol):
     def put_file(self, key: str, path: Path) -> StoredObject:
         """Store a file's bytes, and check that they arrived."""
 
-    def put_bytes(self, key: str, data: bytes) -> StoredObject:
+    def put_bytes(self, key: str, data: Data) -> StoredObject:
         """Store bytes, and check that they arrived."""
 
     def get_file(self, stored: StoredObject, path: Path) -> None:

@@ -18,7 +18,7 @@ from transfusion_core.errors import ObjectCorrupt, ObjectMissing, StoreError, Un
 from transfusion_core.specs.dataset import StoredObject
 from transfusion_core.store.files import digest_of, whole, write_pieces
 from transfusion_core.store.patience import Patience, Tries
-from transfusion_core.store.protocol import Listed, Part, Unfinished, check_digest, check_key, checked, key_of
+from transfusion_core.store.protocol import Data, Listed, Part, Unfinished, check_digest, check_key, checked, key_of
 from transfusion_core.store.s3_errors import translated
 from transfusion_core.store.s3_upload import Target, etag_of, join_parts, upload, upload_part
 
@@ -83,7 +83,7 @@ class S3Store:
         stored = StoredObject(key=check_key(key), size_bytes=path.stat().st_size, sha256=digest_of(path))
         return self._put(stored, path)
 
-    def put_bytes(self, key: str, data: bytes) -> StoredObject:
+    def put_bytes(self, key: str, data: Data) -> StoredObject:
         """See Store."""
         stored = StoredObject(key=check_key(key), size_bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
         return self._put(stored, data)
@@ -222,7 +222,7 @@ class S3Store:
     def _target(self, key: str) -> Target:
         return Target(self._client, bucket=self._bucket, name=self._name(key), key=key)
 
-    def _put(self, stored: StoredObject, body: Path | bytes) -> StoredObject:
+    def _put(self, stored: StoredObject, body: Path | Data) -> StoredObject:
         """Upload and verify, again and again as patience has it: an answer that was lost is found to be no loss."""
         etag = etag_of(body)
         target = self._target(stored.key)

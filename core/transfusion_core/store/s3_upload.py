@@ -12,6 +12,7 @@ from typing import Any
 
 from transfusion_core.errors import StoreError, Unavailable
 from transfusion_core.store.patience import Tries
+from transfusion_core.store.protocol import Data
 from transfusion_core.store.s3_errors import translated
 
 PART_BYTES = 64 << 20
@@ -46,13 +47,13 @@ class _Body(io.BytesIO):
         return super().read(size)
 
 
-def etag_of(body: Path | bytes) -> str:
+def etag_of(body: Path | Data) -> str:
     """The ETag that a server gives these bytes as `upload` sends them: the MD5, or that of the parts' MD5s."""
     digests = [_md5(part) for part in _parts(body)]
     return digests[0].hex() if len(digests) == 1 else f"{_md5(b''.join(digests)).hex()}-{len(digests)}"
 
 
-def upload(target: Target, body: Path | bytes, tries: Tries) -> None:
+def upload(target: Target, body: Path | Data, tries: Tries) -> None:
     """Send the bytes. The server compares them with their MD5 as they come."""
     if _size(body) <= PART_BYTES:
         (data,) = _parts(body)
@@ -61,7 +62,7 @@ def upload(target: Target, body: Path | bytes, tries: Tries) -> None:
         _upload_parts(target, body, tries)
 
 
-def _upload_parts(target: Target, body: Path | bytes, tries: Tries) -> None:
+def _upload_parts(target: Target, body: Path | Data, tries: Tries) -> None:
     client = target.client
     token = target.call(client.create_multipart_upload)["UploadId"]
     try:
@@ -94,13 +95,13 @@ def upload_part(target: Target, token: str, number: int, data: bytes, tries: Tri
     return {"PartNumber": number, "ETag": answer["ETag"]}
 
 
-def _size(body: Path | bytes) -> int:
-    return len(body) if isinstance(body, bytes) else body.stat().st_size
+def _size(body: Path | Data) -> int:
+    return body.stat().st_size if isinstance(body, Path) else len(body)
 
 
-def _parts(body: Path | bytes) -> Iterator[bytes]:
+def _parts(body: Path | Data) -> Iterator[bytes]:
     """The bytes in parts; one part, be it empty, where they are few."""
-    with io.BytesIO(body) if isinstance(body, bytes) else body.open("rb") as file:
+    with body.open("rb") if isinstance(body, Path) else io.BytesIO(body) as file:
         yield file.read(PART_BYTES)
         while part := file.read(PART_BYTES):
             yield part

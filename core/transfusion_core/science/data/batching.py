@@ -11,8 +11,8 @@ BATCH_BYTES = 64 << 20
 
 Item = TypeVar("Item")
 Written = TypeVar("Written")
-Keep = Callable[[bytes, str], StoredObject]
-"""Takes bytes and a name into the store, from any thread."""
+Keep = Callable[[bytes | bytearray, str], StoredObject]
+"""Takes bytes, which may change once it is done, and a name into the store, from any thread."""
 
 
 class Batches(Generic[Item, Written]):

@@ -5,17 +5,19 @@ too long, is unreadable; the next one meets a new process.
 """
 
 import math
+import mmap
+import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from transfusion_core.science.answering import Refused
 from transfusion_core.science.apart import Apart, Died
-from transfusion_core.science.data.decoding import PROGRAM
+from transfusion_core.science.data.decoding import PROGRAM, SHARED, SHARED_BYTES
 from transfusion_core.science.data.images import Cleaned, Look, UnreadableImage
 from transfusion_core.science.data.signatures import is_dicom
 from transfusion_core.science.frames import Frame
@@ -26,12 +28,17 @@ RENEWED_AFTER_SECONDS = 600.0
 """Of work: long before a process comes to its limit of processor time."""
 
 
+Made = TypeVar("Made")
+Picture = NDArray[np.uint8]
+"""(h, w, c), c 1 or 3."""
+
+
 class Decoders:
     """Processes that decode, started when they are needed: as many as threads ask at once."""
 
     def __init__(self, *, within_seconds: float = IMAGE_SECONDS) -> None:
         self._within_seconds = within_seconds
-        self._idle: dict[str, list[Apart]] = {"images": [], "dicom": []}
+        self._idle: dict[str, list[_Decoder]] = {"images": [], "dicom": []}
         self._lock = threading.Lock()
         # A process dies with the thread that started it, and those that ask come and go.
         self._starter = ThreadPoolExecutor(max_workers=1, thread_name_prefix="decoders")
@@ -40,8 +47,8 @@ class Decoders:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for apart in [apart for idle in self._idle.values() for apart in idle]:
-            apart.close()
+        for decoder in [decoder for idle in self._idle.values() for decoder in idle]:
+            decoder.close()
         self._starter.shutdown()
 
     def clean(self, data: bytes, *, burned_in: bool = False) -> Cleaned:
@@ -49,62 +56,91 @@ class Decoders:
 
         `burned_in`: take DICOM files that say that text is burned into their pixels.
         """
-        return self._clean(data, {"burned_in": burned_in, "pixels": True})
+        return Cleaned(*self.clean_with(data, np.copy, burned_in=burned_in))
+
+    def clean_with(
+        self, data: bytes, use: Callable[[Picture], Made], *, burned_in: bool = False
+    ) -> tuple[Look, bytes, Made]:
+        """As `clean`, with what `use` makes of the pixels, which are another image's afterwards, in their place."""
+
+        def read(answer: Frame, decoder: _Decoder) -> tuple[Look, bytes, Made]:
+            look, kept = _look(answer.head), _whole(answer.head, "kept", most=len(answer.data))
+            return look, bytes(answer.data[:kept]), use(_pixels(answer, decoder, look, after=kept))
+
+        return self._ask(*_cleaning(data, burned_in=burned_in, pixels=True), read)
 
     def check(self, data: bytes, *, burned_in: bool = False) -> Cleaned:
         """As `clean`, where nobody needs the pixels: they are empty."""
-        return self._clean(data, {"burned_in": burned_in, "pixels": False})
 
-    def pixels(self, data: bytes) -> NDArray[np.uint8]:
+        def read(answer: Frame, decoder: _Decoder) -> Cleaned:
+            kept = _whole(answer.head, "kept", most=len(answer.data))
+            return Cleaned(_look(answer.head), bytes(answer.data[:kept]), np.empty((0, 0, 1), np.uint8))
+
+        return self._ask(*_cleaning(data, burned_in=burned_in, pixels=False), read)
+
+    def pixels(self, data: bytes) -> Picture:
         """A cleaned file's pixels, as large as it came, uint8 (h, w, c): c is 1 where every pixel is grey, else 3."""
-        answer = self._ask("images", Frame({"ask": "pixels"}, data))
-        return _pixels(answer.data, _look(answer.head))
 
-    def _clean(self, data: bytes, words: dict[str, bool]) -> Cleaned:
-        kind, asked = ("dicom", "dicom") if is_dicom(data) else ("images", "clean")
-        answer = self._ask(kind, Frame({"ask": asked, **words}, data))
-        look, kept = _look(answer.head), _whole(answer.head, "kept", most=len(answer.data))
-        answered = memoryview(answer.data)
-        pixels = _pixels(answered[kept:], look) if words["pixels"] else np.empty((0, 0, 1), np.uint8)
-        return Cleaned(look, bytes(answered[:kept]), pixels)
+        def read(answer: Frame, decoder: _Decoder) -> Picture:
+            return np.copy(_pixels(answer, decoder, _look(answer.head), after=0))
 
-    def _ask(self, kind: str, question: Frame) -> Frame:
-        apart = self._borrow(kind)
+        return self._ask("images", Frame({"ask": "pixels"}, data), read)
+
+    def _ask(self, kind: str, question: Frame, read: Callable[[Frame, "_Decoder"], Made]) -> Made:
+        decoder = self._borrow(kind)
         try:
-            answer = apart.ask(question, within_seconds=self._within_seconds)
-        except Refused as error:
-            self._give_back(kind, apart)
+            made = read(decoder.ask(question, within_seconds=self._within_seconds), decoder)
+        except (Refused, UnreadableImage) as error:
+            self._give_back(kind, decoder)
             raise UnreadableImage(str(error)) from error
         except Died as error:
-            apart.close()
+            decoder.close()
             raise UnreadableImage(str(error)) from error
         except BaseException:
-            apart.close()
+            decoder.close()
             raise
-        self._give_back(kind, apart)
-        return answer
+        self._give_back(kind, decoder)
+        return made
 
-    def _borrow(self, kind: str) -> Apart:
+    def _borrow(self, kind: str) -> "_Decoder":
         with self._lock:
             if self._idle[kind]:
                 return self._idle[kind].pop()
-        return self._starter.submit(Apart, PROGRAM, kind).result()
+        return self._starter.submit(_Decoder, kind).result()
 
-    def _give_back(self, kind: str, apart: Apart) -> None:
-        if apart.busy_seconds > RENEWED_AFTER_SECONDS:
-            apart.close()
+    def _give_back(self, kind: str, decoder: "_Decoder") -> None:
+        if decoder.busy_seconds > RENEWED_AFTER_SECONDS:
+            decoder.close()
             return
         with self._lock:
-            self._idle[kind].append(apart)
+            self._idle[kind].append(decoder)
+
+
+class _Decoder(Apart):
+    """A process that decodes, and the memory that it shares: pixels that fit lie there, which saves two copies."""
+
+    def __init__(self, kind: str) -> None:
+        with os.fdopen(os.memfd_create("pixels"), "r+b", buffering=0) as file:
+            file.truncate(SHARED_BYTES)
+            self.shared = mmap.mmap(file.fileno(), SHARED_BYTES)
+            super().__init__(PROGRAM, kind, str(file.fileno()), holding=[file])
+
+
+def _cleaning(data: bytes, *, burned_in: bool, pixels: bool) -> tuple[str, Frame]:
+    """Who is asked, and what."""
+    kind, asked = ("dicom", "dicom") if is_dicom(data) else ("images", "clean")
+    return kind, Frame({"ask": asked, "burned_in": burned_in, "pixels": pixels}, data)
 
 
 def _look(head: Mapping[str, Any]) -> Look:
     return Look(width=_whole(head, "width"), height=_whole(head, "height"), grey=head.get("grey") is True)
 
 
-def _pixels(data: bytes | bytearray | memoryview, look: Look) -> NDArray[np.uint8]:
+def _pixels(answer: Frame, decoder: _Decoder, look: Look, *, after: int) -> Picture:
     shape = (look.height, look.width, 1 if look.grey else 3)
-    if len(data) != math.prod(shape):
+    size = math.prod(shape)
+    data = memoryview(decoder.shared)[:size] if answer.head.get(SHARED) is True else memoryview(answer.data)[after:]
+    if len(data) != size:
         raise UnreadableImage("its decoder answered with another size than it says")
     return np.frombuffer(data, np.uint8).reshape(shape)
 

@@ -5,13 +5,26 @@ library takes long to import.
 """
 
 import io
+import mmap
 import sys
 from collections.abc import Iterator
+from functools import partial
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, features
 
 from transfusion_core.science.answering import Refused, serve
-from transfusion_core.science.data.images import FORMATS, Cleaned, UnreadableImage, clean, cleaned, decode, pixels_of
+from transfusion_core.science.data.images import (
+    FORMATS,
+    Cleaned,
+    UnreadableImage,
+    clean,
+    cleaned,
+    pixels_in_file,
+    pixels_of,
+)
 from transfusion_core.science.frames import Frame
 from transfusion_core.science.isolation import Limits
 
@@ -20,39 +33,53 @@ MEMORY_BYTES = 3 << 29
 """The largest image with transparency takes a gigabyte on its way to RGB."""
 CPU_SECONDS = 1800.0
 """Of one process, for all its images; a new one takes over long before."""
+SHARED_BYTES = 16 << 20
+"""Of memory that this process and the asker both see: the pixels of a usual image."""
+SHARED = "shared"
+"""In the head of an answer whose pixels lie there."""
 
 
 def main() -> None:
     """Answer with pictures until nobody asks any more."""
-    kind = sys.argv[1]
+    kind, shared = sys.argv[1], mmap.mmap(int(sys.argv[2]), SHARED_BYTES)
     _warm_up()
     if kind == "dicom":
         _warm_up_dicom()
-    serve(_answer, limits=Limits(memory_bytes=MEMORY_BYTES, cpu_seconds=CPU_SECONDS, file_bytes=1 << 16))
+    serve(
+        partial(_answer, shared=shared),
+        limits=Limits(memory_bytes=MEMORY_BYTES, cpu_seconds=CPU_SECONDS, file_bytes=1 << 16),
+    )
 
 
-def _answer(question: Frame) -> Iterator[Frame]:
+def _answer(question: Frame, *, shared: mmap.mmap) -> Iterator[Frame]:
     try:
-        yield _answered(question)
+        yield _answered(question, shared)
     except UnreadableImage as error:
         raise Refused(str(error)) from error
 
 
-def _answered(question: Frame) -> Frame:
+def _answered(question: Frame, shared: mmap.mmap) -> Frame:
     asked, data = question.head["ask"], bytes(question.data)
     if asked == "pixels":
-        pixels = pixels_of(decode(data))
+        pixels = pixels_in_file(data)
         height, width, channels = pixels.shape
-        return Frame({"width": width, "height": height, "grey": channels == 1}, pixels.tobytes())
+        return _with_pixels({"width": width, "height": height, "grey": channels == 1}, b"", pixels, shared)
     found = _dicom(data, burned_in=question.head["burned_in"]) if asked == "dicom" else clean(data)
     head = vars(found.look) | {"kept": len(found.data)}
-    return Frame(head, found.data + found.pixels.tobytes() if question.head["pixels"] else found.data)
+    return _with_pixels(head, found.data, found.pixels, shared) if question.head["pixels"] else Frame(head, found.data)
+
+
+def _with_pixels(head: dict[str, Any], data: bytes, pixels: NDArray[np.uint8], shared: mmap.mmap) -> Frame:
+    if pixels.nbytes > SHARED_BYTES:
+        return Frame(head, data + pixels.tobytes())
+    np.copyto(np.frombuffer(shared, np.uint8, pixels.size).reshape(pixels.shape), pixels)
+    return Frame(head | {SHARED: True}, data)
 
 
 def _dicom(data: bytes, *, burned_in: bool) -> Cleaned:
     from transfusion_core.science.data.dicom import read_dicom
 
-    return cleaned(read_dicom(data, burned_in=burned_in))
+    return cleaned(pixels_of(read_dicom(data, burned_in=burned_in)))
 
 
 def _warm_up() -> None:

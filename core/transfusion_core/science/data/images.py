@@ -15,11 +15,15 @@ import zlib
 from dataclasses import dataclass
 
 import numpy as np
+import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from transfusion_core.science.data.stripping import Unstripped, stripped_jpeg, stripped_png
 
+JPEG = b"\xff\xd8\xff"
+JPEG_SPACES = {"YCbCr": "RGB", "Gray": "GRAY"}
+"""Of nearly all files, and what becomes of them."""
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
 MAX_PIXELS = 64_000_000
 MAX_SIDE = 32_768
@@ -74,15 +78,36 @@ def clean(data: bytes) -> Cleaned:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         bare = _bare(data)
-        image = decode(bare or data)
-    return cleaned(image, bare)
+        pixels = pixels_in_file(bare or data)
+    return cleaned(pixels, bare)
 
 
-def cleaned(image: Image.Image, bare: bytes | None = None) -> Cleaned:
-    """A decoded image with its look; `bare` is the file that holds it and nothing else, a PNG file unless given."""
-    pixels = pixels_of(image)
-    look = Look(width=image.width, height=image.height, grey=pixels.shape[-1] == 1)
-    return Cleaned(look, bare or _as_png(pixels), pixels)
+def cleaned(pixels: NDArray[np.uint8], bare: bytes | None = None) -> Cleaned:
+    """Pixels with their look; `bare` is the file that holds them and nothing else, a PNG file unless given."""
+    height, width, channels = pixels.shape
+    return Cleaned(Look(width=width, height=height, grey=channels == 1), bare or _as_png(pixels), pixels)
+
+
+def pixels_in_file(data: bytes) -> NDArray[np.uint8]:
+    """The pixels of an image file, uint8 (h, w, c): c is 1 where all are grey, else 3. Raises UnreadableImage."""
+    pixels = _quick_jpeg(data) if data.startswith(JPEG) else None
+    return pixels_of(decode(data)) if pixels is None else narrowed(pixels)
+
+
+def _quick_jpeg(data: bytes) -> NDArray[np.uint8] | None:
+    """What Pillow gives, to the bit and in half of its time: of ordinary files that the decoder has nothing to say of.
+
+    None for all others: Pillow decides what is to be said of them.
+    """
+    try:
+        height, width, space, _ = simplejpeg.decode_jpeg_header(data)
+        check_size(width, height)
+        if space not in JPEG_SPACES:
+            return None
+        pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(data, colorspace=JPEG_SPACES[space], strict=True)
+    except _BROKEN:
+        return None
+    return pixels
 
 
 def pixels_of(image: Image.Image) -> NDArray[np.uint8]:
@@ -149,7 +174,7 @@ def sixteen_to_eight(wide: NDArray[np.uint16]) -> NDArray[np.uint8]:
 def _bare(data: bytes) -> bytes | None:
     """The file without what is no picture; None for formats that are coded anew."""
     try:
-        if data.startswith(b"\xff\xd8\xff"):
+        if data.startswith(JPEG):
             return stripped_jpeg(data)
         return stripped_png(data) if data.startswith(b"\x89PNG\r\n\x1a\n") else None
     except Unstripped as error:

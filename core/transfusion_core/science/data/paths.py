@@ -1,7 +1,6 @@
 """Which relative paths of files are taken, wherever they come from."""
 
 import re
-from pathlib import PurePosixPath
 
 from transfusion_core.specs.text import is_text
 
@@ -13,7 +12,7 @@ _DRIVE = re.compile("[A-Za-z]:")
 def is_inside(path: str) -> bool:
     """Does a relative path stay below its root."""
     plain = path.replace("\\", "/")
-    parts = PurePosixPath(plain).parts
+    parts = [part for part in plain.split("/") if part not in ("", ".")]
     return (
         bool(parts)
         and ".." not in parts

@@ -33,9 +33,14 @@ class PixelsWriter(Batches[Square, Shard]):
 
     def __init__(self, size: int, keep: Keep) -> None:
         self._size, self._channels = size, 1
+        memory = bytearray()
 
         def write(number: int, squares: Sequence[Square]) -> Shard:
-            stored = keep(b"".join(square.tobytes() for square in squares), f"pixels-{size}-{number:05d}.bin")
+            nonlocal memory
+            if len(memory) != (length := sum(square.nbytes for square in squares)):
+                memory = bytearray(length)  # serves one shard after the other: new memory takes longer than the copy
+            np.stack(squares, out=np.frombuffer(memory, np.uint8).reshape(len(squares), *squares[0].shape))
+            stored = keep(memory, f"pixels-{size}-{number:05d}.bin")
             return Shard(object=stored, images=len(squares), channels=squares[0].shape[2])
 
         super().__init__(write)

@@ -108,9 +108,11 @@ class FolderTree:
             folder, _, name = path.rpartition("/")
             place = self._folders.get(folder) or self._folders.setdefault(folder, (self._root / folder).resolve())
             resolved = place / name
-            if resolved.is_symlink():
+            mode = resolved.lstat().st_mode
+            if stat.S_ISLNK(mode):
                 resolved = resolved.resolve()
-            return resolved if resolved.is_relative_to(self._root) and resolved.is_file() else None
+                mode = resolved.stat().st_mode
+            return resolved if stat.S_ISREG(mode) and resolved.is_relative_to(self._root) else None
         except (OSError, RuntimeError, ValueError):  # too long a name, links in a circle, no name at all
             return None
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+import mmap
 import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -127,7 +128,7 @@ class Scripted(Apart):
     """A process apart that answers by a list, or dies."""
 
     def __init__(self, answers: list[Frame | Exception]) -> None:
-        self.answers, self.closed, self.busy_seconds = answers, False, 0.0
+        self.answers, self.closed, self.busy_seconds, self.shared = answers, False, 0.0, mmap.mmap(-1, 4)
 
     def ask(self, question: Frame, *, within_seconds: float) -> Frame:
         answer = self.answers.pop(0)
@@ -150,12 +151,13 @@ def test_a_process_that_dies_costs_its_image_alone_and_lies_are_not_believed(mon
                 Frame(grey | {"kept": 9}, b"x"),
                 Frame(grey | {"kept": 1}, b"x12345"),
                 Frame(grey, b"x"),
+                Frame({"width": 3, "height": 2, "grey": True, "kept": 1, "shared": True}, b"x"),
                 Refused("no"),
             ]
         ),
     ]
     started = iter(scripts)
-    monkeypatch.setattr(module, "Apart", lambda *_: next(started))
+    monkeypatch.setattr(module, "_Decoder", lambda *_: next(started))
     with Decoders() as made:
         assert made.clean(b"1").data == b"png"
         with pytest.raises(UnreadableImage, match="killed by SIGSEGV"):
@@ -165,7 +167,7 @@ def test_a_process_that_dies_costs_its_image_alone_and_lies_are_not_believed(mon
             made.clean(b"3")
         with pytest.raises(UnreadableImage, match="answered with kept 9"):
             made.clean(b"4")
-        for ask in (made.clean, made.pixels):
+        for ask in (made.clean, made.pixels, made.clean):
             with pytest.raises(UnreadableImage, match="another size than it says"):
                 ask(b"5")
         with pytest.raises(UnreadableImage, match="no"):

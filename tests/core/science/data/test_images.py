@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from transfusion_core.science.data import images
-from transfusion_core.science.data.images import UnreadableImage, clean, decode, pixels_of
+from transfusion_core.science.data.images import UnreadableImage, clean, decode, narrowed, pixels_of
 
 
 def _saved(image: Image.Image, form: str = "PNG", **options: object) -> bytes:
@@ -99,3 +99,34 @@ def test_grey_is_what_is_seen_not_what_the_mode_says(png) -> None:
     grey.putpixel((7, 0), (5, 5, 6))
     assert clean(_saved(grey)).pixels.shape == (8, 8, 3)
     assert not clean(png()).look.grey
+
+
+def _coded(size: tuple[int, int], mode: str, **options: object) -> bytes:
+    noise = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    smooth = Image.fromarray(noise).resize((size[0] * 3, size[1] * 3)).crop((0, 0, *size)).convert(mode)
+    stream = io.BytesIO()
+    smooth.save(stream, "JPEG", **options)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+@pytest.mark.parametrize("options", [
+    {"quality": 60}, {"quality": 95, "subsampling": 0}, {"subsampling": 1}, {"subsampling": 2, "progressive": True},
+    {"quality": 20, "optimize": True}, {"restart_marker_blocks": 3},
+])  # fmt: skip
+@pytest.mark.parametrize("size", [(64, 48), (33, 17), (1, 1)])
+def test_a_quick_jpeg_has_pillows_pixels(mode: str, options: dict[str, object], size: tuple[int, int]) -> None:
+    data = _coded(size, mode, **options)
+    quick = images._quick_jpeg(data)
+    assert quick is not None
+    np.testing.assert_array_equal(narrowed(quick), pixels_of(decode(data)))
+
+
+def test_what_the_quick_decoder_will_not_have_is_pillows_to_say(png) -> None:
+    data = _coded((64, 48), "RGB")
+    cmyk = _coded((64, 48), "CMYK")
+    for refused in (cmyk, data[: len(data) // 2], data[:3], png(0)):
+        assert images._quick_jpeg(refused) is None
+    np.testing.assert_array_equal(clean(cmyk).pixels, pixels_of(decode(cmyk)))
+    with pytest.raises(UnreadableImage, match="broken"):
+        clean(data[: len(data) // 2])

@@ -38,7 +38,7 @@ bench: setup ## Run the benchmarks, one after the other
 
 soak: setup ## The long form of the fault tests
 	TRANSFUSION_SOAK=1 TRANSFUSION_WALKS=150 $(BIN)/python -m pytest tests/faults tests/core/db/test_claims.py tests/api/test_app.py tests/system/test_compose.py
-	$(BIN)/python tests/benchmarks/bench_hours.py
+	$(BIN)/python tests/benchmarks/soak_hours.py
 
 screenshots: setup ## Pictures of every page, to be looked at, in screenshots/
 	PYTHONPATH=tests $(BIN)/python tests/screenshots.py

@@ -4,13 +4,14 @@ Files come from strangers, and what decodes them is large and written in C. A fi
 too long, is unreadable; the next one meets a new process.
 """
 
+import fcntl
 import math
 import mmap
 import os
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Self, TypeVar
+from typing import IO, Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +27,6 @@ IMAGE_SECONDS = 60.0
 """The largest image takes a few seconds, on a machine under load some more."""
 RENEWED_AFTER_SECONDS = 600.0
 """Of work: long before a process comes to its limit of processor time."""
-
 
 Made = TypeVar("Made")
 Picture = NDArray[np.uint8]
@@ -120,10 +120,17 @@ class _Decoder(Apart):
     """A process that decodes, and the memory that it shares: pixels that fit lie there, which saves two copies."""
 
     def __init__(self, kind: str) -> None:
-        with os.fdopen(os.memfd_create("pixels"), "r+b", buffering=0) as file:
-            file.truncate(SHARED_BYTES)
+        with memory_to_share() as file:
             self.shared = mmap.mmap(file.fileno(), SHARED_BYTES)
             super().__init__(PROGRAM, kind, str(file.fileno()), holding=[file])
+
+
+def memory_to_share() -> IO[bytes]:
+    """A file in memory whose size nobody changes: to read where another has cut it would be a SIGBUS."""
+    file = os.fdopen(os.memfd_create("pixels", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING), "r+b", buffering=0)
+    file.truncate(SHARED_BYTES)
+    fcntl.fcntl(file, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
+    return file
 
 
 def _cleaning(data: bytes, *, burned_in: bool, pixels: bool) -> tuple[str, Frame]:

@@ -15,7 +15,8 @@ from corpus.dicoms import dicom
 from transfusion_core.science.answering import Refused
 from transfusion_core.science.apart import Apart, Died
 from transfusion_core.science.data import decoders as module
-from transfusion_core.science.data.decoders import Decoders
+from transfusion_core.science.data.decoders import Decoders, memory_to_share
+from transfusion_core.science.data.decoding import SHARED_BYTES
 from transfusion_core.science.data.images import UnreadableImage, decode, pixels_of
 from transfusion_core.science.frames import Frame
 
@@ -174,6 +175,19 @@ def test_a_process_that_dies_costs_its_image_alone_and_lies_are_not_believed(mon
             made.clean(b"6")
         assert not scripts[1].closed
     assert scripts[1].closed
+
+
+def test_nobody_cuts_off_memory_that_is_shared() -> None:
+    with memory_to_share() as file:
+        for size in (0, SHARED_BYTES + 1):
+            with pytest.raises(PermissionError):
+                file.truncate(size)
+
+
+def test_pixels_that_do_not_fit_the_shared_memory_come_by_the_socket(decoders: Decoders, png) -> None:
+    data = png(1, size=(2600, 2200))
+    assert SHARED_BYTES < 2600 * 2200 * 3
+    np.testing.assert_array_equal(decoders.clean(data).pixels, np.asarray(decode(data)))
 
 
 def test_a_process_that_worked_long_is_renewed_before_its_limit(monkeypatch: pytest.MonkeyPatch, png) -> None:

@@ -79,9 +79,9 @@ class Load:
 
 
 def memory_mb(pid: int) -> float:
-    """Resident memory of a process that is its own: what it shares with others is divided among them."""
-    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    return int(next(line for line in lines if line.startswith("Pss:")).split()[1]) / 1e3
+    """Resident memory of a process, with what it shares: its share alone would depend on how many forks there are."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 def fork_server(worker: int) -> int:

@@ -117,6 +117,8 @@ class Supervisor:
             self._child = child
             try:
                 self._watch(child)
+                if self._is_told():  # the child has nothing more to say: it exits while its end is written down
+                    return self._write_down(child)
             finally:
                 child.close()
             return self._write_down(child)
@@ -142,7 +144,7 @@ class Supervisor:
             for message in child.messages(timeout_seconds=0 if ended else TICK_SECONDS):
                 self._stall.heard(message)
                 self._mail.take(message)
-            if ended:
+            if ended or self._is_told():
                 return
             try:
                 self._tend(child)
@@ -214,13 +216,16 @@ class Supervisor:
         return []
 
     def _try_to_write_down(self, child: Child) -> list[str]:
-        if self._mail.result is not None or self._mail.failure is not None:
+        if self._is_told():
             return self._ending.told(self._end)
         if self._end in (End.CANCEL, End.RELEASE) or self._stopping.is_set():
             self._ending.mail()
             return self._ending.stopped(self._end or End.RELEASE, child.death())
         hang = f"no sign of life for {self._stall.limit_seconds:.0f} s" if self._end is End.HANG else None
         return self._ending.died(hang or child.death(), child.output())
+
+    def _is_told(self) -> bool:
+        return self._mail.result is not None or self._mail.failure is not None
 
     def _assignment(self, scratch: Path) -> Assignment:
         claimed = self.claimed

@@ -24,9 +24,13 @@ def s3_server(folder: Path) -> Iterator[str]:
 
 
 def _free_ports(count: int) -> int:
-    """The first of `count` neighbouring ports that nobody uses; each process of the suite looks at others of them."""
+    """The first of `count` neighbouring ports that nobody uses; each process of the suite looks at others of them, and
+    begins at a place of its own: two suites that start at once would both find the same ones free.
+    """
     start = 20000 + 1000 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-    for first in range(start, start + 1000, count):
+    firsts = range(start, start + 1000, count)
+    own = os.getpid() % len(firsts)
+    for first in (*firsts[own:], *firsts[:own]):
         if all(_is_free(port) for port in range(first, first + count)):
             return first
     raise RuntimeError("no free ports")

@@ -20,6 +20,7 @@ from transfusion_core.science.similarity.options import Images, LayerPair, Optio
 from transfusion_core.science.similarity.plan import Place, Plan
 from transfusion_core.science.similarity.samples import Shape, View, draw_channels, draw_positions, shape_of, take
 from transfusion_core.science.similarity.taps import Taps, evaluating
+from transfusion_core.science.similarity.threads import MANY, each
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,10 +129,15 @@ class _Reader:
         """Return samples (images, positions, channels) of every view; `rows` numbers the images."""
         self._drawn = self._draw(rows)
         samples: dict[View, Tensor] = {}
-        for network, taps in zip(self._networks, self._taps, strict=True):
-            network.run(batch, autocast=self._options.autocast)
-            for found in taps.take().values():
-                samples |= found
+
+        def run(index: int) -> dict[str, dict[View, Tensor]]:
+            self._networks[index].run(batch, autocast=self._options.autocast)
+            return self._taps[index].take()
+
+        on_cpu = self._networks[0].sums_device.type == "cpu"
+        for found in each(run, range(len(self._networks)), numbers=MANY if on_cpu else 0):
+            for views in found.values():
+                samples |= views
         return samples
 
     def _draw(self, images: range) -> dict[int, Tensor]:

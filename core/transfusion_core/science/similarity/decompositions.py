@@ -10,6 +10,8 @@ import torch
 from scipy.linalg import get_lapack_funcs
 from torch import Tensor
 
+from transfusion_core.science.similarity.products import HAS_AVX512
+
 
 def eigh(symmetric: Tensor) -> tuple[Tensor, Tensor]:
     """Return eigenvalues (p,), rising, and eigenvectors (p, p) of a symmetric matrix."""
@@ -78,4 +80,4 @@ def _gram_eigenvalues(matrix: Tensor) -> Tensor:
 
 
 def _by_torch(matrix: Tensor) -> bool:
-    return matrix.is_cuda or torch.get_num_threads() > 1
+    return matrix.is_cuda or HAS_AVX512 or torch.get_num_threads() > 1

@@ -32,7 +32,6 @@ from transfusion_core.science.data.ingest import IngestFaults
 from transfusion_core.settings import HandedOn
 from transfusion_core.specs.text import lines, one_line
 from transfusion_core.store import open_store
-from transfusion_worker import preloaded
 from transfusion_worker.assignment import Assignment
 from transfusion_worker.context import JobContext
 from transfusion_worker.entry import OUTPUT
@@ -139,7 +138,9 @@ def _keep_to(threads: int) -> None:
     """
     torch.set_num_threads(threads)
     if threads > 1:
-        preloaded.POOLS.limit(limits=threads, user_api="blas")
+        from transfusion_worker.preloaded import POOLS  # not above: the fork server imports it last, after all jobs
+
+        POOLS.limit(limits=threads, user_api="blas")
     later = ("OMP", "OPENBLAS", "MKL")
     os.environ |= {f"{library}_NUM_THREADS": str(threads) for library in later}
 

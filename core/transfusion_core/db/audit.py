@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
 from transfusion_core.db.engine import unit_of_work
@@ -11,6 +11,7 @@ from transfusion_core.db.ids import new_id
 from transfusion_core.db.paging import Page, cursor_after, page_rows
 from transfusion_core.db.scope import Scope
 from transfusion_core.db.tables import AuditEvent as Row
+from transfusion_core.db.tables import bare
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +30,7 @@ class AuditEvent:
 def add(session: Session, scope: Scope, action: str, subject: str) -> None:
     """Record a deed in the transaction that does it."""
     who = {"actor": scope.actor, "project": scope.project, "request_id": scope.request_id}
-    session.add(Row(id=new_id(), action=action, subject=subject, **who))
+    session.execute(insert(bare(Row)), {"id": new_id(), "action": action, "subject": subject, **who})
 
 
 def page(scope: Scope, *, limit: int, cursor: str | None = None) -> Page[AuditEvent]:

@@ -19,7 +19,7 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, InterfaceError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
-from transfusion_core.db.tables import Event
+from transfusion_core.db.tables import Event, bare
 from transfusion_core.errors import InvalidRequest, Unavailable
 
 _BUSY_TIMEOUT_SECONDS = 30
@@ -194,7 +194,8 @@ def _write_events(session: Session) -> None:
     if rows:
         if session.get_bind().dialect.name == "postgresql":
             session.execute(text(f"SELECT pg_advisory_xact_lock_shared({EVENTS_LOCK})"))
-        session.execute(insert(Event), rows)
+        session.flush()
+        session.connection().execute(insert(bare(Event)), rows)
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from transfusion_core.db.placing import place
 from transfusion_core.db.records import Created, JobRow
 from transfusion_core.db.scope import Scope
 from transfusion_core.db.tables import Experiment as Row
-from transfusion_core.db.tables import ExperimentJob, Job, Need
+from transfusion_core.db.tables import ExperimentJob, Job, Need, bare
 from transfusion_core.db.transitions import batches, lock, move, release_ready, revive
 from transfusion_core.db.wanted import deletable, delete_jobs, renew_report, unwanted
 from transfusion_core.errors import Conflict, NotFound
@@ -57,18 +57,16 @@ def create(
         )
         for dataset in expansion.new_datasets:
             add_demo(session, scope, dataset, placed.ids[ingest_draft(dataset).key])
-        session.add(
-            Row(
-                project=scope.project,
-                id=experiment_id,
-                name=name,
-                dataset=spec.dataset,
-                spec=spec.model_dump(mode="json"),
-                digest=expansion.digest,
-                parent=parent,
-            )
-        )
-        session.flush()
+        row = {
+            "project": scope.project,
+            "id": experiment_id,
+            "name": name,
+            "dataset": spec.dataset,
+            "spec": spec.model_dump(mode="json"),
+            "digest": expansion.digest,
+            "parent": parent,
+        }
+        session.execute(insert(bare(Row)), row)
         _link(session, experiment_id, expansion, placed.ids)
         _tell(session, experiment_id, "created")
         remember(session, scope, idempotency, experiment_id)
@@ -83,7 +81,7 @@ def _link(session: Session, experiment_id: str, expansion: Expansion, ids: dict[
         {"experiment_id": experiment_id, "job_id": ids[draft.key], "ordinal": ordinal, "labels": draft.labels}
         for ordinal, draft in enumerate(expansion.drafts)
     ]
-    session.execute(insert(ExperimentJob), links)
+    session.execute(insert(bare(ExperimentJob)), links)
 
 
 def _tell(session: Session, experiment_id: str, kind: str) -> None:

@@ -1,9 +1,24 @@
 """Jobs: claim, beat, end. Every write of a worker names job and attempt, and is refused once another owns it."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import fields
+from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Engine, and_, func, literal_column, or_, select, text, update
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Engine,
+    Executable,
+    and_,
+    bindparam,
+    func,
+    literal_column,
+    or_,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.orm import Session
 
 from transfusion_core.db import quotas
@@ -99,33 +114,25 @@ def _best(queues: Sequence[str], full: Sequence[str] = ()) -> ColumnElement[str]
 
 
 def _claimed(session: Session, job_id: str) -> ClaimedJob:
-    job = session.get_one(Job, job_id)
-    needs = session.scalars(select(Job).join(Need, Need.need_id == Job.id).where(Need.job_id == job_id))
+    job, needs = (session.execute(query, {"job_id": job_id}).mappings() for query in _claimed_queries())
+    words = dict(job.one())
+    handover, origin = words.pop("handover"), words.pop("origin")
     return ClaimedJob(
-        id=job.id,
-        key=job.key,
-        kind=job.kind,
-        spec=job.spec,
-        labels=job.labels,
-        attempt=job.attempt,
-        crashes=job.crashes,
-        queue=job.queue,
-        needs=[
-            NeededJob(
-                id=need.id,
-                key=need.key,
-                kind=need.kind,
-                state=need.state,
-                reason=need.reason,
-                error=need.error,
-                spec=need.spec,
-                result=need.result,
-            )
-            for need in needs
-        ],
-        handover=Handover.model_validate(job.handover or {}),
-        origin=Origin.model_validate(job.origin or {}),
+        **words,
+        needs=[NeededJob(**need) for need in needs],
+        handover=Handover.model_validate(handover or {}),
+        origin=Origin.model_validate(origin or {}),
     )
+
+
+@cache
+def _claimed_queries() -> tuple[Executable, Executable]:
+    """What a worker is told of its job, and of those that it needs; made once, which takes longer than asking."""
+    job_id: BindParameter[str] = bindparam("job_id")
+    told = [getattr(Job, field.name) for field in fields(ClaimedJob) if field.name != "needs"]
+    of_needs = [getattr(Job, field.name) for field in fields(NeededJob)]
+    needs = select(*of_needs).join(Need, Need.need_id == Job.id).where(Need.job_id == job_id)
+    return select(*told).where(Job.id == job_id), needs
 
 
 def _mine(job_id: str, attempt: int) -> ColumnElement[bool]:

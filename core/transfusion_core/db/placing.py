@@ -12,7 +12,7 @@ from transfusion_core.db.clock import clock
 from transfusion_core.db.ids import new_ids
 from transfusion_core.db.moves import UNENDED
 from transfusion_core.db.scope import Scope
-from transfusion_core.db.tables import Dataset, Job, Need
+from transfusion_core.db.tables import Dataset, Job, Need, bare
 from transfusion_core.db.transitions import batches, lock, release_ready, revive
 from transfusion_core.errors import Conflict
 from transfusion_core.specs.job import OF_DATASETS, QUEUES, JobDraft, Origin
@@ -164,9 +164,9 @@ def _insert(session: Session, drafts: Sequence[JobDraft], rows: list[dict[str, o
         now = session.scalar(select(clock()))
         rows = [{**row, "id": placed.ids[str(row["key"])], "created_at": now} for row in rows]
         # In the order of their keys: two transactions that insert the same keys meet at the first of them.
-        session.execute(insert(Job), sorted(rows, key=lambda row: str(row["key"])))
+        session.execute(insert(bare(Job)), sorted(rows, key=lambda row: str(row["key"])))
     if needs:
-        session.execute(insert(Need), needs)
+        session.execute(insert(bare(Need)), needs)
     created = {"from": None, "to": "waiting", "attempt": 0}
     events.add(
         session,

@@ -4,8 +4,9 @@ A job is on the account of the key that first asked for it; whoever comes to sha
 """
 
 from collections.abc import Sequence
+from functools import cache
 
-from sqlalchemy import Engine, func, select
+from sqlalchemy import Engine, Executable, func, select
 from sqlalchemy.orm import Session
 
 from transfusion_core.db.clock import clock
@@ -57,13 +58,18 @@ def check(session: Session, scope: Scope) -> None:
 
 def exhausted(session: Session) -> list[str]:
     """Keys that have as many jobs at work as they may; they are held until the claim that asks is committed."""
-    most = select(ApiKey.id, ApiKey.quota_running_jobs).where(ApiKey.quota_running_jobs.is_not(None))
-    limits = {row.id: row.quota_running_jobs for row in session.execute(most.order_by(ApiKey.id).with_for_update())}
+    limits = {row.id: row.quota_running_jobs for row in session.execute(_limited())}
     if not limits:
         return []
     at_work = select(Job.owner, func.count()).where(Job.owner.in_(limits), Job.state == "running").group_by(Job.owner)
     counts = {row[0]: row[1] for row in session.execute(at_work)}
     return [owner for owner, limit in limits.items() if counts.get(owner, 0) >= limit]
+
+
+@cache
+def _limited() -> Executable:
+    most = select(ApiKey.id, ApiKey.quota_running_jobs).where(ApiKey.quota_running_jobs.is_not(None))
+    return most.order_by(ApiKey.id).with_for_update()
 
 
 def _quota(session: Session, owner: str) -> Quota | None:

@@ -5,9 +5,10 @@ Rows are locked in id order, reports last, so that two transactions seldom wait 
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, and_, exists, literal, or_, select, update
+from sqlalchemy import ColumnElement, Executable, and_, bindparam, exists, literal, or_, select, update
 from sqlalchemy.orm import Session, aliased
 
 from transfusion_core.db import events, sharing
@@ -48,9 +49,9 @@ def move(
         .where(Job.state == from_state, where)
         .values(state=to_state, **_stamps(to_state) | worked | values)
         .returning(Job.id, Job.kind, Job.queue, Job.attempt)
-        .execution_options(synchronize_session=False)
     )
-    moved = [Moved(*row) for row in session.execute(statement)]
+    session.flush()
+    moved = [Moved(*row) for row in session.connection().execute(statement)]
     reason = {"reason": values["reason"]} if values.get("reason") else {}
     events.add(session, (_event(job, from_state, to_state, reason) for job in moved))
     return moved
@@ -91,14 +92,18 @@ def _dependants(session: Session, needed: Sequence[str]) -> tuple[set[str], set[
     strict: set[str] = set()
     lenient: set[str] = set()
     for batch in batches(needed):
-        rows = session.execute(
-            select(Job.id, Job.needs_success)
-            .join(Need, Need.job_id == Job.id)
-            .where(Need.need_id.in_(batch), Job.state == "waiting")
-        )
-        for job_id, needs_success in rows:
+        for job_id, needs_success in session.execute(_waiting_for(), {"needed": batch}):
             (strict if needs_success else lenient).add(job_id)
     return strict, lenient
+
+
+@cache
+def _waiting_for() -> Executable:
+    return (
+        select(Job.id, Job.needs_success)
+        .join(Need, Need.job_id == Job.id)
+        .where(Need.need_id.in_(bindparam("needed", expanding=True)), Job.state == "waiting")
+    )
 
 
 def _end_waiting(session: Session, job_ids: set[str], state: State) -> list[str]:

@@ -49,7 +49,7 @@ def _ingest(labels: dict[str, Any]) -> dict[str, Any]:
 
 
 def _pixels(labels: dict[str, Any]) -> dict[str, Any]:
-    return {"size": 64, "channels": 3, "shards": []}
+    return {"size": 64, "channels": 3, "order": "nhwc", "shards": []}
 
 
 def _profile(labels: dict[str, Any]) -> dict[str, Any]:

@@ -142,7 +142,7 @@ def _ingest(store: Any, job: Any) -> dict[str, Any]:
 def _pixels(store: Any, job: Any) -> dict[str, Any]:
     stored = store.put_bytes(f"pixels/{job.key}", b"1")
     shard = Shard(object=stored, images=2000, channels=3)
-    return Pixels(size=job.spec["image_size"], channels=3, shards=[shard]).model_dump(mode="json")
+    return Pixels(size=job.spec["image_size"], channels=3, order="nhwc", shards=[shard]).model_dump(mode="json")
 
 
 def _train(store: Any, job: Any) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from transfusion_worker.assignment import Need
 from transfusion_worker.context import CurvePoint
 from transfusion_worker.jobs import compare, location
 from transfusion_worker.jobs.checkpoints import About, LoadedCheckpoint, keep, load
+from transfusion_worker.jobs.dataset import pixels_of
 from transfusion_worker.jobs.location import resolve
 from transfusion_worker.jobs.report import _job as job_for_report
 from transfusion_worker.jobs.source import read_source
@@ -250,6 +251,22 @@ def test_pairs_are_all_or_one_to_one():
     assert len(compare._pairs(["a", "b"], ["c", "d", "e"], comparison(pairs="all"))) == 6
     with pytest.raises(DataError, match="got 2 and 3"):
         compare._pairs(["a", "b"], ["c", "d", "e"], comparison())
+
+
+def test_pixels_that_do_not_say_in_which_order_they_lie_are_those_of_another_version():
+    told = {"size": 24, "channels": 3, "shards": []}
+    with pytest.raises(DataError, match=r"pixels 7 were made by another version of Transfusion.*fork the experiment"):
+        pixels_of(Need(id="7", key="k", kind="pixels", state="succeeded", spec={}, result=told))
+
+
+def test_a_need_is_found_by_its_kind_and_spec_whatever_version_gave_it_its_key(make):
+    spec = {"dataset": "d" * 64, "image_size": 24}
+    needs = [Need(id=key, key=key, kind="pixels", state="succeeded", spec=spec, result=result)
+             for key, result in (("lost", None), ("of another version", {"size": 24}))]  # fmt: skip
+    context = make(needs=needs)
+    assert context.need_of("pixels", spec) is needs[1]
+    with pytest.raises(DataError, match=r"expected a result of a job pixels of .*'image_size': 32.*, got none"):
+        context.need_of("pixels", spec | {"image_size": 32})
 
 
 def test_weights_come_from_the_store_by_their_digest(make):

@@ -27,7 +27,8 @@ def _stored(store, *shards: torch.Tensor) -> Pixels:
         for number, shard in enumerate(shards)
     ]
     told = [Shard(object=o, images=len(s), channels=s.shape[1]) for o, s in zip(kept, shards, strict=True)]
-    return Pixels(size=shards[0].shape[2], channels=max(shard.channels for shard in told), shards=told)
+    most = max(shard.channels for shard in told)
+    return Pixels(size=shards[0].shape[2], channels=most, order="nhwc", shards=told)
 
 
 def _fetch(context, pixels: Pixels, places: torch.Tensor = PLACES) -> torch.Tensor:

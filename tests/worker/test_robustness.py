@@ -109,7 +109,12 @@ def needs(make):
         }  # fmt: skip
         ingest = Need(id="0", key="d" * 64, kind="ingest", state="succeeded", spec={}, result=found)
         stored = context.store.put_bytes("pixels", images.numpy().tobytes()).model_dump()
-        made = {"size": 24, "channels": 3, "shards": [{"object": stored, "images": len(images), "channels": 3}]}
+        made = {
+            "size": 24,
+            "channels": 3,
+            "order": "nhwc",
+            "shards": [{"object": stored, "images": len(images), "channels": 3}],
+        }
         draft = pixels_draft(ingest.key, 24)
         pixels = Need(id="1", key=draft.key, kind="pixels", state="succeeded", spec=draft.spec, result=made)
         return [ingest, pixels, *(_run(context, key, model) for key, model in zip("ab", models, strict=True))]

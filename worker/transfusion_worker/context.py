@@ -60,6 +60,16 @@ class JobContext:
                 return need
         raise DataError(f"expected a result of the job with key {key}, got none")
 
+    def need_of(self, kind: str, spec: dict[str, Any]) -> Need:
+        """The succeeded job of this kind and spec among those that this job needs, whatever version gave it its key.
+
+        DataError where there is none.
+        """
+        for need in self.needs:
+            if (need.kind, need.spec) == (kind, spec) and need.result is not None:
+                return need
+        raise DataError(f"expected a result of a job {kind} of {spec}, got none")
+
     def progress(self, phase: str, *, step: int = 0, steps: int = 0, images_per_second: float | None = None) -> None:
         """Say how far the job is; cheap enough for every step."""
         now = time.monotonic()

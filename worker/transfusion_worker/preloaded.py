@@ -4,6 +4,7 @@ With `preloading` the one module that does something when it is imported; that i
 for.
 """
 
+import atexit
 import ctypes
 import gc
 from pathlib import Path
@@ -42,5 +43,6 @@ POOLS = ThreadpoolController()  # type: ignore[no-untyped-call]
 POOLS.limit(limits=1, user_api="blas")  # what a fork has, so that it need not start a pool to be told the same
 catalogue()
 gc.freeze()  # else the first full collection in each child writes to, and so copies, half a million objects: 0.3 s
+atexit.register(gc.unfreeze)  # else what the server's own end leaves uncollected is told as leaks
 gc.enable()
 _use_huge_pages()

@@ -193,6 +193,8 @@ class Pixels(Record):
     size: int
     channels: Literal[1, 3]
     """1 where every pixel of every image is grey; shards with one channel before others with three are grey too."""
+    order: Literal["nhwc"]
+    """Of a shard's bytes: (images, rows, columns, channels). Required: versions that had another did not say so."""
     shards: list[Shard]
 
 

@@ -56,7 +56,7 @@ class PixelsWriter(Batches[Square, Shard]):
 
     def pixels(self) -> Pixels:
         """Where they lie, all of them."""
-        return Pixels(size=self._size, channels=self._channels, shards=self.end())
+        return Pixels(size=self._size, channels=self._channels, order="nhwc", shards=self.end())
 
 
 def squares(images: Iterable[Kept], *, size: int, threads: int) -> Iterator[Square]:

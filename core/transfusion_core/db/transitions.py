@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Executable, and_, bindparam, exists, literal, or_, select, update
+from sqlalchemy import ColumnElement, Executable, Select, and_, bindparam, exists, literal, or_, select, update
 from sqlalchemy.orm import Session, aliased
 
 from transfusion_core.db import events, sharing
@@ -18,6 +18,8 @@ from transfusion_core.db.tables import Job, Need
 from transfusion_core.specs.job import State
 
 T = TypeVar("T")
+_FEW = 8
+"""Jobs that wait for one that ended, which are looked at one by one."""
 _BATCH = 5000
 """Names in one IN list; databases limit the parameters of a statement."""
 
@@ -83,8 +85,9 @@ def settle(session: Session, ended: Sequence[str], state: State) -> set[str]:
         strict, lenient = _dependants(session, level)
         leaves |= lenient if state != "succeeded" else strict | lenient
         level = [] if state == "succeeded" else _end_waiting(session, strict, state)
-    lock(session, leaves)
-    return release_ready(session, leaves)
+    ready = {leaf for leaf in leaves if not _is_surely_held_up(session, leaf)} if len(leaves) <= _FEW else leaves
+    lock(session, ready)
+    return release_ready(session, ready)
 
 
 def _dependants(session: Session, needed: Sequence[str]) -> tuple[set[str], set[str]]:
@@ -104,6 +107,26 @@ def _waiting_for() -> Executable:
         .join(Need, Need.job_id == Job.id)
         .where(Need.need_id.in_(bindparam("needed", expanding=True)), Job.state == "waiting")
     )
+
+
+def _is_surely_held_up(session: Session, leaf: str) -> bool:
+    """Whether something that this job needs has not even begun: then whoever ends that looks again.
+
+    A report waits for thousands, which would each lock it, one after the other, and look through all of the others.
+    The shared lock has whoever would be the last wait for us, and see our end, before it finds the leaf held up by us.
+    """
+    if session.scalar(_not_begun(), {"leaf": leaf}) is None:
+        return False
+    session.execute(select(Job.id).where(Job.id == leaf).with_for_update(read=True))
+    return session.scalar(_not_begun(), {"leaf": leaf}) is not None
+
+
+@cache
+def _not_begun() -> Select[str]:
+    """The last of them, as those before it have mostly ended."""
+    needed = select(Need.need_id).join(Job, Job.id == Need.need_id)
+    begun_not = needed.where(Need.job_id == bindparam("leaf"), Job.state.in_(("waiting", "queued")))
+    return begun_not.order_by(Need.need_id.desc()).limit(1)
 
 
 def _end_waiting(session: Session, job_ids: set[str], state: State) -> list[str]:

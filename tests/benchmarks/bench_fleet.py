@@ -126,12 +126,12 @@ def _worker(found: Fleet, slots: int) -> Any:
     return _process([sys.executable, "-c", WORKER], {**found.environment, **more})
 
 
-def _until(true: Any, seconds: float = 1800.0) -> None:
+def _until(true: Any, seconds: float = 1800.0, *, pause_seconds: float = 0.1) -> None:
     deadline = time.monotonic() + seconds
     while not true():
         if time.monotonic() > deadline:
             raise SystemExit(f"not within {seconds:.0f} s")
-        time.sleep(0.1)
+        time.sleep(pause_seconds)
 
 
 def _spec(number: int, cells: int) -> dict[str, Any]:
@@ -173,7 +173,7 @@ def report_drain(found: Fleet) -> None:
     with _worker(found, SLOTS):
         _until(lambda: found.count("succeeded") > 20)
         before, began = found.count("succeeded"), time.perf_counter()
-        _until(lambda: found.count("queued") + found.count("waiting") + found.count("running") == 0)
+        _until(lambda: found.count("queued") + found.count("waiting") + found.count("running") == 0, pause_seconds=0.5)
         seconds = time.perf_counter() - began
     done = found.count("succeeded")
     with unit_of_work(found.engine, write=False) as session:

@@ -117,8 +117,13 @@ def _is_surely_held_up(session: Session, leaf: str) -> bool:
     """
     if session.scalar(_not_begun(), {"leaf": leaf}) is None:
         return False
-    session.execute(select(Job.id).where(Job.id == leaf).with_for_update(read=True))
+    session.execute(_shared_lock(), {"leaf": leaf})
     return session.scalar(_not_begun(), {"leaf": leaf}) is not None
+
+
+@cache
+def _shared_lock() -> Executable:
+    return select(Job.id).where(Job.id == bindparam("leaf")).with_for_update(read=True)
 
 
 @cache

@@ -52,6 +52,28 @@ def test_two_workers_that_hear_one_doorbell_again_and_again_claim_once_each_time
     assert sorted(one + two) == list(range(1, DOORBELLS + 1))
 
 
+def test_what_waits_for_many_is_released_once_however_they_end_at_once(engine, world):
+    rounds = 30 if SOAK else 6
+    for each in range(rounds):
+        needs = [world.draft(f"{each} need {number}") for number in range(8)]
+        world.place(*needs, world.draft(f"{each} report", *needs, kind="report", needs_success=False))
+
+        def work(_hand: int) -> list[str]:
+            """Claim and end jobs until there are none; the queues to ring."""
+            rung: list[str] = []
+            while (job := jobs.claim(engine, worker="w", queues=["gpu"], lease_seconds=60)) is not None:
+                rung += jobs.succeed(engine, job.id, job.attempt, {})
+            return rung
+
+        with ThreadPoolExecutor(4) as pool:
+            rung = [queue for found in pool.map(work, range(4)) for queue in found]
+        assert rung == ["cpu"], each
+        report = jobs.claim(engine, worker="w", queues=["cpu"], lease_seconds=60)
+        assert report is not None
+        assert report.kind == "report"
+        jobs.succeed(engine, report.id, report.attempt, {})
+
+
 def _holding(engine: Engine, seconds: float, held: threading.Event) -> None:
     with unit_of_work(engine) as session:
         session.execute(text("UPDATE jobs SET error = error"))

@@ -224,11 +224,14 @@ def get(engine: Engine, job_id: str) -> JobRow:
 
 def results(engine: Engine, keys: Iterable[str]) -> dict[str, dict[str, Any] | None]:
     """What the shared job of each of these keys that has succeeded has found."""
-    done = select(Job.key, Job.result).where(Job.shared, Job.state == "succeeded")
     with unit_of_work(engine, write=False) as session:
-        return {
-            key: result for batch in batches(keys) for key, result in session.execute(done.where(Job.key.in_(batch)))
-        }
+        return {key: result for batch in batches(keys) for key, result in session.execute(_done(), {"keys": batch})}
+
+
+@cache
+def _done() -> Executable:
+    shared = select(Job.key, Job.result).where(Job.shared, Job.state == "succeeded")
+    return shared.where(Job.key.in_(bindparam("keys", expanding=True)))
 
 
 def queue_depth(engine: Engine) -> dict[str, int]:

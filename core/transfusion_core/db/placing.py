@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Literal
 
-from sqlalchemy import Select, delete, insert, select, update
+from sqlalchemy import BindParameter, Select, bindparam, delete, insert, select, update
 from sqlalchemy.orm import Session
 
 from transfusion_core.db import events, quotas, sharing
@@ -94,12 +95,17 @@ def _existing(session: Session, drafts: Sequence[JobDraft]) -> dict[str, _Existi
     outside = {need for draft in drafts for need in draft.needs} - keys
     found: dict[str, _Existing] = {}
     for batch in batches(sorted(keys | outside)):
-        query = _columns().where(Job.key.in_(batch), Job.shared).order_by(Job.id).with_for_update(read=True)
-        found.update({row.key: _as_existing(row) for row in session.execute(query)})
+        found.update({row.key: _as_existing(row) for row in session.execute(_shared_ones(), {"keys": batch})})
     for batch in batches(sorted(outside - set(found))):
         query = _columns().where(Job.key.in_(batch)).order_by(Job.id).with_for_update(read=True)
         found.update({row.key: _as_existing(row) for row in session.execute(query)})
     return found
+
+
+@cache
+def _shared_ones() -> Select[Any]:
+    keys: BindParameter[str] = bindparam("keys", expanding=True)
+    return _columns().where(Job.key.in_(keys), Job.shared).order_by(Job.id).with_for_update(read=True)
 
 
 def _columns() -> Select[Any]:

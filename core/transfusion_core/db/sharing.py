@@ -7,10 +7,12 @@ project has n experiments under way, those of the n-th stand n times as far apar
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 
-from sqlalchemy import func, literal_column, select, update
+from sqlalchemy import Select, bindparam, func, literal_column, select, update
 from sqlalchemy.orm import Session
 
+from transfusion_core.db.moves import UNENDED
 from transfusion_core.db.tables import Experiment, ExperimentJob, Job
 from transfusion_core.specs.job import JobDraft
 
@@ -21,23 +23,36 @@ _BATCH = 5000
 
 def present(session: Session) -> float:
     """Where the queue is: the share of the next job, of those at work where none waits, 0 where nothing is done."""
+    found = session.scalar(_next_share())
+    return found if found is not None else session.scalar(_last_share()) or 0.0
+
+
+@cache
+def _next_share() -> Select[float]:
     # The state is written into the statement: a partial index is not used for a bound parameter.
-    queued = select(Job.share).where(Job.state == literal_column("'queued'")).order_by(Job.turn, Job.share).limit(1)
-    running = select(func.max(Job.share)).where(Job.state == "running")
-    found = session.scalar(queued)
-    return found if found is not None else session.scalar(running) or 0.0
+    return select(Job.share).where(Job.state == literal_column("'queued'")).order_by(Job.turn, Job.share).limit(1)
+
+
+@cache
+def _last_share() -> Select[float]:
+    return select(func.max(Job.share)).where(Job.state == "running")
 
 
 def apart(session: Session, project: str) -> int:
     """How far apart the jobs of another experiment of this project stand: one more than it has under way."""
+    return 1 + (session.scalar(_under_way(), {"project": project}) or 0)
+
+
+@cache
+def _under_way() -> Select[int]:
     unended = (
         select(Job.id)
         .join(ExperimentJob, ExperimentJob.job_id == Job.id)
         .join(Experiment, Experiment.id == ExperimentJob.experiment_id)
-        .where(Job.kind == "report", Job.state.in_(("waiting", "queued", "running")), Experiment.project == project)
+        .where(Job.kind == "report", Job.state.in_(UNENDED), Experiment.project == bindparam("project"))
         .limit(MOST_APART - 1)
     )
-    return 1 + (session.scalar(select(func.count()).select_from(unended.subquery())) or 0)
+    return select(func.count()).select_from(unended.subquery())
 
 
 def shares(drafts: Sequence[JobDraft], costs: Iterable[bool], start: float, step: int) -> Iterator[float]:

@@ -51,12 +51,13 @@ async def pieces(request: Request) -> AsyncIterator[bytes]:
 
 
 async def json_body(raw: Annotated[bytes, Depends(raw_body)]) -> Any:
-    """The body as JSON. InvalidRequest says where it is not JSON, or not JSON that can be stored."""
+    """The body as JSON."""
     # A change of threads takes longer than to read what nearly all send.
-    return _read(raw) if len(raw) <= _SMALL_BYTES else await run_sync(_read, raw)
+    return parsed(raw) if len(raw) <= _SMALL_BYTES else await run_sync(parsed, raw)
 
 
-def _read(raw: bytes) -> Any:
+def parsed(raw: bytes) -> Any:
+    """A body as JSON. InvalidRequest says where it is not JSON, or not JSON that can be stored."""
     try:
         value = json.loads(raw.decode(), parse_constant=_no_constant)
     except RecursionError as error:

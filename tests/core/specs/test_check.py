@@ -215,7 +215,7 @@ def test_cca_that_no_number_of_test_images_allows_offers_other_measures() -> Non
 
 @settings(max_examples=200)
 @given(JSON)
-def test_no_parsed_whatever_breaks_the_check(body: Any) -> None:
+def test_no_json_body_whatever_breaks_the_check(body: Any) -> None:
     assert check(body, facts())
 
 

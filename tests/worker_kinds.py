@@ -1,5 +1,6 @@
 """Job functions for tests of the worker: each does one thing to its supervisor. Ingests and pixels are real."""
 
+import gc
 import os
 import signal
 import sys
@@ -41,6 +42,11 @@ def echo(context: JobContext) -> dict[str, Any]:
 
 def quick(context: JobContext) -> dict[str, Any]:
     return {"attempt": context.attempt}
+
+
+def inherited(context: JobContext) -> dict[str, Any]:
+    """Whether a collection of garbage would look at, and so copy, what was in memory before this process."""
+    return {"is_collected": any(each is KINDS for each in gc.get_objects()), "frozen": gc.get_freeze_count() > 0}
 
 
 def wait(context: JobContext) -> dict[str, Any]:
@@ -135,6 +141,7 @@ def _tell_pid(context: JobContext) -> None:
 KINDS: dict[str, Callable[[JobContext], dict[str, Any]]] = {
     "echo": echo,
     "quick": quick,
+    "inherited": inherited,
     "wait": wait,
     "deaf": deaf,
     "die": die,

@@ -63,3 +63,8 @@ def test_a_second_sigterm_kills_the_child_that_does_not_listen(bench, start):
     assert worker.wait(30) == 0
     assert not is_running(pid)
     assert bench.job(job).state == "queued"
+
+
+def test_what_a_child_was_given_is_no_garbage_to_be_looked_through(bench, start):
+    start()
+    assert bench.ended(bench.add("inherited")).result == {"is_collected": False, "frozen": True}

@@ -19,7 +19,7 @@ class Shelf:
         self.kept: dict[str, bytes] = {}
         self._lock = Lock()
 
-    def __call__(self, data: bytes | bytearray, name: str) -> StoredObject:
+    def __call__(self, data: bytes | bytearray | memoryview, name: str) -> StoredObject:
         with self._lock:
             self.kept[name] = bytes(data)
         return StoredObject(key=name, size_bytes=len(data), sha256="0" * 64)

@@ -8,6 +8,7 @@ jobs together.
 """
 
 import argparse
+import gc
 import io
 import multiprocessing
 import os
@@ -165,6 +166,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    gc.collect()
+    gc.freeze()  # as a worker's fork server does with what it has imported; the bare ways have the same of it
     with tempfile.TemporaryDirectory() as name:
         source = Path(name)
         size_bytes = draw(source, arguments.images)

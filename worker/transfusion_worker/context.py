@@ -17,6 +17,7 @@ from transfusion_core.specs.job import Bundle
 from transfusion_core.specs.text import one_line
 from transfusion_core.store import Store
 from transfusion_core.store.files import digest_of
+from transfusion_core.store.protocol import Data
 from transfusion_worker import cache
 from transfusion_worker.assignment import Assignment, Need
 
@@ -106,14 +107,14 @@ class JobContext:
         return cache.fetch(self.store, stored, cache_dir=self.settings.cache_dir, holder=self)
 
     @contextmanager
-    def keeping(self) -> Iterator[Callable[[bytes | bytearray, str], StoredObject]]:
+    def keeping(self) -> Iterator[Callable[[Data, str], StoredObject]]:
         """Takes bytes into the store, by a name that this attempt gives once, from any thread.
 
         Where the block fails none of them stays.
         """
         kept: list[str] = []
 
-        def keep(data: bytes | bytearray, name: str) -> StoredObject:
+        def keep(data: Data, name: str) -> StoredObject:
             key = f"jobs/{self.job_id}/{self.attempt}/{name}"
             kept.append(key)
             faultpoint("upload")

@@ -26,8 +26,11 @@ def pieces_of(path: Path) -> Iterator[bytes]:
             yield piece
 
 
-def write_pieces(path: Path, pieces: Iterable[Data]) -> str:
-    """Write a new file down to the disk; the sha256 of what was written."""
+def write_pieces(path: Path, pieces: Iterable[Data], *, read_soon: bool = True) -> str:
+    """Write a new file down to the disk; the sha256 of what was written.
+
+    The kernel is told where nobody will `read_soon`: it then has no need to keep a copy in memory, nor to find room.
+    """
     sha256 = hashlib.sha256()
     with path.open("xb") as file:
         for piece in pieces:
@@ -35,6 +38,8 @@ def write_pieces(path: Path, pieces: Iterable[Data]) -> str:
             file.write(piece)
         file.flush()
         os.fsync(file.fileno())
+        if not read_soon and hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
     return sha256.hexdigest()
 
 

@@ -14,6 +14,8 @@ from transfusion_core.specs.dataset import StoredObject
 from transfusion_core.store.files import PART_SUFFIX, digest_of, pieces_of, whole, write_pieces
 from transfusion_core.store.protocol import Data, Listed, Part, Unfinished, check_digest, check_key, checked, key_of
 
+BULK_BYTES = 8 << 20
+"""Objects of this size are pieces of packs, pixels and checkpoints: read later, once, and often by another machine."""
 _TOKEN = re.compile("[0-9a-f]{32}")
 
 
@@ -136,7 +138,7 @@ class FolderStore:
     def _put(self, key: str, pieces: Iterable[Data], size_bytes: int) -> StoredObject:
         target = self._path(key)
         with self._answering(), whole(target) as draft:
-            sha256 = write_pieces(draft, pieces)
+            sha256 = write_pieces(draft, pieces, read_soon=size_bytes < BULK_BYTES)
             if target.is_file() and digest_of(target) != sha256:
                 raise StoreError(f"object '{key}' exists with other bytes; objects never change")
             if draft.stat().st_size != size_bytes:

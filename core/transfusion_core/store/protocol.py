@@ -13,7 +13,7 @@ from transfusion_core.specs.dataset import StoredObject
 KEY = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")
 MAX_KEY_LENGTH = 512
 CHUNK_BYTES = 1 << 20
-Data = bytes | bytearray
+Data = bytes | bytearray | memoryview
 """Of a whole object; a store has none of it any more when it is done."""
 
 

@@ -11,7 +11,7 @@ BATCH_BYTES = 64 << 20
 
 Item = TypeVar("Item")
 Written = TypeVar("Written")
-Keep = Callable[[bytes | bytearray, str], StoredObject]
+Keep = Callable[[bytes | bytearray | memoryview, str], StoredObject]
 """Takes bytes, which may change once it is done, and a name into the store, from any thread."""
 
 
@@ -34,10 +34,24 @@ class Batches(Generic[Item, Written]):
 
     def add(self, item: Item, *, size_bytes: int) -> None:
         """Add one; what went wrong with an earlier batch is raised here."""
-        if self._items and self._size_bytes + size_bytes > BATCH_BYTES:
-            self.end_batch()
+        self.make_room(size_bytes)
         self._items.append(item)
         self._size_bytes += size_bytes
+
+    def make_room(self, size_bytes: int) -> None:
+        """Begin another batch, should the next item not fit into this one."""
+        if self._items and self._size_bytes + size_bytes > BATCH_BYTES:
+            self.end_batch()
+
+    @property
+    def number(self) -> int:
+        """Of the batch that items are added to. The last but one before it is written."""
+        return len(self._written)
+
+    @property
+    def size_bytes(self) -> int:
+        """Of the items that it has."""
+        return self._size_bytes
 
     def end_batch(self) -> None:
         """Have what there is written; what comes is another batch."""

@@ -4,6 +4,7 @@ A shard is uint8 (n, size, size, c), its images in the pack's order. Grey images
 image with colours came, three afterwards.
 """
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from transfusion_core.errors import DataError
+from transfusion_core.science.data import batching
 from transfusion_core.science.data.ahead import ahead
 from transfusion_core.science.data.batching import Batches, Keep
 from transfusion_core.science.data.decoders import Decoders
@@ -33,14 +35,12 @@ class PixelsWriter(Batches[Square, Shard]):
 
     def __init__(self, size: int, keep: Keep) -> None:
         self._size, self._channels = size, 1
-        memory = bytearray()
+        # Of this shard and of the one that is written meanwhile: new memory for each image takes longer than its copy.
+        self._memory = [np.empty(0, np.uint8)] * 2
 
         def write(number: int, squares: Sequence[Square]) -> Shard:
-            nonlocal memory
-            if len(memory) != (length := sum(square.nbytes for square in squares)):
-                memory = bytearray(length)  # serves one shard after the other: new memory takes longer than the copy
-            np.stack(squares, out=np.frombuffer(memory, np.uint8).reshape(len(squares), *squares[0].shape))
-            stored = keep(memory, f"pixels-{size}-{number:05d}.bin")
+            data = self._memory[number % 2][: sum(square.nbytes for square in squares)].data
+            stored = keep(data, f"pixels-{size}-{number:05d}.bin")
             return Shard(object=stored, images=len(squares), channels=squares[0].shape[2])
 
         super().__init__(write)
@@ -51,8 +51,18 @@ class PixelsWriter(Batches[Square, Shard]):
         if channels > self._channels:
             self.end_batch()
         self._channels = max(self._channels, channels)
-        whole = square if channels == self._channels else square.repeat(self._channels, axis=2)
-        self.add(whole, size_bytes=whole.nbytes)
+        shape = (self._size, self._size, self._channels)
+        self.make_room(math.prod(shape))
+        place = self._place(math.prod(shape)).reshape(shape)
+        np.copyto(place, square)
+        self.add(place, size_bytes=place.nbytes)
+
+    def _place(self, size_bytes: int) -> NDArray[np.uint8]:
+        """Where the next image of the shard belongs."""
+        which, begin = self.number % 2, self.size_bytes
+        if len(self._memory[which]) < begin + size_bytes:
+            self._memory[which] = np.empty(max(batching.BATCH_BYTES, size_bytes), np.uint8)
+        return self._memory[which][begin : begin + size_bytes]
 
     def pixels(self) -> Pixels:
         """Where they lie, all of them."""

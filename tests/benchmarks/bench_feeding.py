@@ -111,10 +111,10 @@ def parts(by: Augmentation, *, epochs: int) -> Iterator[Part]:
         yield Part(rows, change)
 
 
-def ours(data: TrainingData, written: dict[str, object], *, epochs: int = 8) -> Rates:
-    """Of the feeder."""
+def ours(data: TrainingData, written: dict[str, object]) -> Rates:
+    """Of eight epochs by the feeder, whose threads and memory stay; that they begin is in it."""
     images, clock = 0, Clock()
-    coming = parts(Augmentation.model_validate(written), epochs=epochs)
+    coming = parts(Augmentation.model_validate(written), epochs=8)
     with feed(data, coming, device=torch.device("cpu")) as batches:
         for batch in batches:
             images += len(batch)
@@ -122,12 +122,12 @@ def ours(data: TrainingData, written: dict[str, object], *, epochs: int = 8) -> 
 
 
 def theirs(folder: Path, crop: list[object]) -> Rates:
-    """Of two epochs by torchvision, whose workers stay; that they start is in it."""
+    """Of four epochs by torchvision, whose workers stay; that they start is in it."""
     flip, norm = transforms.RandomHorizontalFlip(), transforms.Normalize(MEAN, STD)
     dataset = ImageFolder(str(folder), transforms.Compose([*crop, flip, transforms.ToTensor(), norm]))
     clock = Clock()
     loader = DataLoader(dataset, BATCH, shuffle=True, num_workers=CORES, drop_last=True, persistent_workers=True)
-    images = sum(len(batch) for _ in range(2) for batch, _ in loader)
+    images = sum(len(batch) for _ in range(4) for batch, _ in loader)
     seconds = clock.seconds()
     del loader  # waits for the workers: what they took is told only then
     return Rates(images / seconds, clock.rates(images).of_cpu)
@@ -156,8 +156,11 @@ def main() -> None:
             print(f"ImageFolder, {way}, flip: {rates.of_clock:.0f} ({rates.of_cpu:.0f}); the pack gives {times} times")
         for way, written in OTHERS.items():
             feeding.RESIDENT_SHARE = 0.0 if "ahead" in way else 0.5
-            rates = best(ours(data, written, epochs=2) for _ in range(ROUNDS))
-            print(f"pack, {way}: {rates.of_clock:.0f} ({rates.of_cpu:.0f})", flush=True)
+            rates = best(ours(data, written) for _ in range(ROUNDS))
+            times = f"{rates.of_clock / others[0].of_clock:.1f} ({rates.of_cpu / others[0].of_cpu:.1f})"
+            print(
+                f"pack, {way}: {rates.of_clock:.0f} ({rates.of_cpu:.0f}); {times} times RandomResizedCrop", flush=True
+            )
 
 
 if __name__ == "__main__":

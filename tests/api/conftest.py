@@ -15,6 +15,7 @@ from transfusion_api.app import create_app
 from transfusion_core.db import jobs, series
 from transfusion_core.db.engine import connect, migrate
 from transfusion_core.db.records import Point
+from transfusion_core.reporting.dataset import profile_charts, profile_rows
 from transfusion_core.settings import Settings
 from transfusion_core.specs.comparison import ComparisonResult, PairResult, ProbeSet
 from transfusion_core.specs.dataset import IngestResult, Pixels, Shard
@@ -194,7 +195,11 @@ def _profile(store: Any, job: Any) -> dict[str, Any]:
         leaks=[],
         samples=[ClassSamples(label="0", files=["a.png"], picture="data:image/jpeg;base64,")],
     )
-    return {"profile": store.put_bytes(f"profiles/{job.id}", found.model_dump_json().encode()).model_dump()}
+    charts = profile_charts(profile_rows(found))
+    return {
+        "profile": store.put_bytes(f"profiles/{job.id}", found.model_dump_json().encode()).model_dump(),
+        "charts": store.put_bytes(f"charts/{job.id}", json.dumps(charts).encode()).model_dump(),
+    }
 
 
 def _report(store: Any, job: Any) -> dict[str, Any]:

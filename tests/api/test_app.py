@@ -21,9 +21,16 @@ WITHOUT_TORCH = """
 import sys
 class Blocked:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in ("torch", "torchvision", "timm", "numpy", "scipy", "sklearn", "pandas"):
+        if name.partition(".")[0] in ("torch", "torchvision", "timm", "numpy", "scipy", "sklearn", "pandas", "altair"):
             raise ModuleNotFoundError(f"{name} is blocked", name=name)
 sys.meta_path.insert(0, Blocked())
+import ast, importlib, pathlib, transfusion_api
+for file in pathlib.Path(transfusion_api.__file__).parent.rglob("*.py"):  # imports within functions too
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module.startswith(("transfusion_core", "transfusion_api")):
+            found = importlib.import_module(node.module)
+            for name in [each.name for each in node.names if not hasattr(found, each.name)]:
+                importlib.import_module(f"{node.module}.{name}")
 from transfusion_api.app import create_app
 from transfusion_core.settings import Settings
 from transfusion_core.reporting import html, long_table

@@ -161,7 +161,7 @@ def list_dataset_samples(service: Serving, scope: Scoped, name: Id) -> Page[Clas
 @router.get("/{name}/charts/{chart}.json", dependencies=[needs("read")], responses=documented(404, 409))
 def get_dataset_chart_json(service: Serving, scope: Scoped, name: Id, chart: ChartName) -> dict[str, Any]:
     """A chart of the profile (figure-1, classes, resolutions, intensities) as a Vega-Lite specification."""
-    return _chart(profile_of(service, scope, name), chart)
+    return _chart(service, scope, name, chart)
 
 
 @router.get(
@@ -174,7 +174,7 @@ def get_dataset_chart_svg(service: Serving, scope: Scoped, name: Id, chart: Char
     """A chart of the profile as SVG."""
     from transfusion_core.reporting.pictures import svg
 
-    return Response(svg(_chart(profile_of(service, scope, name), chart)), media_type="image/svg+xml")
+    return Response(svg(_chart(service, scope, name, chart)), media_type="image/svg+xml")
 
 
 @router.get(
@@ -187,20 +187,23 @@ def get_dataset_chart_png(service: Serving, scope: Scoped, name: Id, chart: Char
     """A chart of the profile as PNG, at twice its size."""
     from transfusion_core.reporting.pictures import png
 
-    return Response(png(_chart(profile_of(service, scope, name), chart)), media_type="image/png")
+    return Response(png(_chart(service, scope, name, chart)), media_type="image/png")
 
 
-def _chart(found: DatasetProfile, name: str) -> dict[str, Any]:
-    from transfusion_core.reporting.dataset import profile_charts, profile_rows  # the drawing engine imports long
-
-    charts = profile_charts(profile_rows(found))
-    if name not in charts:
-        raise NotFound(f"a profile has no chart {name!r}; it has {', '.join(charts)}")
-    return charts[name]
+def _chart(service: Service, scope: Scope, name: str, chart: str) -> dict[str, Any]:
+    charts: dict[str, dict[str, Any]] = stored_json(service, _profile_result(service, scope, name)["charts"])
+    if chart not in charts:
+        raise NotFound(f"a profile has no chart {chart!r}; it has {', '.join(charts)}")
+    return charts[chart]
 
 
 def profile_of(service: Service, scope: Scope, name: str) -> DatasetProfile:
     """The profile of a dataset. Raises NotFound, NotReady, and Conflict where there will be none."""
+    return DatasetProfile.model_validate(stored_json(service, _profile_result(service, scope, name)["profile"]))
+
+
+def _profile_result(service: Service, scope: Scope, name: str) -> dict[str, Any]:
+    """What the look at a dataset came to: raises as `profile_of`."""
     job, queues = datasets.profile_job(scope, name)
     service.ring(queues)
     if job.state in ("failed", "cancelled"):
@@ -209,4 +212,4 @@ def profile_of(service: Service, scope: Scope, name: str) -> DatasetProfile:
         raise Conflict(f"the profile of {name} has {ended}" + (f": {why}" if why else ""))
     if job.state != "succeeded" or job.result is None:
         raise NotReady(f"the profile of {name} is {job.state}; ask again in a moment")
-    return DatasetProfile.model_validate(stored_json(service, job.result["profile"]))
+    return job.result

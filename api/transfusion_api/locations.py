@@ -11,7 +11,7 @@ from transfusion_core.db.scope import Scope
 from transfusion_core.errors import InvalidRequest, NotFound
 from transfusion_core.locations import LocationRefused, in_bucket, local
 from transfusion_core.settings import Settings
-from transfusion_core.specs.dataset import StoredObject
+from transfusion_core.specs.dataset import UPLOAD, StoredObject
 from transfusion_core.specs.fault import Fault
 
 MAX_FILES = 1_000_000
@@ -22,7 +22,7 @@ def fingerprint(service: Service, scope: Scope, location: str | None) -> str | N
     """What stands for the bytes behind a location; None where the location itself does. InvalidRequest if unusable."""
     if location is None:
         return None
-    if location.startswith("upload:"):
+    if location.startswith(UPLOAD):
         return uploaded(service, scope, location).sha256
     if location.startswith("file:///"):
         return _fingerprint_of_files(local_path(service.settings, location))
@@ -32,11 +32,11 @@ def fingerprint(service: Service, scope: Scope, location: str | None) -> str | N
 
 def uploaded(service: Service, scope: Scope, location: str) -> StoredObject:
     """The object behind `upload:ID`, once all of its bytes are there; those that came by a presigned link are read."""
-    upload_id = location.removeprefix("upload:")
+    upload_id = location.removeprefix(UPLOAD)
     try:
         upload = uploads.get(scope, upload_id)
     except NotFound as error:
-        raise _unusable(location, f"there is no upload {upload_id!r}") from error
+        raise _unusable(location, f"there is no upload {upload_id!r} (any more)") from error
     if upload.object:
         return upload.object
     size_bytes = service.store.size(upload.key)

@@ -109,7 +109,7 @@ class Settings(BaseSettings):
     keep_unpointed_seconds: float = Field(default=86_400.0, ge=0)
     """Objects that no row names stay so long: their row may be on its way."""
     keep_uploads_seconds: float = Field(default=86_400.0, ge=0)
-    """Uploads from which no dataset was made go after this."""
+    """Uploads go so long after they came, or after the dataset that is made of them was read."""
     slots: int | None = Field(default=None, ge=1)
     """Jobs that a worker runs at once; one per GPU, or one per two processor cores (two at least), unless given."""
     gpus_per_job: int = Field(default=1, ge=1)

@@ -8,7 +8,10 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from sqlalchemy import select
+from sqlalchemy.orm import Session
 
+from transfusion_core.db.tables import Job
 from transfusion_core.settings import Settings
 
 
@@ -24,6 +27,22 @@ def test_an_upload_becomes_a_dataset(client: TestClient) -> None:
     location = f"upload:{upload(client, b'zip', 'images.zip')}"
     answer = client.post("/v1/datasets", json={"name": "up", "kind": "folder", "location": location})
     assert (answer.status_code, answer.json()["name"]) == (201, "up@1")
+
+
+def test_the_same_bytes_sent_again_are_the_same_version_and_read_where_they_are_now(client: TestClient) -> None:
+    first, second, other = (f"upload:{upload(client, data, 'images.zip')}" for data in (b"zip", b"zip", b"more"))
+    spec = {"name": "up", "kind": "folder"}
+    answers = [client.post("/v1/datasets", json={**spec, "location": each}) for each in (first, second, first, other)]
+    assert [(each.status_code, each.json()["name"]) for each in answers] == [
+        (201, "up@1"),
+        (200, "up@1"),
+        (200, "up@1"),
+        (201, "up@2"),
+    ]
+    client.post("/v1/datasets", json={**spec, "location": second})
+    with Session(client.app.state.service.engine) as session:
+        ingests = session.scalars(select(Job.spec).where(Job.kind == "ingest").order_by(Job.id)).all()
+    assert [each["location"] for each in ingests] == [second, other], "the first of them may have gone"
 
 
 def test_bytes_are_taken_once_and_as_announced(client: TestClient) -> None:

@@ -169,6 +169,25 @@ def test_uploads_that_came_to_nothing_go_and_those_of_datasets_stay(world):
     assert (removal.name, removal.state, removal.size_bytes) == (left.id, "done", 5)
 
 
+@pytest.mark.parametrize("state", ["succeeded", "failed", "cancelled"])
+def test_an_upload_goes_some_time_after_it_was_read_or_given_up(world, state):
+    """Patients' names and tags are in it: what a dataset needs of it is in the pack."""
+    scope = Scope(world.engine)
+    upload = uploads.create(scope, filename="a.zip", size_bytes=5)
+    stored = world.put(upload.key)
+    uploads.finish(scope, upload.id, stored)
+    spec = DatasetSpec(name="mine", kind="folder", location=f"upload:{upload.id}")
+    datasets.register(scope, spec, ingest_draft(spec, stored.sha256))
+    world.age(tables.Upload, seconds=9 * DAY)
+    for finished_at, gone in ((clock(-DAY + 60), []), (clock(-DAY - 60), [upload.id])):
+        with Session(world.engine) as session, session.begin():
+            ingests = update(tables.Job).where(tables.Job.kind == "ingest")
+            session.execute(ingests.values(state=state, finished_at=finished_at))
+        assert world.janitor().sweep().uploads == gone
+    assert world.keys() == []
+    assert datasets.get(scope, "mine@1").state == state
+
+
 class Failing(FolderStore):
     """Goes away after so many deletions."""
 

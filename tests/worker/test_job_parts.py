@@ -41,7 +41,7 @@ def test_an_upload_is_copied_from_the_store(make):
     context = make()
     context.store.put_bytes("uploads/7", b"zip")
     assert resolve("upload:7", context).read_bytes() == b"zip"
-    with pytest.raises(DataError, match="no such upload"):
+    with pytest.raises(DataError, match="not there any more"):
         resolve("upload:8", make())
 
 
@@ -53,7 +53,7 @@ def test_an_upload_that_was_changed_after_it_was_registered_is_refused(make):
     (context.scratch / "upload").unlink()
     with pytest.raises(DataError, match="not those that were registered"):
         resolve("upload:8", context)
-    with pytest.raises(DataError, match="no such upload"):
+    with pytest.raises(DataError, match="not there any more"):
         resolve("upload:9", make(spec={"fingerprint": "0" * 64}))
 
 

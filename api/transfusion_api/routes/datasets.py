@@ -44,7 +44,12 @@ def register_dataset(service: Serving, scope: Scoped, body: Body, response: Resp
     spec = read(DatasetSpec, body).resolved()
     parent = _parent(scope, spec)
     before = parent.ingest if parent else None
-    draft = ingest_draft(spec, fingerprint(service, scope, spec.location), parent=before.key if before else None)
+    draft = ingest_draft(
+        spec,
+        fingerprint(service, scope, spec.location),
+        parent=before.key if before else None,
+        project=scope.project,
+    )
     missing = lost_among(service, [*([before.key] if before else []), draft.key, profile_draft(draft.key).key])
     dataset, is_new, queues = datasets.register(scope, spec, draft, parent=before, verified_missing=missing)
     service.ring(queues)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import Select, select
+from sqlalchemy import Select, select, update
 from sqlalchemy.orm import Session
 
 from transfusion_core.db import audit, removals
@@ -19,7 +19,7 @@ from transfusion_core.db.tables import Dataset as Row
 from transfusion_core.db.tables import Experiment, ExperimentJob, Job, Upload
 from transfusion_core.db.wanted import deletable, delete_jobs
 from transfusion_core.errors import Conflict, NotFound, NotReady
-from transfusion_core.specs.dataset import Dataset, DatasetSpec, FileFault, IngestResult
+from transfusion_core.specs.dataset import UPLOAD, Dataset, DatasetSpec, FileFault, IngestResult
 from transfusion_core.specs.job import JobDraft
 from transfusion_core.specs.profile import profile_draft
 
@@ -46,7 +46,7 @@ def register(
             return _find(session, scope, done.id), False, []
         drafts = [*([parent] if parent else []), draft, profile_draft(draft.key)]
         placed = place(session, scope, drafts, missing=verified_missing)
-        _hold_upload(session, spec)
+        _hold_upload(session, spec, placed.ids[draft.key], draft)
         named = select(Row).where(Row.project == scope.project, Row.name == spec.name)
         versions = session.scalars(named.order_by(Row.version)).all()
         same = [row for row in versions if row.job_id == placed.ids[draft.key]]
@@ -63,12 +63,19 @@ def register(
     return transact(scope.engine, work)
 
 
-def _hold_upload(session: Session, spec: DatasetSpec) -> None:
-    """The upload that the dataset is made from stays until we commit, and after that since the ingest names it."""
+def _hold_upload(session: Session, spec: DatasetSpec, job_id: str, draft: JobDraft) -> None:
+    """The upload that the dataset is made from stays until we commit, and after that since the ingest names it.
+
+    An ingest of the same bytes that has not begun reads this one: that which it named may have gone.
+    """
     location = spec.location or ""
-    upload_id = location.removeprefix("upload:")
-    if upload_id != location and session.get(Upload, upload_id, with_for_update={"read": True}) is None:
+    upload_id = location.removeprefix(UPLOAD)
+    if upload_id == location:
+        return
+    if session.get(Upload, upload_id, with_for_update={"read": True}) is None:
         raise Conflict(f"upload {upload_id} has expired just now; upload the file again")
+    begins = Job.state.in_(("waiting", "queued"))
+    session.execute(update(Job).where(Job.id == job_id, begins).values(spec=draft.spec))
 
 
 def _next_version(session: Session, scope: Scope, name: str, versions: Sequence[Row]) -> int:
@@ -123,7 +130,7 @@ def remove(scope: Scope, name: str) -> str:
 
 def _take_upload(session: Session, location: str) -> list[str]:
     """The place of the upload behind a location, where no other dataset is made from it: its row goes."""
-    upload_id = location.removeprefix("upload:")
+    upload_id = location.removeprefix(UPLOAD)
     row = session.get(Upload, upload_id, with_for_update=True) if upload_id != location else None
     others = select(Job.id).where(Job.kind == "ingest", Job.spec["location"].as_string() == location).limit(1)
     if row is None or session.scalars(others).first() is not None:

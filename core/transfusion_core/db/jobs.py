@@ -173,6 +173,8 @@ def succeed(engine: Engine, job_id: str, attempt: int, result: dict[str, Any]) -
 
     def work(session: Session) -> list[str]:
         mine = _mine(job_id, attempt)
+        if other := _another_dataset(session, job_id, result):
+            return _failed(session, mine, job_id, "data", other, None)
         stored = {"result": result, "stored_bytes": object_bytes(result), "handover": None}
         moved = move(session, mine, from_state="running", to_state="succeeded", **stored)
         if not moved:
@@ -189,13 +191,27 @@ def fail(
 ) -> list[str]:
     """The job cannot be done: what needs its success fails too, reports that waited for its end may start."""
 
-    def work(session: Session) -> list[str]:
-        why = {"reason": reason, "error": plain_text(error), "detail": detail}
-        if not move(session, _mine(job_id, attempt), from_state="running", to_state="failed", **why):
-            raise Fenced
-        return sorted(settle(session, [job_id], "failed"))
+    return transact(engine, lambda session: _failed(session, _mine(job_id, attempt), job_id, reason, error, detail))
 
-    return transact(engine, work)
+
+def _failed(
+    session: Session, mine: ColumnElement[bool], job_id: str, reason: Reason, error: str, detail: dict[str, Any] | None
+) -> list[str]:
+    why = {"reason": reason, "error": plain_text(error), "detail": detail}
+    if not move(session, mine, from_state="running", to_state="failed", **why):
+        raise Fenced
+    return sorted(settle(session, [job_id], "failed"))
+
+
+def _another_dataset(session: Session, job_id: str, result: dict[str, Any]) -> str | None:
+    """What is wrong with an ingest that is done again, as its bytes were lost, and finds other images or labels."""
+    if "digest" not in result or "pack" not in result:
+        return None
+    before = session.scalars(select(Dataset.result).where(Dataset.job_id == job_id, Dataset.result.is_not(None)))
+    digests = {found["digest"] for found in before} - {result["digest"]}
+    if not digests:
+        return None
+    return f"what lies there now is not what was registered: expected digest {min(digests)}, got {result['digest']}"
 
 
 def cancelled(engine: Engine, job_id: str, attempt: int) -> list[str]:

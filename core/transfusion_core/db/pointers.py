@@ -6,15 +6,17 @@ bundle names checkpoints that no row does. One that has succeeded speaks for wha
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
-from sqlalchemy import Engine, select, text
+from sqlalchemy import Engine, and_, not_, select, text
 from sqlalchemy.orm import Session
 
 from transfusion_core.db import removals
 from transfusion_core.db.clock import clock
 from transfusion_core.db.engine import transact, unit_of_work
+from transfusion_core.db.moves import ENDED
 from transfusion_core.db.scope import LOCAL
 from transfusion_core.db.tables import Job, Upload, Weights
 from transfusion_core.db.transitions import batches
+from transfusion_core.specs.dataset import UPLOAD
 from transfusion_core.specs.removal import object_digests, object_keys
 
 NOUNS = ("jobs", "uploads", "weights")
@@ -75,7 +77,7 @@ def mark_unpointed(engine: Engine, objects: Sequence[tuple[str, int]]) -> str | 
 
 
 def expired_uploads(engine: Engine, *, seconds: float) -> list[str]:
-    """Ids of uploads of that age which no dataset is made from."""
+    """Ids of uploads of that age which no dataset is made from, nor was for so long."""
     with unit_of_work(engine, write=False) as session:
         return _expired(session, seconds)
 
@@ -102,8 +104,10 @@ def _expired(session: Session, seconds: float) -> list[str]:
     old = session.scalars(select(Upload.id).where(Upload.created_at <= clock(-seconds)).order_by(Upload.id)).all()
     if not old:
         return []
-    locations = session.scalars(select(Job.spec["location"].as_string()).where(Job.kind == "ingest"))
-    used = {location.removeprefix("upload:") for location in locations if location}
+    # What was read is in the pack, without names and tags that files bring along: those do not outlive it for long.
+    read = and_(Job.state.in_(ENDED), Job.finished_at <= clock(-seconds))
+    locations = session.scalars(select(Job.spec["location"].as_string()).where(Job.kind == "ingest", not_(read)))
+    used = {location.removeprefix(UPLOAD) for location in locations if location}
     return [upload_id for upload_id in old if upload_id not in used]
 
 

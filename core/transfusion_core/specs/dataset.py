@@ -50,6 +50,9 @@ Location = Annotated[
     str, StringConstraints(pattern=r"^(upload:[A-Za-z0-9._-]{1,128}|s3://.+|file:///.+)$", max_length=1024)
 ]
 
+UPLOAD = "upload:"
+"""How locations begin that are uploads, before their ids."""
+
 
 class RecipeSpec(Spec):
     """Synthetic images, drawn by the platform itself."""

@@ -1,11 +1,12 @@
 """What a spec's names stand for in a service: looked up once, before a spec is checked and expanded."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from transfusion_core.specs.contract import InputContract
-from transfusion_core.specs.dataset import DatasetSpec
+from transfusion_core.specs.dataset import UPLOAD, DatasetSpec
 from transfusion_core.specs.job import JobDraft
+from transfusion_core.specs.keys import job_key
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,18 +55,20 @@ class Facts:
     weight_names: tuple[str, ...] = ()
 
 
-def ingest_draft(spec: DatasetSpec, fingerprint: str | None = None, *, parent: str | None = None) -> JobDraft:
+def ingest_draft(
+    spec: DatasetSpec, fingerprint: str | None = None, *, parent: str | None = None, project: str = ""
+) -> JobDraft:
     """The ingest of a dataset: its name does not count, what it reads does.
 
-    `fingerprint` stands for the bytes behind a location that can change (a folder, a bucket), `parent` is the key of
-    the ingest of the version that is extended.
+    `fingerprint` stands for the bytes behind a location that can change (a folder) or can be sent again (an upload,
+    which counts by its bytes and its `project`), `parent` is the key of the ingest of the version that is extended.
     """
     content = spec.resolved().model_dump(mode="json", exclude={"name", "extends"})
-    return JobDraft.make(
-        "ingest",
-        {**content, "fingerprint": fingerprint, **({"parent": parent} if parent else {})},
-        needs=(parent,) if parent else (),
-    )
+    content |= {"fingerprint": fingerprint, **({"parent": parent} if parent else {})}
+    draft = JobDraft.make("ingest", content, needs=(parent,) if parent else ())
+    if not (spec.location or "").startswith(UPLOAD):
+        return draft
+    return replace(draft, key=job_key("ingest", {**content, "location": UPLOAD, "project": project}, draft.needs))
 
 
 def placed_ingest(spec: dict[str, Any], key: str) -> JobDraft:

@@ -50,6 +50,18 @@ def test_a_pack_that_is_gone_is_made_again_for_the_same_version(engine, drain):
     assert (again.name, again.state, again.digest, created) == ("mine@1", "queued", "d", False)
 
 
+def test_what_is_found_where_a_pack_is_made_again_must_be_the_same_dataset(engine, drain):
+    register(engine, "a")
+    drain()
+    spec = DatasetSpec(name="mine", kind="folder", location="file:///a")
+    register(engine, "a", verified_missing=frozenset({ingest_draft(spec).key}))
+    again = jobs.claim(engine, worker="w", queues=["cpu"], lease_seconds=60)
+    jobs.succeed(engine, again.id, again.attempt, {"digest": "e", "pack": []})
+    found = datasets.get(Scope(engine), "mine@1")
+    assert (found.state, found.reason, found.digest) == ("failed", "data", "d")
+    assert "what lies there now is not what was registered: expected digest d, got e" in str(found.error)
+
+
 def test_two_names_may_share_an_ingest(engine, drain):
     register(engine, "a")
     drain()

@@ -10,7 +10,7 @@ from botocore.exceptions import ProfileNotFound
 from transfusion_core.errors import DataError, JobCancelled, ObjectCorrupt, ObjectMissing, StoreError
 from transfusion_core.locations import BucketLocation, LocationRefused, in_bucket, local
 from transfusion_core.science.data.paths import is_inside, is_plain
-from transfusion_core.specs.dataset import StoredObject
+from transfusion_core.specs.dataset import UPLOAD, StoredObject
 from transfusion_core.store.files import write_pieces
 from transfusion_core.store.patience import Patience
 from transfusion_core.store.s3 import s3_client
@@ -24,8 +24,8 @@ NAME_MAX_BYTES = 255
 
 def resolve(location: str, context: JobContext) -> Path:
     """The file or folder at `location`, copied into the scratch folder unless it is on this machine already."""
-    if location.startswith("upload:"):
-        return _upload(location.removeprefix("upload:"), context)
+    if location.startswith(UPLOAD):
+        return _upload(location.removeprefix(UPLOAD), context)
     try:
         if location.startswith("file://"):
             return local(context.settings, location)
@@ -43,7 +43,7 @@ def _upload(upload: str, context: JobContext) -> Path:
     try:
         write_pieces(path, context.store.open_stream(source))
     except ObjectMissing as error:
-        raise DataError(f"upload:{upload}: there is no such upload") from error
+        raise DataError(f"upload:{upload}: it is not there any more; upload the same files again") from error
     except ObjectCorrupt as error:
         raise DataError(f"upload:{upload}: its bytes are not those that were registered: {error}") from error
     return path

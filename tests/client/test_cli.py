@@ -273,6 +273,29 @@ def test_a_published_dataset_is_added_with_its_options(run: Run, service: Any, t
     assert set(KINDS.replace(" or ", ", ").split(", ")) == set(get_args(Kind)) - {"recipe"}
 
 
+def test_a_dataset_may_have_any_field_of_its_spec_from_a_file(run: Run, service: Any, tmp_path: Path) -> None:
+    file = tmp_path / "spec.yaml"
+    file.write_text("name: other\nkind: recipe\nrecipe: {name: demo-retina, images: 100}\n")
+    assert run("datasets", "add", "mine", "--spec", str(file)).exit_code == 0
+    file.write_text("kind: folder\nallow_shared_patients: true\nsplit_seed: 3\ntask: ordinal\n")
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "labels.csv").write_text("file,label\n")
+    words = ["--kind", "csv", "--spec", str(file)]
+    assert run("datasets", "add", "scans", str(tmp_path / "set"), *words).exit_code == 0
+    drawn, scans = (call.json for call in service.calls("POST", "/v1/datasets"))
+    assert drawn == {"name": "mine", "kind": "recipe", "recipe": {"name": "demo-retina", "images": 100}}
+    assert (scans["name"], scans["kind"], scans["task"], scans["split_seed"]) == ("scans", "csv", "ordinal", 3)
+    assert (scans["allow_shared_patients"], scans["location"]) == (True, "upload:u1")
+    missing = run("datasets", "add", "mine")
+    assert (missing.exit_code, "expected a PATH, or --spec FILE" in missing.stderr) == (2, True)
+
+
+def test_a_dataset_is_deleted_and_what_went_is_said(run: Run, service: Any) -> None:
+    done = run("datasets", "delete", "retina@1", "-o", "json")
+    assert (done.exit_code, json.loads(done.output)["name"]) == (0, "retina@1")
+    assert service.calls("DELETE", "/v1/datasets/retina@1")
+
+
 def test_columns_are_read_or_refused_with_the_nearest_name() -> None:
     assert columns_of(None) is None
     assert columns_of("file=f, label=A+B") == {"file": "f", "label": ["A", "B"]}

@@ -66,16 +66,18 @@ def _square(file: object) -> bytes:
     return squared(np.asarray(Image.open(io.BytesIO(file))), SIZE).tobytes()
 
 
+@pytest.mark.parametrize("place", ["step", "uploaded"])
 def test_jobs_that_are_killed_in_the_middle_begin_again(
-    bench: Bench, start: Start, check, archive: Path, tmp_path: Path
+    bench: Bench, start: Start, check, archive: Path, tmp_path: Path, place: str
 ) -> None:
+    """Among the images, and when the first piece lies in the store already."""
     once = tmp_path / "once"
     once.mkdir()
-    worker = start(environment={"FAULT": "step:kill9", "FAULT_ONCE": str(once)})
+    worker = start(environment={"FAULT": f"{place}:kill9", "FAULT_ONCE": str(once)})
     draft, ended = ingest_draft(SPEC), []
     for each in (draft, pixels_draft(draft.key, SIZE)):
         ended.append(bench.ended(_placed(bench, each), seconds=240))
-        (once / "step").unlink()
+        (once / place).unlink()
     assert [(job.state, job.attempt, job.error) for job in ended] == [("succeeded", 2, None)] * 2
     _check(bench, archive, ended)
     check(worker.pid)

@@ -25,6 +25,7 @@ def register(app: typer.Typer) -> None:
     datasets.command("profile")(profile_dataset)
     datasets.command("manifest")(write_manifest)
     datasets.command("diff")(diff_datasets)
+    datasets.command("delete")(delete_dataset)
     app.add_typer(datasets, name="datasets")
     weights = typer.Typer(help="Files of source weights.", no_args_is_help=True)
     weights.command("add")(add_weights)
@@ -34,7 +35,12 @@ def register(app: typer.Typer) -> None:
 
 def add_dataset(
     name: Annotated[str, typer.Argument(help="Its name; the version is counted by the service.")],
-    path: Annotated[str, typer.Argument(help="A file or folder of this machine, or s3://...")],
+    path: Annotated[
+        str | None, typer.Argument(help="A file or folder of this machine, or s3://...; none for a recipe.")
+    ] = None,
+    spec: Annotated[
+        Path | None, typer.Option("--spec", help="YAML or JSON: any field of a dataset's spec. Options go before it.")
+    ] = None,
     kind: Annotated[str | None, typer.Option(help=f"{KINDS}; npz, folder and csv are told by the path.")] = None,
     task: Annotated[str | None, typer.Option(help="multiclass, ordinal or multilabel.")] = None,
     columns: Annotated[
@@ -58,8 +64,14 @@ def add_dataset(
         options["extends"] = extends
         options["labels"] = labels.split("+") if labels else None
         options["skip_unreadable"] = True if skip_unreadable else None
+        read = _written(spec, path)
+        options |= {"kind": kind, "task": task}
+        fields = read | {field: value for field, value in options.items() if value is not None}
         with shown(sys.stderr) as sent:
-            dataset = client.datasets.add(name, path, kind=kind, task=task, sent=sent, **options)
+            if path is None:
+                dataset = client.datasets.add(name, fields)
+            else:
+                dataset = client.datasets.add(name, path, sent=sent, **fields)
         if wait:
             dataset = client.datasets.wait(dataset.name)
         print_answer(chosen(dataset.model_dump(mode="json"), (*DATASET_SUMMARY, "faults"), output), output)
@@ -67,6 +79,16 @@ def add_dataset(
             if dataset.error:
                 typer.echo(f"error: {dataset.error}", err=True)
             raise typer.Exit(exit_code(dataset.state))
+
+
+def _written(spec: Path | None, path: str | None) -> dict[str, Any]:
+    """The fields in a file, without the name, which is an argument."""
+    from transfusion_client.specfile import read_file
+    from transfusion_core.errors import InvalidRequest
+
+    if spec is None and path is None:
+        raise InvalidRequest("expected a PATH, or --spec FILE with a location or a recipe, or both")
+    return {} if spec is None else {field: value for field, value in read_file(spec).items() if field != "name"}
 
 
 def columns_of(written: str | None) -> dict[str, Any] | None:
@@ -115,6 +137,17 @@ def profile_dataset(
     with session(url, key) as client:
         found = client.datasets.profile(name).model_dump(mode="json")
         print_answer(chosen(found, PROFILE_SUMMARY, output), output)
+
+
+def delete_dataset(
+    name: Annotated[str, typer.Argument(help="NAME@VERSION.")],
+    url: Url = None,
+    key: Key = None,
+    output: Format = Output.TABLE,
+) -> None:
+    """Delete a version that nothing is made of, with its bytes, and say what went."""
+    with session(url, key) as client:
+        print_answer(client.datasets.delete(name).model_dump(mode="json"), output)
 
 
 def write_manifest(

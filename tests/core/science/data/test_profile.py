@@ -12,6 +12,7 @@ from packs import Shelf
 from transfusion_core.science.data.annotations import Annotations
 from transfusion_core.science.data.ingest import ingest
 from transfusion_core.science.data.profile import labels_of, profile
+from transfusion_core.science.data.recipes import RECIPES
 from transfusion_core.specs.dataset import DatasetSpec
 from transfusion_core.specs.profile import MOST_FILES, DatasetProfile
 
@@ -66,6 +67,24 @@ def test_duplicates_and_patients_across_splits_are_found(tmp_path: Path, png: Pn
     assert sum(found.patients.splits.values()) == 41
     assert told[0] == ("look", 42, 42)
     assert told[-1] == ("compare", 1, 1)
+
+
+def test_a_picture_saved_anew_in_another_split_is_a_leak(tmp_path: Path) -> None:
+    drawn = RECIPES["demo-retina"](30, seed=0, size=96).images
+    rows = ["file,label,split"]
+    for number, pixels in enumerate(drawn):
+        Image.fromarray(pixels).save(tmp_path / f"{number}.png")
+        rows.append(f"{number}.png,{number % 2},{('train', 'val', 'test')[number % 3]}")
+    Image.fromarray(drawn[0]).resize((80, 80)).save(tmp_path / "again.jpg", quality=70)  # 0.png is in train
+    (tmp_path / "labels.csv").write_text("\n".join([*rows, "again.jpg,0,test"]) + "\n")
+    found = profiled(tmp_path, columns={"split": "split"})
+    near = next(each for each in found.found if each.kind == "near")
+    assert (near.groups, near.files, near.across_splits, near.across_labels) == (1, 2, 1, 0)
+    (leak,) = found.leaks
+    assert (leak.kind, dict(zip(leak.files, leak.splits, strict=True))) == (
+        "near",
+        {"0.png": "train", "again.jpg": "test"},
+    )
 
 
 def test_counts_and_samples_are_of_the_dataset(class_folder: Path) -> None:

@@ -6,13 +6,16 @@ import torch
 from torch import Tensor
 
 from transfusion_core.errors import JobCancelled
+from transfusion_core.science.data.sampling import uniform
 from transfusion_core.science.training import feeding
+from transfusion_core.science.training.augmentation import augment
 from transfusion_core.science.training.batches import normalise
 from transfusion_core.science.training.evaluation import predict
 from transfusion_core.science.training.feeding import AHEAD, Part, feed, resident
 from transfusion_core.science.training.hooks import Hooks
 from transfusion_core.science.training.loop import train
 from transfusion_core.science.training.state import TrainingState
+from transfusion_core.specs.augmentation import Augmentation
 from transfusion_core.specs.training import TrainingSpec
 
 AUGMENTATION = {
@@ -61,6 +64,26 @@ def test_what_is_fetched_ahead_is_what_is_gathered(make_data, cpu, monkeypatch) 
     here = fed(make_data(), SPLITS, cpu)
     monkeypatch.setattr(feeding, "RESIDENT_SHARE", 0.0)
     assert all(torch.equal(a, b) for a, b in zip(fed(make_data(), SPLITS, cpu), here, strict=True))
+    assert threads() == []
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU: feeding one is not tested here")
+def test_a_gpu_is_fed_what_a_processor_is(make_data, cpu, monkeypatch) -> None:
+    """From its own memory, and from pinned memory by a stream beside."""
+    gpu, changed = torch.device("cuda"), Augmentation.model_validate({"crop": {"padding": 2}, "flip": True})
+
+    def change(images: Tensor, rows: Tensor) -> Tensor:
+        return augment(images, changed, draw=lambda purpose: uniform(rows, purpose=purpose, epoch=0, seed=0))
+
+    parts = [*SPLITS, *(Part(part.rows, change) for part in SPLITS)]
+    here = fed(make_data(), parts, cpu)
+    for share in (0.5, 0.0):
+        monkeypatch.setattr(feeding, "RESIDENT_SHARE", share)
+        data = resident(make_data(), gpu)
+        assert data.images.is_cuda == (share > 0)
+        for a, b in zip(fed(data, parts, gpu), here, strict=True):
+            assert (a.device.type, a.dtype, a.shape) == ("cuda", torch.float32, b.shape)
+            torch.testing.assert_close(a.cpu(), b, rtol=0, atol=1e-5)
     assert threads() == []
 
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import tempfile
 import zipfile
 from collections.abc import Iterator
@@ -12,6 +13,8 @@ from urllib.parse import quote
 from transfusion_client.connection import Connection
 from transfusion_client.sending import Sent, send
 from transfusion_core.errors import InvalidRequest
+
+COPIED_BYTES = 1 << 20
 
 
 def location_of(connection: Connection, path: Path, *, sent: Sent | None = None) -> str:
@@ -47,13 +50,17 @@ def _one_file(path: Path) -> Iterator[Path]:
 def write_zip(folder: Path, archive: Path) -> None:
     """Everything under a folder, stored as it is: images do not compress. Links are followed to files, not folders.
 
-    The same files make the same bytes, so that an archive that was cut off on its way can be gone on with.
+    The same names and contents make the same bytes, whenever files were written: an archive that was cut off on its way
+    can be gone on with, and images that were copied anew are the same dataset.
     """
-    with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED, strict_timestamps=False) as packed:
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as packed:
         for here, folders, names in os.walk(folder):
             folders.sort()
             for file in (Path(here, name) for name in sorted(names)):
                 if file.is_file():
-                    packed.write(file, file.relative_to(folder))
+                    member = zipfile.ZipInfo(file.relative_to(folder).as_posix())  # of 1980
+                    member.file_size = file.stat().st_size
+                    with file.open("rb") as source, packed.open(member, "w") as target:
+                        shutil.copyfileobj(source, target, COPIED_BYTES)
         if not packed.namelist():
             raise InvalidRequest(f"there are no files in {folder}")

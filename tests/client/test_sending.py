@@ -1,6 +1,8 @@
 """Files that go in parts: several at once, sent again where they fail, and gone on with by whoever sends the same."""
 
 import io
+import os
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import pytest
 
 from transfusion_client import Client
 from transfusion_client.sending import shown
+from transfusion_client.uploads import write_zip
 from transfusion_core.errors import InvalidRequest, TransfusionError
 
 DATA = bytes(range(100))
@@ -108,3 +111,19 @@ def test_a_bar_is_drawn_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     with shown(stream) as sent:
         sent(5_000_000, 10_000_000)
     assert "5.0/10.0 MB" in stream.getvalue()
+
+
+def test_an_archive_depends_on_names_and_contents_alone(tmp_path: Path) -> None:
+    made = []
+    for name, moment in (("one", 1_000_000_000), ("other", 1_500_000_000)):
+        folder = tmp_path / name
+        (folder / "a").mkdir(parents=True)
+        for file, mode in (("a/1.png", 0o600), ("2.png", 0o644)):
+            (folder / file).write_bytes(file.encode() * 1000)
+            (folder / file).chmod(mode if name == "one" else 0o666)
+            os.utime(folder / file, (moment, moment))
+        write_zip(folder, tmp_path / f"{name}.zip")
+        made.append((tmp_path / f"{name}.zip").read_bytes())
+    assert made[0] == made[1]
+    with zipfile.ZipFile(tmp_path / "one.zip") as archive:
+        assert (archive.testzip(), archive.read("a/1.png")) == (None, b"a/1.png" * 1000)

@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from platforms import TINY, job_children, stop, training_child, until
 from service_way import Service, running_service
@@ -23,10 +25,29 @@ def service() -> Iterator[Service]:
         yield running
 
 
-def test_a_spec_becomes_a_report(service: Service) -> None:
+def images(folder: Path) -> Path:
+    """Two classes of noise, more than goes in one part."""
+    draw = np.random.default_rng(0)
+    for number in range(60):
+        path = folder / str(number % 2) / f"Jane Doe {number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(draw.integers(0, 256, (256, 256, 3), dtype=np.uint8)).save(path)
+    return folder
+
+
+def test_a_spec_becomes_a_report(service: Service, tmp_path: Path) -> None:
+    """And a folder of one's own, sent in parts to the S3 server, a dataset that is one however often it is sent."""
     worker = service.start_worker()
     try:
         with service.client() as client:
+            told: list[tuple[int, int]] = []
+            names = [
+                client.datasets.add("own", images(tmp_path / "own"), sent=lambda *each: told.append(each)).name
+                for _ in range(2)
+            ]
+            own = client.datasets.wait("own", timeout_seconds=120)
+            assert (names, own.state, own.images, own.classes) == (["own@1"] * 2, "succeeded", 60, ["0", "1"])
+            assert told[-1][0] == told[-1][1] > 8 << 20
             experiment = client.experiments.create(TINY).wait(timeout_seconds=240)
             assert experiment.state == "succeeded", experiment.counts
             assert all(section.complete for section in experiment.report().sections.values())

@@ -1,7 +1,7 @@
 """A fleet in small: the real API, real workers, PostgreSQL and Redis, and trainings that do nothing.
 
-`python bench_fleet.py [posts] [drain] [cost] [pages] [rows] [streams]`, all unless named. `FLEET_JOBS` (10,000) are
-drained, `FLEET_ROWS` (100,000) stand in the database when pages are turned. The machine is shared by all of them.
+`python bench_fleet.py [posts] [drain] [cost] [growth] [rows] [streams]`, all unless named. `FLEET_JOBS` (10,000) are
+drained, `FLEET_ROWS` (100,000) stand in the database at the end of `growth`. The machine is shared by all of them.
 """
 
 import http.client
@@ -26,6 +26,7 @@ from sqlalchemy import Engine, func, select, text
 
 from redis_server import redis_server
 from servers import free_port, postgres_url
+from transfusion_core.db import jobs
 from transfusion_core.db.engine import connect, migrate, unit_of_work
 from transfusion_core.db.tables import Event, Job
 
@@ -218,21 +219,47 @@ def _report_celery(found: Fleet, words: str, more: list[str]) -> None:
     print(f"{rate:.0f} a second", flush=True)
 
 
-def report_pages(found: Fleet) -> None:
-    """Pages of runs, the first and the last, with so many jobs in the database."""
-    with unit_of_work(found.engine, write=False) as session:
-        rows = session.scalar(select(func.count()).select_from(Job)) or 0
+def report_growth(found: Fleet) -> None:
+    """Posts, claims and pages as the database grows, and what is drained in a minute when it is large."""
     number = 1000
-    while rows < ROWS:
-        posts(found, 1000, number)
-        rows, number = rows + 1000, number + 1
+    for size in (ROWS // 10, ROWS * 3 // 10, ROWS):
+        while (rows := _rows(found)) < size:
+            posts(found, 1000, number)
+            number += 1
+        post = statistics.median(posts(found, 5000, number))
+        number += 5
+        claimed = sorted(_claimed(found) for _ in range(200))
+        first, last = _pages(found)
+        print(f"among {rows} jobs: post of 1,000 cells {post:.2f} s, claim p50 {claimed[100] * 1e3:.1f} ms, ", end="")
+        print(f"p99 {claimed[198] * 1e3:.1f} ms, page of runs p95 {first:.0f} ms, the last {last:.0f} ms", flush=True)
+    with _worker(found, SLOTS):
+        _until(lambda: found.count("succeeded") > 20)
+        before, began = found.count("succeeded"), time.perf_counter()
+        time.sleep(60)
+        rate = (found.count("succeeded") - before) / (time.perf_counter() - began)
+    print(f"among {_rows(found)} jobs: {rate:.1f} a second drained by {SLOTS} slots (>= 50)", flush=True)
+
+
+def _rows(found: Fleet) -> int:
+    with unit_of_work(found.engine, write=False) as session:
+        return session.scalar(select(func.count()).select_from(Job)) or 0
+
+
+def _claimed(found: Fleet) -> float:
+    """Seconds of a claim; the job is given back when its lease has run out."""
+    began = time.perf_counter()
+    assert jobs.claim(found.engine, worker="bench", queues=["cpu", "gpu"], lease_seconds=1)
+    return time.perf_counter() - began
+
+
+def _pages(found: Fleet) -> tuple[float, float]:
+    """p95 in milliseconds of the first page of 50 runs and of the last."""
     cursor, path = "", "/v1/runs?limit=200"
     while following := found.ask("GET", f"{path}&cursor={cursor}" if cursor else path)["next"]:
         cursor = following
-    for words, page in (("first", "/v1/runs?limit=50"), ("last", f"/v1/runs?limit=50&cursor={cursor}")):
-        seconds = sorted(_timed(found, page) for _ in range(100))
-        print(f"{words} page of runs among {rows} jobs: p50 {seconds[50] * 1e3:.1f} ms, ", end="")
-        print(f"p95 {seconds[95] * 1e3:.1f} ms (< 50)", flush=True)
+    pages = ("/v1/runs?limit=50", f"/v1/runs?limit=50&cursor={cursor}")
+    first, last = (sorted(_timed(found, page) for _ in range(100))[95] * 1e3 for page in pages)
+    return first, last
 
 
 def _timed(found: Fleet, path: str) -> float:
@@ -309,7 +336,7 @@ def main() -> None:
         "posts": report_posts,
         "drain": report_drain,
         "cost": report_cost,
-        "pages": report_pages,
+        "growth": report_growth,
         "rows": report_rows,
         "streams": report_streams,
     }

@@ -46,6 +46,7 @@ class Job(Table):
             "share",
             "created_at",
             "id",
+            "gpus",  # last: jobs that are too large for a worker are passed over without a look at their rows
             sqlite_where=text("state = 'queued'"),
             postgresql_where=text("state = 'queued'"),
         ),
@@ -71,6 +72,8 @@ class Job(Table):
     """Its place among those of one turn, see sharing.py."""
     owner: Mapped[str | None] = mapped_column(String(26))
     """Id of the API key that first asked for it: on whose account it is, see quotas.py."""
+    gpus: Mapped[int] = mapped_column(default=1)
+    """That it needs of a worker that has any, see specs.job.JobDraft."""
     origin: Mapped[dict[str, Any] | None]
     """What asked for it first, see specs.job.Origin."""
     needs_success: Mapped[bool] = mapped_column(default=True)

@@ -92,7 +92,7 @@ class Job(Table):
     handover: Mapped[dict[str, Any] | None]
     """What the attempts so far leave for the next one, see specs.job.Handover."""
     busy_seconds: Mapped[float] = mapped_column(default=0.0)
-    """Of all attempts that have ended."""
+    """Of all attempts that have ended, by the clock: however many GPUs they had."""
     stored_bytes: Mapped[int] = mapped_column(BigInteger, default=0)
     """Of the objects that its result names."""
     created_at: Mapped[datetime] = mapped_column(default=clock())

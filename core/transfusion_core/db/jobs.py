@@ -83,7 +83,6 @@ def claim(
             worker=worker,
             attempt=Job.attempt + 1,
             lease_until=clock(lease_seconds),
-            not_before=None,
             progress=None,
             cancel_requested=False,
         )

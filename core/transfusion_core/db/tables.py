@@ -50,6 +50,12 @@ class Job(Table):
             sqlite_where=text("state = 'queued'"),
             postgresql_where=text("state = 'queued'"),
         ),
+        Index(
+            "ix_jobs_started_at",
+            "started_at",
+            sqlite_where=text("started_at IS NOT NULL"),
+            postgresql_where=text("started_at IS NOT NULL"),
+        ),
         Index("ix_jobs_state_kind", "state", "kind"),
         Index("ix_jobs_kind_id", "kind", "id"),
         Index("ix_jobs_owner_state", "owner", "state"),
@@ -85,7 +91,7 @@ class Job(Table):
     worker: Mapped[str | None] = mapped_column(String(255))
     lease_until: Mapped[datetime | None]
     not_before: Mapped[datetime | None]
-    """Since when a queued job can be claimed, or from when on."""
+    """Since when a queued job can be claimed, or from when on; of one that was claimed, since when it could be."""
     cancel_requested: Mapped[bool] = mapped_column(default=False)
     progress: Mapped[dict[str, Any] | None]
     result: Mapped[dict[str, Any] | None]

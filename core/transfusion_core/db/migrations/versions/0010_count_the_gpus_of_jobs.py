@@ -1,4 +1,4 @@
-"""Count the GPUs that jobs need."""
+"""Count the GPUs that jobs need, and find those that began last."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -12,6 +12,7 @@ SEVERAL = {
 }
 """What the spec of a training says where it is more than 1."""
 QUEUED = sa.text("state = 'queued'")
+BEGUN = sa.text("started_at IS NOT NULL")
 
 
 def upgrade() -> None:
@@ -20,6 +21,7 @@ def upgrade() -> None:
     several = SEVERAL[op.get_bind().dialect.name]
     op.execute(f"UPDATE jobs SET gpus = {several} WHERE kind = 'train' AND {several} > 1")
     _index_queued("turn", "share", "created_at", "id", "gpus")
+    op.create_index("ix_jobs_started_at", "jobs", ["started_at"], sqlite_where=BEGUN, postgresql_where=BEGUN)
 
 
 def _index_queued(*columns: str) -> None:
@@ -28,5 +30,6 @@ def _index_queued(*columns: str) -> None:
 
 
 def downgrade() -> None:
+    op.drop_index("ix_jobs_started_at", "jobs")
     _index_queued("turn", "share", "created_at", "id")
     op.drop_column("jobs", "gpus")

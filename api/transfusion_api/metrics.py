@@ -69,7 +69,9 @@ class _Fleet(Collector):
         yield _family("transfusion_jobs", "Jobs by state, kind and reason", ["state", "kind", "reason"], found.jobs)
         yield _family("transfusion_queue_jobs", "Queued jobs", ["queue"], found.queued)
         yield _family("transfusion_queue_age_seconds", "Age of the oldest job that is ready", ["queue"], found.age)
-        yield _family("transfusion_queue_wait_seconds", "Mean wait of the last begun jobs", ["queue"], found.wait)
+        yield _family(
+            "transfusion_queue_wait_seconds", "Mean seconds in the queue of the jobs begun last", ["queue"], found.wait
+        )
         if found.lease_left is not None:
             yield GaugeMetricFamily(
                 "transfusion_lease_seconds_left", "Until the first lease of a job at work ends", value=found.lease_left

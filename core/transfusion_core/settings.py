@@ -113,7 +113,7 @@ class Settings(BaseSettings):
     slots: int | None = Field(default=None, ge=1)
     """Jobs that a worker runs at once; one per GPU, or one per two processor cores (two at least), unless given."""
     gpus_per_job: int = Field(default=1, ge=1)
-    """GPUs that a worker gives to each job: what `gpus` of a training can be at most."""
+    """GPUs that a worker gives to each job; trainings whose `gpus` are more wait for another worker."""
     packing: int = Field(default=1, ge=1)
     """Jobs that share a GPU: small ones leave most of it idle. A job that gets too little memory halves its batches."""
     threads_per_job: int | None = Field(default=None, ge=1)

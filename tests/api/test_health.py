@@ -8,7 +8,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import text
 
 from transfusion_core import __version__
+from transfusion_core.db import workers
 from transfusion_core.settings import Settings
+from transfusion_core.specs.worker import Equipment, Gpu
 
 
 def samples(client: TestClient) -> dict[tuple[str, ...], float]:
@@ -67,6 +69,25 @@ def test_a_queue_that_nobody_works_on_is_not_ready(client: TestClient, experimen
     answer = client.get("/readyz")
     assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
     assert "worker" in answer.json()["detail"]
+
+
+def test_jobs_that_are_too_large_for_every_worker_do_not_make_a_service_unready(
+    client: TestClient, experiment: dict[str, Any]
+) -> None:
+    engine = client.app.state.service.engine  # type: ignore[attr-defined]
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE jobs SET gpus = 4"))
+    make_old(client)
+    assert client.get("/readyz").status_code == 503, "nobody is there"
+    words = {"version": "1", "queues": ["gpu", "cpu"], "slots": 1, "running": 0, "cores": 1, "memory_bytes": 1}
+    there = Equipment(**words, free_bytes=1, gpus=[Gpu(name="card", memory_bytes=1, used_bytes=0, busy=0)])
+    workers.seen(engine, "small", there)
+    assert client.get("/readyz").status_code == 200
+    workers.seen(engine, "large", there.model_copy(update={"gpus_per_job": 4}))
+    assert client.get("/readyz").status_code == 503
+    workers.gone(engine, "large")
+    workers.seen(engine, "processor", there.model_copy(update={"gpus": []}))
+    assert client.get("/readyz").status_code == 503
 
 
 def make_old(client: TestClient) -> None:

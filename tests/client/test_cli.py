@@ -415,6 +415,15 @@ def test_a_plan_says_in_a_line_what_runs_what_is_there_and_what_it_costs(run: Ru
     assert told == "1 of 1 runs to train, 0 are there; 1 new jobs: about 3 s on a small CPU, 0 MB"
 
 
+def test_a_plan_says_what_is_used_of_the_quota(run: Run, file: str, service: Any, answering: Any) -> None:
+    assert "quota" not in run("plan", file).output
+    used = {"running_jobs": 1, "gpu_hours": 12.34, "stored_bytes": 1_500_000_000}
+    account = {"used": used, "quota": {"running_jobs": 4, "stored_bytes": 2_000_000_000}}
+    planned = json.loads(run("plan", file, "-o", "json").output) | {"account": account}
+    service.upset(answering["Answer"](200, planned), path="/v1/experiments/plan")
+    assert "your quota: 1 of 4 jobs at work, 1.5 of 2.0 GB stored" in run("plan", file).output.splitlines()
+
+
 def test_a_terminal_shows_where_each_run_stands(client: Client, service: Any, spec: dict[str, Any]) -> None:
     screen = io.StringIO()
     experiment = client.experiments.create(spec)

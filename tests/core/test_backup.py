@@ -369,7 +369,7 @@ def test_a_restore_that_was_interrupted_goes_on(full: Place, places: Places, wri
 
 SINCE_0007 = {
     "uploads": ("part_bytes", "token"),
-    "jobs": ("share", "owner", "origin", "busy_seconds", "stored_bytes"),
+    "jobs": ("share", "owner", "origin", "busy_seconds", "stored_bytes", "gpus"),
     "api_keys": ("quota_running_jobs", "quota_gpu_hours", "quota_stored_bytes"),
 }
 """Columns that came later."""

@@ -226,6 +226,8 @@ def test_tables_are_migrated_before_anything_else_starts(render: Render):
 def test_keda_counts_the_jobs_that_run_or_could(render: Render, engine: Engine, database: str):
     trigger = _of(render(EVERYTHING), "ScaledObject", "-cpu")["spec"]["triggers"][0]
     both = _of(render(EVERYTHING), "ScaledObject", "-gpu")["spec"]["triggers"][0]
+    large = {"pools": {"gpu": {"settings": {"TRANSFUSION_GPUS_PER_JOB": 4}}}}
+    of_four = _of(render(_merged(EVERYTHING, large)), "ScaledObject", "-gpu")["spec"]["triggers"][0]
     assert trigger["metadata"]["targetQueryValue"] == "2"
     row = {"key": "k", "kind": "train", "spec": {}, "labels": {}, "shared": False}
     rows = [
@@ -233,11 +235,13 @@ def test_keda_counts_the_jobs_that_run_or_could(render: Render, engine: Engine, 
         *[("queued", "cpu", clock(-1)), ("queued", "cpu", clock(900)), ("running", "gpu", None)],
     ]
     with Session(engine) as session, session.begin():
+        session.add(tables.Job(id="large", state="queued", queue="gpu", gpus=4, **row))
         for number, (state, queue, not_before) in enumerate(rows):
             session.add(tables.Job(id=str(number), state=state, queue=queue, not_before=not_before, **row))
     with engine.connect() as connection:
         assert connection.scalar(text(trigger["metadata"]["query"])) == 3
         assert connection.scalar(text(both["metadata"]["query"])) == 4
+        assert connection.scalar(text(of_four["metadata"]["query"])) == 5
 
 
 def test_the_notes_say_where_it_is_and_how_to_get_in(files: Callable[..., dict[str, str]]):

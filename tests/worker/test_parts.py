@@ -37,6 +37,14 @@ def test_slots_share_cores_and_gpus(cores, gpus, changes, count, threads, device
     assert [slots.resources(slot).device for slot in range(count)] == devices
 
 
+@pytest.mark.parametrize(
+    ("gpus", "changes", "most"),
+    [(0, {}, None), (4, {"device": "cpu"}, None), (4, {}, 1), (4, {"gpus_per_job": 4}, 4), (0, {"device": "cuda"}, 1)],
+)
+def test_slots_know_the_most_gpus_that_a_job_may_need(gpus, changes, most):
+    assert Slots(Settings(**changes), cores=4, gpus=gpus).most_gpus == most
+
+
 def test_a_worker_with_fewer_gpus_than_a_job_gets_says_so():
     with pytest.raises(InvalidRequest, match=r"expected 4 GPUs, .* got 2"):
         Slots(Settings(gpus_per_job=4), cores=4, gpus=2)

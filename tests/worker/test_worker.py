@@ -272,6 +272,20 @@ def test_a_worker_does_the_jobs_of_its_queues_alone(bench):
     assert bench.job(other).state == "queued"
 
 
+def test_a_worker_leaves_jobs_that_need_more_gpus_than_it_gives_to_one_that_gives_them(bench):
+    large, small = bench.add("echo"), bench.add("echo")
+    bench.change(large, gpus=4)
+    worker = bench.worker(device="cuda")
+    worker.start()
+    assert bench.ended(small).state == "succeeded"
+    worker.stop()
+    assert (bench.job(large).state, bench.job(large).attempt) == ("queued", 0)
+    worker = bench.worker(device="cuda", gpus_per_job=4)
+    worker.start()
+    assert bench.ended(large).state == "succeeded"
+    worker.stop()
+
+
 def test_a_stopped_worker_gives_its_jobs_back_uncounted(bench):
     worker = bench.worker()
     worker.start()

@@ -29,6 +29,8 @@ class Slots:
         self.count = settings.slots or gpus // each * settings.packing or max(2, cores // 2)
         self.threads = settings.threads_per_job or max(1, cores // self.count)
         self._devices = [_device(settings.device, slot * each, gpus // each * each) for slot in range(self.count)]
+        self.most_gpus = None if self._devices[0] == "cpu" else each
+        """That a job may need; None where jobs run on the processor, each part of a large one as a process."""
         self._free = list(reversed(range(self.count)))
         self._changed = threading.Condition()
 

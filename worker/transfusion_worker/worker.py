@@ -167,7 +167,11 @@ class Worker:
             return None
         asked_at = time.monotonic()
         claimed = jobs.claim(
-            self._engine, worker=self.name, queues=self.queues, lease_seconds=self.settings.lease_seconds
+            self._engine,
+            worker=self.name,
+            queues=self.queues,
+            lease_seconds=self.settings.lease_seconds,
+            most_gpus=self._slots.most_gpus,
         )
         self._answered.set()
         if claimed is None:

@@ -10,7 +10,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from transfusion_api.answers import Health, Part, Readiness
 from transfusion_api.problems import documented
 from transfusion_api.service import Service, Serving
-from transfusion_core.db import jobs
+from transfusion_core.db import jobs, workers
 from transfusion_core.db.engine import ping
 from transfusion_core.errors import Unavailable
 from transfusion_core.queue import unheard
@@ -44,10 +44,16 @@ def get_readiness(service: Serving) -> Readiness:
 
 def _queue(service: Service) -> Part:
     waited = jobs.oldest_queued_seconds(service.engine) or 0.0
-    if waited > STUCK_SECONDS and not jobs.is_any_alive(service.engine):
+    if waited > STUCK_SECONDS and not jobs.is_any_alive(service.engine) and _is_stuck(service):
         raise Unavailable(f"queue: a job has waited for {waited:.0f} s and none runs; is a worker running?")
     queued = sum(jobs.queue_depth(service.engine).values())
     return Part(name="queue", well=True, found=f"{queued} jobs queued, the oldest for {waited:.0f} s")
+
+
+def _is_stuck(service: Service) -> bool:
+    """Whether some worker should have taken a job: one that is too large for all of them says nothing against them."""
+    most = workers.most_gpus(service.engine)
+    return (jobs.oldest_queued_seconds(service.engine, most_gpus=most) or 0.0) > STUCK_SECONDS
 
 
 def _broker(service: Service) -> Part:

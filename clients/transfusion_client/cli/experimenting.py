@@ -55,6 +55,8 @@ def plan(
         print_answer({name: planned[name] for name in ("jobs_by_kind", "images_to_train", "tuning_runs")}, output)
         for demand in planned["demands"]:
             typer.echo(_needs(demand))
+        if planned["account"]:
+            typer.echo(f"your quota: {_used(**planned['account'])}")
         for warning in planned["warnings"]:
             typer.echo(f"warning: {warning}")
         typer.echo(in_short(planned))
@@ -65,6 +67,20 @@ def _needs(demand: dict[str, Any]) -> str:
     largest = f"{demand['memory_bytes'] / 1e9:.1f} GB for {demand['label']}"
     gpus = f", {demand['gpus']} GPUs at once" if demand["gpus"] > 1 else ""
     return f"queue {demand['queue']}: {demand['jobs']} jobs, {demand['minutes']:g} minutes, up to {largest}{gpus}"
+
+
+def _used(quota: dict[str, Any], used: dict[str, Any]) -> str:
+    """What is used of each limit of a quota, in a line."""
+    limits = {
+        "running_jobs": ("jobs at work", 1, 0),
+        "gpu_hours": ("GPU-hours in 30 days", 1, 1),
+        "stored_bytes": ("GB stored", 1e9, 1),
+    }
+    return ", ".join(
+        f"{used[name] / per:.{digits}f} of {quota[name] / per:.{digits}f} {unit}"
+        for name, (unit, per, digits) in limits.items()
+        if quota[name] is not None
+    )
 
 
 def in_short(planned: dict[str, Any]) -> str:

@@ -27,7 +27,8 @@ class Look:
     age: Counts
     """Seconds since the oldest job of a queue could begin."""
     wait: Counts
-    """Mean seconds that the jobs begun last had waited since they were made, by queue."""
+    """Mean seconds that the jobs begun last could have begun and had not, by queue: neither what they waited for their
+    needs, nor earlier attempts."""
     lease_left: float | None
     """Seconds until the first lease ends; below 0 where one has ended and nobody has noticed. None where none runs."""
     longest: float
@@ -69,11 +70,13 @@ def _by_queue(session: Session, value: ColumnElement[Any], *where: ColumnElement
 
 
 def _waits(session: Session) -> Counts:
-    last = select(Job.queue, Job.started_at, Job.created_at).where(Job.started_at.is_not(None))
+    begun = select(Job.queue, Job.started_at, Job.not_before).where(Job.started_at.is_not(None))
     sums: dict[str, list[float]] = {}
-    for queue, started_at, created_at in session.execute(last.order_by(Job.id.desc()).limit(WAITED)):
+    for queue, started_at, since in session.execute(begun.order_by(Job.started_at.desc()).limit(WAITED)):
         assert started_at is not None
-        sums.setdefault(queue, []).append(max(0.0, (started_at - created_at).total_seconds()))
+        # Later: queued again since. None: begun by a worker of a version that does not keep it.
+        if since is not None and since <= started_at:
+            sums.setdefault(queue, []).append((started_at - since).total_seconds())
     return {(queue,): sum(waits) / len(waits) for queue, waits in sums.items()}
 
 

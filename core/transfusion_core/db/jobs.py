@@ -64,23 +64,25 @@ __all__ = [
 ]
 
 
-def claim(engine: Engine, *, worker: str, queues: Sequence[str], lease_seconds: float) -> ClaimedJob | None:
+def claim(
+    engine: Engine, *, worker: str, queues: Sequence[str], lease_seconds: float, most_gpus: int | None = None
+) -> ClaimedJob | None:
     """Take the best queued job of these queues: highest priority, then whose turn it is (sharing.py), then oldest.
 
-    None where there is none that its owner's quota lets begin.
+    None where there is none that its owner's quota lets begin and that needs no more than `most_gpus`; without that
+    jobs run on the processor, which does those of any number of GPUs.
     """
     with unit_of_work(engine) as session:
         _take_in_order(session)
         full = quotas.exhausted(session)
         moved = move(
             session,
-            Job.id == _best(queues, full),
+            Job.id == _best(queues, full, most_gpus),
             from_state="queued",
             to_state="running",
             worker=worker,
             attempt=Job.attempt + 1,
             lease_until=clock(lease_seconds),
-            not_before=None,
             progress=None,
             cancel_requested=False,
         )
@@ -95,8 +97,8 @@ def _take_in_order(session: Session) -> None:
         session.execute(text("SET LOCAL enable_sort = off; SET LOCAL enable_bitmapscan = off"))
 
 
-def _best(queues: Sequence[str], full: Sequence[str] = ()) -> ColumnElement[str]:
-    """The next job of these queues whose owner is none of those who have as many at work as they may."""
+def _best(queues: Sequence[str], full: Sequence[str] = (), most_gpus: int | None = None) -> ColumnElement[str]:
+    """The next job of these queues that fits, and whose owner is none of those who have as many at work as they may."""
     # The state is written into the statement: a partial index is not used for a bound parameter.
     return (
         select(Job.id)
@@ -105,6 +107,7 @@ def _best(queues: Sequence[str], full: Sequence[str] = ()) -> ColumnElement[str]
             Job.queue.in_(queues),
             or_(Job.not_before.is_(None), Job.not_before <= clock()),
             *([or_(Job.owner.is_(None), Job.owner.not_in(full))] if full else []),
+            *([Job.gpus <= most_gpus] if most_gpus is not None else []),
         )
         .order_by(Job.turn, Job.share, Job.created_at, Job.id)
         .limit(1)
@@ -271,10 +274,14 @@ def is_any_alive(engine: Engine) -> bool:
         return session.scalar(query) is not None
 
 
-def oldest_queued_seconds(engine: Engine) -> float | None:
-    """How long some job could have been claimed and was not, at most; None where none can be."""
+def oldest_queued_seconds(engine: Engine, *, most_gpus: int | None = None) -> float | None:
+    """How long some job that needs no more than `most_gpus` could have been claimed and was not, at most; None where
+    none can be.
+    """
     since = func.coalesce(Job.not_before, Job.created_at)
     query = select(clock(), func.min(since)).where(Job.state == "queued", since <= clock())
+    if most_gpus is not None:
+        query = query.where(Job.gpus <= most_gpus)
     with unit_of_work(engine, write=False) as session:
         now, oldest = session.execute(query).one()
         return None if oldest is None else float((now - oldest).total_seconds())

@@ -188,6 +188,7 @@ def _row(draft: JobDraft, *, is_shared: bool) -> dict[str, object]:
         "key": draft.key,
         "kind": draft.kind,
         "queue": QUEUES[draft.kind],
+        "gpus": draft.gpus,
         "spec": draft.spec,
         "labels": draft.labels,
         "state": "waiting",

@@ -24,7 +24,8 @@ def usage(session: Session, owner: str) -> Usage:
     mine = Job.owner == owner
     recent = Job.started_at > clock(-GPU_DAYS * _DAY_SECONDS)
     at_work = select(func.count()).where(mine, Job.state == "running")
-    busy = select(func.coalesce(func.sum(Job.busy_seconds), 0.0)).where(mine, Job.queue == "gpu", recent)
+    of_gpus = func.coalesce(func.sum(Job.busy_seconds * Job.gpus), 0.0)
+    busy = select(of_gpus).where(mine, Job.queue == "gpu", recent)
     stored = select(func.coalesce(func.sum(Job.stored_bytes), 0)).where(mine)
     return Usage(
         running_jobs=session.scalar(at_work) or 0,

@@ -46,8 +46,15 @@ class Job(Table):
             "share",
             "created_at",
             "id",
+            "gpus",  # last: jobs that are too large for a worker are passed over without a look at their rows
             sqlite_where=text("state = 'queued'"),
             postgresql_where=text("state = 'queued'"),
+        ),
+        Index(
+            "ix_jobs_started_at",
+            "started_at",
+            sqlite_where=text("started_at IS NOT NULL"),
+            postgresql_where=text("started_at IS NOT NULL"),
         ),
         Index("ix_jobs_state_kind", "state", "kind"),
         Index("ix_jobs_kind_id", "kind", "id"),
@@ -71,6 +78,8 @@ class Job(Table):
     """Its place among those of one turn, see sharing.py."""
     owner: Mapped[str | None] = mapped_column(String(26))
     """Id of the API key that first asked for it: on whose account it is, see quotas.py."""
+    gpus: Mapped[int] = mapped_column(default=1)
+    """That it needs of a worker that has any, see specs.job.JobDraft."""
     origin: Mapped[dict[str, Any] | None]
     """What asked for it first, see specs.job.Origin."""
     needs_success: Mapped[bool] = mapped_column(default=True)
@@ -82,14 +91,14 @@ class Job(Table):
     worker: Mapped[str | None] = mapped_column(String(255))
     lease_until: Mapped[datetime | None]
     not_before: Mapped[datetime | None]
-    """Since when a queued job can be claimed, or from when on."""
+    """Since when a queued job can be claimed, or from when on; of one that was claimed, since when it could be."""
     cancel_requested: Mapped[bool] = mapped_column(default=False)
     progress: Mapped[dict[str, Any] | None]
     result: Mapped[dict[str, Any] | None]
     handover: Mapped[dict[str, Any] | None]
     """What the attempts so far leave for the next one, see specs.job.Handover."""
     busy_seconds: Mapped[float] = mapped_column(default=0.0)
-    """Of all attempts that have ended."""
+    """Of all attempts that have ended, by the clock: however many GPUs they had."""
     stored_bytes: Mapped[int] = mapped_column(BigInteger, default=0)
     """Of the objects that its result names."""
     created_at: Mapped[datetime] = mapped_column(default=clock())

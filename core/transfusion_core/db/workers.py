@@ -41,3 +41,9 @@ def living(engine: Engine) -> list[Worker]:
             Worker.of(row.found, name=row.name, started_at=rfc3339(row.started_at), seen_at=rfc3339(row.seen_at))
             for row in session.scalars(query)
         ]
+
+
+def most_gpus(engine: Engine) -> int | None:
+    """What a job may need at most to be done by somebody; None where any number will do, or nobody is there."""
+    given = [worker.most_gpus for worker in living(engine)]
+    return None if None in given else max((most for most in given if most is not None), default=None)

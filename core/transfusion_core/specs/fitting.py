@@ -30,16 +30,10 @@ def _demand(queue: Queue, drafts: Sequence[JobDraft]) -> Demand:
         queue=queue,
         jobs=len(drafts),
         minutes=round(sum(draft.seconds for draft in drafts) / 60, 1),
-        gpus=max(_gpus(draft) for draft in drafts),
+        gpus=max(draft.gpus for draft in drafts),
         memory_bytes=memory_of(largest),
         label=" ".join(str(word) for word in (largest.kind, largest.labels.get("model")) if word),
     )
-
-
-def _gpus(draft: JobDraft) -> int:
-    if draft.kind == "train":
-        return TrainJob.read(draft.spec).training.gpus
-    return 1 if QUEUES[draft.kind] == "gpu" else 0
 
 
 def memory_of(draft: JobDraft) -> int:
@@ -65,12 +59,20 @@ def _unmet(demand: Demand, fleet: Sequence[Equipment]) -> list[str]:
     if not serving:
         there = f"{len(fleet)} workers serve others" if fleet else "no worker is there"
         return [f"{demand.jobs} jobs need a worker of queue {demand.queue!r}, and {there}: they wait until one comes"]
-    found = []
-    gpus = max(worker.gpus_per_job if worker.gpus else demand.gpus for worker in serving)
-    if demand.gpus > gpus:
-        found.append(f"a training needs {demand.gpus} GPUs, and no worker gives a job more than {gpus}: it will fail")
+    found = _unmet_gpus(demand, serving)
     most = max(worker.job_memory_bytes for worker in serving)
     if demand.memory_bytes > most:
         needs = f"{demand.label} needs about {demand.memory_bytes / 1e9:.1f} GB at its whole batch"
         found.append(f"{needs}, and no worker gives a job more than {most / 1e9:.1f} GB: batches are taken in parts")
     return found
+
+
+def _unmet_gpus(demand: Demand, serving: Sequence[Equipment]) -> list[str]:
+    most = max(demand.gpus if worker.most_gpus is None else worker.most_gpus for worker in serving)
+    if demand.gpus <= most:
+        return []
+    words = f"a training needs {demand.gpus} GPUs, and no worker gives a job more than {most}: it waits until one does"
+    together = sum(len(worker.gpus) for worker in serving)
+    if demand.gpus <= together:
+        words += f"; they have {together} together, but a training runs on those that one worker gives it"
+    return [words]

@@ -156,6 +156,14 @@ class JobDraft:
     seconds: float = 1.0
     """How long it will take, roughly: what it counts in the queue."""
 
+    @property
+    def gpus(self) -> int:
+        """GPUs that it needs of a worker that has any; others do it with their processor."""
+        if self.kind == "train":
+            # Not by reading the spec, which takes longer than all else that is done to place a job.
+            return int(self.spec.get("training", {}).get("gpus", 1))
+        return 1 if QUEUES[self.kind] == "gpu" else 0
+
     @classmethod
     def make(cls, kind: JobKind, spec: dict[str, Any], *, needs: tuple[str, ...] = (), **more: Any) -> Self:
         """A draft with its key worked out."""

@@ -14,7 +14,8 @@ class Quota(Spec):
     running_jobs: int | None = Field(default=None, ge=1)
     """Jobs at work at once; others wait in the queue."""
     gpu_hours: float | None = Field(default=None, ge=0)
-    """In 30 days, of jobs that GPU workers do. Beyond that nothing new is taken; what was taken is done."""
+    """In 30 days, of jobs that GPU workers do, an hour on four GPUs as four. Beyond that nothing new is taken; what was
+    taken is done."""
     stored_bytes: int | None = Field(default=None, ge=0)
     """In the store, of what its jobs have made. Beyond that nothing new is taken."""
 

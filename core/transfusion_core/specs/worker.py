@@ -37,6 +37,11 @@ class Equipment(Record):
     """Jobs that share a GPU."""
 
     @property
+    def most_gpus(self) -> int | None:
+        """What a job may need at most; None where jobs run on the processor, as those do that need several."""
+        return self.gpus_per_job if self.gpus else None
+
+    @property
     def job_memory_bytes(self) -> int:
         """What one job can have: of its GPU's memory where it has one."""
         if self.gpus:

@@ -5,21 +5,29 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
-from sqlalchemy import Engine, text, update
+import pytest
+from sqlalchemy import Engine, select, text, update
 
 from platforms import SOAK
 from transfusion_core.db import events, jobs
 from transfusion_core.db.engine import unit_of_work
 from transfusion_core.db.records import ClaimedJob, Point
-from transfusion_core.db.tables import Job
+from transfusion_core.db.tables import Job, bare
+from transfusion_core.specs.job import JobDraft
 
 QUEUES = ("gpu", "cpu")
 DOORBELLS = 1000 if SOAK else 100
 HELD_SECONDS = 10.0 if SOAK else 1.0
 
 
-def _claim(engine: Engine, worker: str = "w") -> ClaimedJob | None:
-    return jobs.claim(engine, worker=worker, queues=QUEUES, lease_seconds=60)
+def _claim(engine: Engine, worker: str = "w", *, most_gpus: int | None = None) -> ClaimedJob | None:
+    return jobs.claim(engine, worker=worker, queues=QUEUES, lease_seconds=60, most_gpus=most_gpus)
+
+
+def _training(gpus: int, name: str = "") -> JobDraft:
+    """One in the form that experiments make, where `gpus` stands in the spec if it is not 1."""
+    training = {"lr": 0.1} if gpus == 1 else {"lr": 0.1, "gpus": gpus}
+    return JobDraft.make("train", {"name": name, "training": training}, labels={"gpus": gpus})
 
 
 def test_a_thousand_claims_over_a_hundred_jobs_take_each_once(engine, world):
@@ -128,3 +136,42 @@ def test_a_column_that_an_old_worker_does_not_know_does_not_disturb_it(engine, w
     finally:
         with engine.begin() as connection:
             connection.execute(text("ALTER TABLE jobs DROP COLUMN of_a_later_version"))
+
+
+def test_workers_take_the_jobs_that_their_gpus_are_enough_for(engine, world):
+    world.place(*(_training(gpus) for gpus in (8, 4, 1, 2)), world.draft("look", kind="compare"))
+
+    def claimed(most_gpus: int | None) -> list[int]:
+        found = []
+        while job := _claim(engine, most_gpus=most_gpus):
+            found.append(job.labels.get("gpus", 1))
+            with unit_of_work(engine) as session:
+                session.execute(update(Job).where(Job.id == job.id).values(state="succeeded"))
+        return found
+
+    assert claimed(1) == [1, 1]
+    world.place(_training(1, "another"))
+    assert claimed(4) == [1, 4, 2], "whose turn it is, small or large"
+    assert jobs.queue_depth(engine) == {"gpu": 1}, "what nobody can do waits, and does not fail"
+    assert claimed(None) == [8], "on a processor the parts are processes"
+
+
+def test_a_row_that_says_nothing_of_gpus_is_for_any_worker(engine, world):
+    placed = world.place(world.draft("a"))
+    with engine.begin() as connection:  # as a process of the version before the column writes it
+        names = [each.name for each in bare(Job).columns if each.name != "gpus"]
+        columns, values = ", ".join(names), ", ".join({"id": "'old'", "key": "'old'"}.get(name, name) for name in names)
+        connection.execute(text(f"INSERT INTO jobs ({columns}) SELECT {values} FROM jobs"))
+    assert {job.id for job in (_claim(engine, most_gpus=1) for _ in range(2)) if job} == {"old", *placed.ids.values()}
+
+
+@pytest.mark.parametrize("database", ["postgres"], indirect=True)
+def test_jobs_that_are_too_large_are_passed_over_without_a_look_at_their_rows(engine, world):
+    world.place(*(_training(4, str(n)) for n in range(1000)), _training(1))
+    with unit_of_work(engine) as session:
+        jobs._take_in_order(session)
+        best = select(jobs._best(QUEUES, most_gpus=1)).compile(engine, compile_kwargs={"literal_binds": True})
+        plan = "\n".join(session.scalars(text(f"EXPLAIN ANALYZE {best}")))
+    assert "Index Scan using ix_jobs_queued" in plan
+    assert "Index Cond: (gpus <= 1)" in plan
+    assert "Rows Removed" not in plan

@@ -77,3 +77,18 @@ def test_all_the_way_down_and_up_again_with_rows_in_it(database_url: str):
     with engine.connect() as connection:
         assert sum(_counts(connection).values()) == 0
     engine.dispose()
+
+
+def test_trainings_of_before_keep_the_gpus_that_their_specs_ask_for(database_url: str):
+    engine = connect(database_url)
+    specs = {"four": '{"training": {"gpus": 4}}', "one": '{"training": {"lr": 0.1}}', "look": '{"b": {"gpus": 4}}'}
+    with engine.begin() as connection:
+        command.upgrade(migration_config(connection), "0009")
+        for job_id, spec in specs.items():
+            row = ROWS["jobs"] | {"id": job_id, "key": job_id, "spec": spec}
+            names, values = ", ".join(row), ", ".join(f":{name}" for name in row)
+            connection.execute(text(f"INSERT INTO jobs ({names}) VALUES ({values})"), row)
+    migrate(engine)
+    with engine.connect() as connection:
+        assert dict(connection.execute(text("SELECT id, gpus FROM jobs")).all()) == {"four": 4, "one": 1, "look": 1}
+    engine.dispose()

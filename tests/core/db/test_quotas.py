@@ -85,6 +85,22 @@ def test_an_attempt_that_was_given_back_counts_too(engine: Engine, keyed) -> Non
         assert quotas.usage(session, scope.actor).gpu_hours == pytest.approx(2, abs=0.01)
 
 
+def test_an_hour_on_several_gpus_is_as_many(engine: Engine, keyed) -> None:
+    scope = keyed(gpu_hours=10)
+    drafts = [
+        JobDraft.make("train", {"training": {"gpus": 4}}),
+        JobDraft.make("compare", {}),
+        JobDraft.make("ingest", {}),
+    ]
+    with unit_of_work(engine) as session:
+        place(session, scope, drafts)
+    for _ in drafts:
+        _end(scope, seconds=3600)
+    with unit_of_work(engine, write=False) as session:
+        assert quotas.usage(session, scope.actor).gpu_hours == pytest.approx(5, abs=0.01), "and none of the processor's"
+    _post(scope, "a")
+
+
 @pytest.mark.parametrize(
     ("quota", "told"),
     [

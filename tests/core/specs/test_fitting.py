@@ -73,6 +73,25 @@ def test_more_gpus_than_any_worker_gives_a_job_is_said() -> None:
     demands = planned(training={**experiment()["training"], "gpus": 4}).demands
     assert "needs 4 GPUs, and no worker gives a job more than 1" in unmet(demands, {"a": worker(gpus=[gpu(80)])})[0]
     assert unmet(demands, {"a": worker()}) == [], "on processors the parts are processes"
+    assert unmet(demands, {"a": worker(gpus=[gpu(80)]), "b": worker(gpus=[gpu(80)] * 4, gpus_per_job=4)}) == []
+
+
+def test_gpus_that_are_enough_only_together_are_said_to_be_no_help() -> None:
+    demands = planned(training={**experiment()["training"], "gpus": 4}).demands
+    fleet = {"a": worker(gpus=[gpu(80)] * 2, gpus_per_job=2), "b": worker(gpus=[gpu(80)] * 2)}
+    (words,) = unmet(demands, fleet)
+    assert "no worker gives a job more than 2: it waits until one does" in words
+    assert "they have 4 together, but a training runs on those that one worker gives it" in words
+    (alone,) = unmet(demands, {"a": worker(gpus=[gpu(80)])})
+    assert "together" not in alone
+
+
+@pytest.mark.parametrize(
+    ("kind", "spec", "gpus"),
+    [("train", {"training": {"gpus": 4}}, 4), ("train", {}, 1), ("probe", {}, 1), ("ingest", {}, 0)],
+)
+def test_a_draft_tells_the_gpus_that_it_needs(kind: Any, spec: dict[str, Any], gpus: int) -> None:
+    assert JobDraft.make(kind, spec).gpus == gpus
 
 
 def test_jobs_that_share_a_gpu_share_its_memory() -> None:

@@ -74,6 +74,7 @@ class _Fleet(Collector):
         yield _family("transfusion_queue_jobs", "Queued jobs", ["queue"], found.queued)
         yield _family("transfusion_queue_age_seconds", "Age of the oldest job that is ready", ["queue"], found.age)
         yield _family("transfusion_queue_wait_seconds", "Mean wait of the last begun jobs", ["queue"], found.wait)
+        yield _family("transfusion_queue_moves", "1 where somebody works on the queue", ["queue"], found.moves)
         if found.lease_left is not None:
             yield GaugeMetricFamily(
                 "transfusion_lease_seconds_left", "Until the first lease of a job at work ends", value=found.lease_left

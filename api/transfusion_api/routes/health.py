@@ -10,14 +10,14 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from transfusion_api.answers import Health, Part, Readiness
 from transfusion_api.problems import documented
 from transfusion_api.service import Service, Serving
-from transfusion_core.db import jobs
+from transfusion_core.db import fleet, jobs
 from transfusion_core.db.engine import ping
 from transfusion_core.errors import Unavailable
 from transfusion_core.queue import unheard
 
 router = APIRouter(tags=["health"])
 STUCK_SECONDS = 60
-"""A job that has been ready for so long while nothing runs: no worker looks."""
+"""A job that has been ready for so long while nobody works on its queue: no worker looks."""
 PROBE_KEY = "ready"
 
 
@@ -43,11 +43,14 @@ def get_readiness(service: Serving) -> Readiness:
 
 
 def _queue(service: Service) -> Part:
-    waited = jobs.oldest_queued_seconds(service.engine) or 0.0
-    if waited > STUCK_SECONDS and not jobs.is_any_alive(service.engine):
-        raise Unavailable(f"queue: a job has waited for {waited:.0f} s and none runs; is a worker running?")
-    queued = sum(jobs.queue_depth(service.engine).values())
-    return Part(name="queue", well=True, found=f"{queued} jobs queued, the oldest for {waited:.0f} s")
+    waited = jobs.oldest_queued_seconds(service.engine)
+    moving = fleet.moving_queues(service.engine)
+    for queue, seconds in sorted(waited.items()):
+        if seconds > STUCK_SECONDS and queue not in moving:
+            said = f"a job of queue {queue} has waited for {seconds:.0f} s and nobody works on it"
+            raise Unavailable(f"queue: {said}; is a worker running?")
+    queued, oldest = sum(jobs.queue_depth(service.engine).values()), max(waited.values(), default=0.0)
+    return Part(name="queue", well=True, found=f"{queued} jobs queued, the oldest for {oldest:.0f} s")
 
 
 def _broker(service: Service) -> Part:

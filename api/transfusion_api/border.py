@@ -51,13 +51,14 @@ class Border:
         scope["transfusion.request_id"] = request_id = uuid.uuid4().hex
         headed = _Headed(send, request_id, patience_seconds=self.service.settings.body_seconds)
         request = Request(scope)
-        refused = self._refusal(request)
-        if refused:
-            code, status, detail = refused
-            await problem(request, status, code, detail)(scope, receive, headed.send)
-            return
-        with about(request=request_id), self._watched(request, headed):
-            await self._answer(request, receive, headed)
+        with about(request=request_id):
+            refused = self._refusal(request)
+            if refused:
+                code, status, detail = refused
+                await problem(request, status, code, detail)(scope, receive, headed.send)
+                return
+            with self._watched(request, headed):
+                await self._answer(request, receive, headed)
 
     async def _answer(self, request: Request, receive: Receive, headed: "_Headed") -> None:
         try:

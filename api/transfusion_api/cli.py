@@ -26,6 +26,7 @@ def api(
         create_app(settings),
         host=host,
         port=port,
+        log_config=None,  # its own would print records of another form than ours, without the request's id
         log_level=settings.log_level.lower(),
         proxy_headers=False,
         server_header=False,

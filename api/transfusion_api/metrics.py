@@ -11,8 +11,11 @@ from sqlalchemy import Engine
 
 from transfusion_core.db import fleet, workers
 from transfusion_core.db.engine import observe
+from transfusion_core.specs.job import QUEUES
 
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_NONE_ENDED: fleet.Counts = {(state, kind, ""): 0.0 for state in ("succeeded", "failed") for kind in QUEUES}
+"""Told from the start: what grows within an hour is seen only where there was a number before."""
 
 
 class Metrics:
@@ -66,12 +69,14 @@ class _Fleet(Collector):
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Jobs, queues, leases, workers and their GPUs."""
         found = fleet.look(self._engine)
-        yield _family("transfusion_jobs", "Jobs by state, kind and reason", ["state", "kind", "reason"], found.jobs)
+        jobs = _NONE_ENDED | found.jobs
+        yield _family("transfusion_jobs", "Jobs by state, kind and reason", ["state", "kind", "reason"], jobs)
         yield _family("transfusion_queue_jobs", "Queued jobs", ["queue"], found.queued)
         yield _family("transfusion_queue_age_seconds", "Age of the oldest job that is ready", ["queue"], found.age)
         yield _family(
             "transfusion_queue_wait_seconds", "Mean seconds in the queue of the jobs begun last", ["queue"], found.wait
         )
+        yield _family("transfusion_queue_moves", "1 where somebody works on the queue", ["queue"], found.moves)
         if found.lease_left is not None:
             yield GaugeMetricFamily(
                 "transfusion_lease_seconds_left", "Until the first lease of a job at work ends", value=found.lease_left

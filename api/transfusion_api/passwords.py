@@ -1,7 +1,8 @@
 """What the parts of `docker compose up` know one another by: made at the first start, kept in a volume, never printed.
 
-`python -m transfusion_api.passwords FOLDER` writes `.env`, which holds all of them, and the same in the words of
-PostgreSQL's and Amazon's clients. What the environment brings stands in place of what would be made.
+`python -m transfusion_api.passwords FOLDER` writes `.env`, which holds all of them; of the same what each server needs
+and no other (`postgres.env`, `s3.env`); and what PostgreSQL's and Amazon's clients read. What the environment brings
+stands in place of what would be made.
 """
 
 import os
@@ -11,6 +12,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 _BYTES = 24
+_SERVERS = {"postgres.env": "POSTGRES_", "s3.env": "AWS_"}
+"""A server's environment can be read by whoever is in charge of it: another's password is not for there."""
 _NAMES: dict[str, Callable[[], str]] = {
     "POSTGRES_PASSWORD": lambda: secrets.token_hex(_BYTES),
     "AWS_ACCESS_KEY_ID": lambda: f"transfusion{secrets.token_hex(4)}",
@@ -26,10 +29,16 @@ def write(folder: Path, environment: Mapping[str, str]) -> None:
     for name, value in words.items():
         if not value.isascii() or not value.isprintable() or set(value) & set(" '\"\\$:#"):
             raise SystemExit(f"{name}: expected letters, digits and plain signs, got another one among them")
-    _write(file, "".join(f"{name}={value}\n" for name, value in words.items()))
+    _write(file, _lines(words))
+    for name, beginning in _SERVERS.items():
+        _write(folder / name, _lines({word: value for word, value in words.items() if word.startswith(beginning)}))
     _write(folder / "pgpass", f"*:*:*:*:{words['POSTGRES_PASSWORD']}\n")
     key, secret = words["AWS_ACCESS_KEY_ID"], words["AWS_SECRET_ACCESS_KEY"]
     _write(folder / "aws", f"[default]\naws_access_key_id = {key}\naws_secret_access_key = {secret}\n")
+
+
+def _lines(words: Mapping[str, str]) -> str:
+    return "".join(f"{name}={value}\n" for name, value in words.items())
 
 
 def _write(path: Path, text: str) -> None:

@@ -103,6 +103,7 @@ def serve(settings: Settings, listener: socket.socket) -> None:
     worker = _worker(settings)
     served = uvicorn.Config(
         create_app(settings),
+        log_config=None,
         log_level="warning",
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=5,

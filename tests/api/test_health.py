@@ -6,9 +6,11 @@ from typing import Any
 from fastapi.testclient import TestClient
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import text
+from sqlalchemy.orm import Session
 
 from transfusion_core import __version__
-from transfusion_core.db import workers
+from transfusion_core.db import jobs, workers
+from transfusion_core.db.tables import Job
 from transfusion_core.settings import Settings
 from transfusion_core.specs.worker import Equipment, Gpu
 
@@ -88,6 +90,24 @@ def test_jobs_that_are_too_large_for_every_worker_do_not_make_a_service_unready(
     workers.gone(engine, "large")
     workers.seen(engine, "processor", there.model_copy(update={"gpus": []}))
     assert client.get("/readyz").status_code == 503
+
+
+def test_a_queue_that_nobody_works_on_is_not_ready_though_another_moves(
+    client: TestClient, experiment: dict[str, Any]
+) -> None:
+    engine = client.app.state.service.engine
+    with Session(engine) as session, session.begin():
+        row = {"key": "k", "kind": "train", "spec": {}, "labels": {}, "shared": False}
+        session.add(Job(id="waits", state="queued", queue="gpu", **row))
+    make_old(client)
+    assert jobs.claim(engine, worker="w", queues=["cpu"], lease_seconds=60) is not None
+    answer = client.get("/readyz")
+    assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+    assert "a job of queue gpu has waited" in answer.json()["detail"]
+    assert samples(client)["transfusion_queue_moves", "cpu"] == 1
+    assert samples(client)["transfusion_queue_moves", "gpu"] == 0
+    assert jobs.claim(engine, worker="v", queues=["gpu"], lease_seconds=60) is not None
+    assert client.get("/readyz").status_code == 200
 
 
 def make_old(client: TestClient) -> None:

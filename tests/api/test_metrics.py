@@ -8,6 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from transfusion_core.db import jobs, workers
 from transfusion_core.errors import ObjectMissing
+from transfusion_core.specs.job import QUEUES
 from transfusion_core.specs.worker import Equipment, Gpu
 
 
@@ -31,6 +32,13 @@ def test_jobs_are_told_by_state_kind_and_reason(client: TestClient, experiment: 
     assert found[frozenset(("failed", "ingest", "data"))] == 1
     assert found[frozenset(("failed", "train", "needs_failed"))] == 2
     assert _samples(client, "transfusion_lease_seconds_left") == {}
+
+
+def test_what_has_ended_is_counted_from_the_start(client: TestClient) -> None:
+    """Else the first failures of a kind would have no number before them from which to see them grow."""
+    found = _samples(client, "transfusion_jobs")
+    assert set(found) == {(kind, "", state) for kind in QUEUES for state in ("succeeded", "failed")}
+    assert set(found.values()) == {0}
 
 
 def test_a_lease_that_has_ended_and_that_nobody_noticed_is_seen(client: TestClient, experiment: dict[str, Any]) -> None:

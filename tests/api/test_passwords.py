@@ -9,7 +9,7 @@ from botocore.session import Session
 
 from transfusion_api import passwords
 
-FILES = [".env", "aws", "pgpass"]
+FILES = [".env", "aws", "pgpass", "postgres.env", "s3.env"]
 
 
 def words(folder: Path) -> dict[str, str]:

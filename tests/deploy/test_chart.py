@@ -49,7 +49,7 @@ EVERYTHING = {
     "pools": {
         "gpu": {"autoscaling": {"enabled": True}, "nodeSelector": {"gpu": "a100"}, "queues": ["gpu", "cpu"]},
         "cpu": {"autoscaling": {"enabled": True}},
-        "big": deepcopy(VALUES["pools"]["gpu"]) | {"gpus": 4, "slots": 2},
+        "big": deepcopy(VALUES["pools"]["gpu"]) | {"gpus": 4, "gpusPerJob": 2},
     },
     "networkPolicy": {"apiFrom": [{"podSelector": {}}], "to": [{"ipBlock": {"cidr": "192.0.2.0/24"}}], "ports": [5432]},
 }
@@ -154,8 +154,8 @@ def test_every_container_is_shut_in_and_bounded(render: Render, values: dict[str
 def test_only_settings_that_exist_are_set(render: Render):
     known = {f"TRANSFUSION_{name.upper()}" for name in Settings.model_fields}
     for pod in _pods(render(EVERYTHING)):
-        given = {entry["name"]: entry["value"] for entry in pod["containers"][0]["env"]}
-        assert set(given) <= known
+        given = _settings(pod)
+        assert {f"TRANSFUSION_{name}" for name in given} <= known
         assert "" not in given.values()
 
 
@@ -165,6 +165,82 @@ def test_a_worker_has_time_to_hand_over_before_it_is_killed(render: Render):
         pod = _of(manifests, "Deployment", f"-{pool}")["spec"]["template"]["spec"]
         grace = next(e["value"] for e in pod["containers"][0]["env"] if e["name"] == "TRANSFUSION_GRACE_SECONDS")
         assert pod["terminationGracePeriodSeconds"] == int(grace) + 30 == VALUES["pools"][pool]["graceSeconds"] + 30
+
+
+def test_a_large_network_has_time_to_be_handed_over(render: Render):
+    """ViT-L with its average, its optimizer and a state of it all: 5 GB, which at 10 MB/s take eight minutes."""
+    pod = _of(render(), "Deployment", "-gpu")["spec"]["template"]["spec"]
+    assert pod["terminationGracePeriodSeconds"] > 5e9 / 10e6
+
+
+def _settings(pod: dict[str, Any]) -> dict[str, str]:
+    entries = pod["containers"][0]["env"]
+    given = {entry["name"].removeprefix("TRANSFUSION_"): entry["value"] for entry in entries}
+    assert len(given) == len(entries), "a name that is given twice"
+    return given
+
+
+@pytest.mark.parametrize(
+    ("pool", "expected"),
+    [
+        ({}, {"SLOTS": "1", "GPUS_PER_JOB": "1", "PACKING": "1", "THREADS_PER_JOB": "4"}),
+        ({"gpus": 4}, {"SLOTS": "4", "GPUS_PER_JOB": "1", "THREADS_PER_JOB": "1"}),
+        ({"gpus": 4, "gpusPerJob": 2}, {"SLOTS": "2", "GPUS_PER_JOB": "2", "THREADS_PER_JOB": "2"}),
+        ({"gpus": 2, "packing": 3}, {"SLOTS": "6", "PACKING": "3", "THREADS_PER_JOB": "1"}),
+        ({"gpus": 4, "slots": 2}, {"SLOTS": "2", "THREADS_PER_JOB": "2"}),
+        ({"gpus": 0}, {"SLOTS": "2", "THREADS_PER_JOB": "2", "GPUS_PER_JOB": None, "PACKING": None}),
+        ({"resources": {"limits": {"cpu": "16"}}}, {"SLOTS": "1", "THREADS_PER_JOB": "16"}),
+        ({"resources": {"requests": {"cpu": "2500m"}}}, {"THREADS_PER_JOB": "2"}),
+        ({"resources": {"requests": {"cpu": 1.5}}}, {"THREADS_PER_JOB": "1"}),
+        ({"resources": {"requests": {"cpu": None}}}, {"SLOTS": "1", "THREADS_PER_JOB": None}),
+        ({"settings": {"TRANSFUSION_THREADS_PER_JOB": 3}}, {"THREADS_PER_JOB": "3"}),
+    ],
+    ids=str,
+)
+def test_jobs_at_once_and_their_threads_are_what_the_pool_has(
+    render: Render, pool: dict[str, Any], expected: dict[str, str | None]
+):
+    manifests = render({"pools": {"gpu": {"autoscaling": {"enabled": True}, **pool}}})
+    given = _settings(_of(manifests, "Deployment", "-gpu")["spec"]["template"]["spec"])
+    assert {name: given.get(name) for name in expected} == expected
+    (trigger,) = _of(manifests, "ScaledObject", "-gpu")["spec"]["triggers"]
+    assert trigger["metadata"]["targetQueryValue"] == given["SLOTS"]
+
+
+def test_a_pool_with_fewer_gpus_than_a_job_gets_is_refused(renderer: Path, files: Callable[..., dict[str, str]]):
+    with pytest.raises(AssertionError, match="expected gpus of a pool to be 2 or more, as many as gpusPerJob, got 1"):
+        files({"pools": {"gpu": {"gpusPerJob": 2}}})
+
+
+@pytest.mark.parametrize(
+    ("values", "ports"),
+    [
+        ({}, None),
+        ({"settings": {"TRANSFUSION_OTLP_ENDPOINT": "http://collector:4318"}}, [4318]),
+        ({"settings": {"TRANSFUSION_OTLP_ENDPOINT": "http://[fd00::1]:4317/v1"}}, [4317]),
+        ({"api": {"settings": {"TRANSFUSION_OTLP_ENDPOINT": "https://traces.example.org"}}}, [443]),
+        (
+            {
+                "settings": {"TRANSFUSION_OTLP_ENDPOINT": "http://a:4318"},
+                "pools": {
+                    "gpu": {"settings": {"TRANSFUSION_OTLP_ENDPOINT": "http://b:4319"}},
+                    "cpu": {"settings": {"TRANSFUSION_OTLP_ENDPOINT": "http://c:4318"}},
+                },
+            },
+            [4318, 4319],
+        ),
+    ],
+    ids=["none", "of all", "with a path", "of the api", "of pools"],
+)
+def test_traces_get_out_where_a_collector_is_named(render: Render, values: dict[str, Any], ports: list[int] | None):
+    peer = [{"namespaceSelector": {"matchLabels": {"name": "tracing"}}}]
+    allowed = {"networkPolicy": {"to": [{"ipBlock": {"cidr": "192.0.2.0/24"}}], "tracesTo": peer}}
+    egress = _of(render({**values, **allowed}), "NetworkPolicy", "transfusion")["spec"]["egress"]
+    assert len(egress) == (2 if ports is None else 3)
+    if ports is not None:
+        assert [port["port"] for port in egress[2]["ports"]] == ports
+        assert egress[2]["to"] == peer
+        assert "to" not in _of(render(values), "NetworkPolicy", "transfusion")["spec"]["egress"][2]
 
 
 def test_workers_of_a_gpu_pool_go_where_gpus_are(render: Render):
@@ -260,6 +336,9 @@ def test_the_notes_say_where_it_is_and_how_to_get_in(files: Callable[..., dict[s
         ({"pools": {"gpu": {"slots": 0}}}, "less than the minimum"),
         ({"pools": {"api": VALUES["pools"]["cpu"]}}, "should not be valid"),
         ({"settings": {"DATABASE_URL": "x"}}, "does not match"),
+        ({"settings": {"TRANSFUSION_SLOTS": 2}}, "should not be valid"),
+        ({"pools": {"gpu": {"settings": {"TRANSFUSION_PACKING": 2}}}}, "should not be valid"),
+        ({"pools": {"gpu": {"gpusPerJob": 0}}}, "less than the minimum"),
         ({"api": {"service": {"type": "Headless"}}}, "'Headless' is not one of"),
     ],
 )

@@ -12,6 +12,7 @@ import yaml
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
+from transfusion_api import passwords
 from transfusion_api.app import create_app
 from transfusion_core.db import tables, workers
 from transfusion_core.db.clock import clock
@@ -43,11 +44,25 @@ def test_a_service_is_shut_in(name: str):
     assert not {"/", "/var/run/docker.sock"} & {volume.partition(":")[0] for volume in of.get("volumes", [])}
 
 
-@pytest.mark.parametrize("name", [name for name, of in SERVICES.items() if of["restart"] == "unless-stopped"])
-def test_what_stays_up_is_bounded_and_looked_after(name: str):
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_service_is_bounded_and_what_stays_up_is_looked_after(name: str):
     of = SERVICES[name]
     assert {"mem_limit", "pids_limit", "logging"} <= set(of)
-    assert "healthcheck" in of or of["profiles"] == ["observe"]
+    assert "healthcheck" in of or of["restart"] != "unless-stopped"
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("postgres", {"POSTGRES_PASSWORD"}), ("seaweedfs", {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"})],
+)
+def test_a_server_is_told_its_own_password_and_no_other(name: str, expected: set[str], tmp_path: Path):
+    passwords.write(tmp_path, {})
+    script = SERVICES[name]["entrypoint"][2].replace("/passwords", str(tmp_path))
+    reading = re.search(r"set -a; .*?(?=exec )", script)
+    assert reading is not None
+    done = subprocess.run(["sh", "-c", f"{reading[0]} env"], env={}, capture_output=True, text=True, check=True)
+    told = {line.partition("=")[0] for line in done.stdout.splitlines()}
+    assert {name for name in told if name.startswith(("POSTGRES", "AWS"))} == expected
 
 
 def test_the_admin_key_is_for_the_api_alone():

@@ -160,7 +160,7 @@ def test_containers_are_shut_in_bounded_and_not_to_be_reached(compose: Compose) 
     for service in ("api", "worker"):
         assert "Uid:\t10001" in compose("exec", "-T", service, "cat", "/proc/1/status")
     # A password that nobody chose, and none for strangers.
-    ours = compose("exec", "-T", "postgres", "sh", "-c", ". /passwords/.env; echo $POSTGRES_PASSWORD").strip()
+    ours = compose("exec", "-T", "postgres", "sh", "-c", ". /passwords/postgres.env; echo $POSTGRES_PASSWORD").strip()
     assert re.fullmatch(r"[0-9a-f]{48}", ours)
     address = next(iter(compose.inspect("postgres")["NetworkSettings"]["Networks"].values()))["IPAddress"]
     query = ["psql", f"postgresql://transfusion:transfusion@{address}/transfusion", "-c", "SELECT 1"]
@@ -182,6 +182,23 @@ def test_an_experiment_ends_though_every_container_is_killed_in_turn(compose: Co
         for run in client.experiments.runs(made.id):
             for series in client.runs.metrics(run.id):
                 assert series.steps == sorted(set(series.steps))
+
+
+@pytest.mark.skipif(not SOAK, reason="long: TRANSFUSION_SOAK=1")
+def test_the_demo_prints_its_tables_and_where_the_report_is(compose: Compose) -> None:
+    """What the first lines of docker-compose.yml promise."""
+    printed = compose("run", "--rm", "-T", "demo", seconds=LONG_SECONDS)
+    words = " ".join(printed.split())
+    for title in (
+        "Performance (Table 1)",
+        "Similarity of trained networks (Figure 2)",
+        "Verdict: does this dataset agree",
+    ):
+        assert title in words
+    assert re.search(r"^succeeded in \d+ s: ", printed, re.MULTILINE)
+    (experiment,) = re.findall(r"^report: /v1/experiments/(\S+)/report\.html$", printed, re.MULTILINE)
+    with compose.client() as client:
+        assert client.experiments.get(experiment).state == "succeeded"
 
 
 def _ended(client: Client, experiment: str) -> str | None:

@@ -3,6 +3,7 @@
 import json
 import re
 import threading
+import urllib.request
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -11,10 +12,14 @@ from typing import Any
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from platforms import TINY, embedded, until
+from platforms import TINY, embedded, start, stop, until
+from servers import free_port
 from transfusion_client import Client
+from transfusion_core.errors import TransfusionError
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+ALONE: dict[str, Any] = {"inits": ["random"], "sources": {}, "seeds": 1, "sections": ["performance"]}
 
 
 @pytest.fixture
@@ -51,9 +56,8 @@ def _told(span: Any) -> dict[str, Any]:
 
 def test_a_trace_goes_from_the_request_to_the_report(collector: tuple[str, list[Any]], tmp_path: Path) -> None:
     url, spans = collector
-    alone = {"inits": ["random"], "sources": {}, "seeds": 1, "sections": ["performance"]}
     with embedded(tmp_path, {"TRANSFUSION_OTLP_ENDPOINT": url}, few=False) as platform, Client(platform.url) as client:
-        made = client.experiments.create({**TINY, **alone})
+        made = client.experiments.create({**TINY, **ALONE})
         made.wait(progress=False, timeout_seconds=240)
         until(lambda: [span for _, span in spans if span.name == "job report"], "the report's span")
     posted = next(span for _, span in spans if span.name == "POST /v1/experiments")
@@ -64,6 +68,30 @@ def test_a_trace_goes_from_the_request_to_the_report(collector: tuple[str, list[
     assert {_told(span)["experiment"] for _, span in ours} == {made.id}
     assert {_told(span)["outcome"] for _, span in ours} == {"result"}
     assert _told(posted)["status"] == 201
+
+
+def test_a_trace_of_the_callers_is_gone_on_with(collector: tuple[str, list[Any]], tmp_path: Path) -> None:
+    url, spans = collector
+    few = {**TINY, **ALONE}
+    with embedded(tmp_path, {"TRANSFUSION_OTLP_ENDPOINT": url}) as platform, Client(platform.url) as client:
+        asked = urllib.request.Request(
+            f"{platform.url}/v1/experiments", json.dumps(few).encode(), {"Content-Type": "application/json"}
+        )
+        asked.add_header("traceparent", PARENT)
+        with urllib.request.urlopen(asked, timeout=60) as answer:
+            made = json.load(answer)
+        until(lambda: [span for _, span in spans if span.name == "job pixels"], "the span of a job", 120)
+        client.experiments.cancel(made["id"])
+    _, trace, caller, _ = PARENT.split("-")
+    posted = next(span for _, span in spans if span.name == "POST /v1/experiments")
+    assert (posted.trace_id.hex(), posted.parent_span_id.hex()) == (trace, caller)
+    of_jobs = [
+        span for _, span in spans if span.name.startswith("job ") and _told(span).get("experiment") == made["id"]
+    ]
+    assert {span.trace_id.hex() for span in of_jobs} == {trace}
+    assert {span.parent_span_id for span in of_jobs} == {posted.span_id}
+    others = [span for _, span in spans if span.name != "POST /v1/experiments" and span not in of_jobs]
+    assert trace not in {span.trace_id.hex() for span in others}
 
 
 def test_a_collector_that_is_away_costs_nothing_but_the_traces(tmp_path: Path) -> None:
@@ -95,3 +123,52 @@ def test_records_are_json_with_the_ids_of_what_they_are_about(capfd: pytest.Capt
     assert told == {"level": "warning", "logger": "test", "message": "a b c", "job": "j1", "attempt": 2}
     assert "ValueError: no" in json.loads(second)["exception"]
     assert third == "plain job=j1"
+
+
+def test_a_service_and_its_worker_write_json_with_the_ids_of_one_request(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    port = str(free_port())
+    environment = {
+        "TRANSFUSION_DATABASE_URL": f"sqlite:///{tmp_path}/db",
+        "TRANSFUSION_STORE_URL": f"file://{tmp_path}/store",
+        "TRANSFUSION_CACHE_DIR": str(tmp_path / "cache"),
+        "TRANSFUSION_ADMIN_KEY": "tf_admin",
+        "TRANSFUSION_POLL_SECONDS": "0.2",
+        "TRANSFUSION_SLOTS": "1",
+        "TRANSFUSION_LOG_FORMAT": "json",
+    }
+    records: list[dict[str, Any]] = []
+    begun = ""
+
+    def written(**words: Any) -> dict[str, Any] | None:
+        nonlocal begun
+        *lines, begun = (begun + capfd.readouterr().err).split("\n")
+        records.extend(map(json.loads, lines))
+        return next((record for record in records if words.items() <= record.items()), None)
+
+    assert start(["migrate"], ready=None, environment=environment).process.wait(60) == 0
+    processes = [
+        start(each, ready=None, environment=environment).process for each in (["api", "--port", port], ["worker"])
+    ]
+    try:
+        with Client(f"http://127.0.0.1:{port}", "tf_admin") as client:
+            until(lambda: _answers(client), "the service")
+            made = client.experiments.create({**TINY, **ALONE})
+            job = until(lambda: written(experiment=made.id, kind="ingest"), "the worker's record of a job", 120)
+    finally:
+        for process in processes:
+            stop(process)
+    posted = next(record for record in records if "POST /v1/experiments " in record["message"])
+    assert (posted["level"], posted["logger"]) == ("info", "uvicorn.access")
+    assert re.fullmatch(r"[0-9a-f]{32}", posted["request"])
+    assert job["request"] == posted["request"]
+    assert (job["attempt"], job["level"]) == (1, "info")
+    assert job["job"] in job["message"]
+
+
+def _answers(client: Client) -> bool:
+    try:
+        return bool(client.health())
+    except TransfusionError:
+        return False

@@ -177,7 +177,6 @@ class Worker:
         if claimed is None:
             return None
         faultpoint("claimed")
-        _log.info("job %s (%s), attempt %d", claimed.id, claimed.kind, claimed.attempt)
         return Supervisor(
             self._engine,
             claimed,
@@ -197,6 +196,7 @@ class Worker:
         span = self._tracing.span(f"job {job.kind}", parent=job.origin.traceparent, worker=self.name, **ids)
         try:
             with about(**ids, request=job.origin.request), span as traced:
+                _log.info("job %s (%s), attempt %d", job.id, job.kind, job.attempt)
                 self._tell(supervisor.run(), job.id)
                 traced.tell(outcome=supervisor.outcome)
         finally:

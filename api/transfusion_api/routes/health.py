@@ -10,14 +10,14 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from transfusion_api.answers import Health, Part, Readiness
 from transfusion_api.problems import documented
 from transfusion_api.service import Service, Serving
-from transfusion_core.db import jobs, workers
+from transfusion_core.db import fleet, jobs, workers
 from transfusion_core.db.engine import ping
 from transfusion_core.errors import Unavailable
 from transfusion_core.queue import unheard
 
 router = APIRouter(tags=["health"])
 STUCK_SECONDS = 60
-"""A job that has been ready for so long while nothing runs: no worker looks."""
+"""A job that has been ready for so long while nobody works on its queue: no worker looks."""
 PROBE_KEY = "ready"
 
 
@@ -43,17 +43,24 @@ def get_readiness(service: Serving) -> Readiness:
 
 
 def _queue(service: Service) -> Part:
-    waited = jobs.oldest_queued_seconds(service.engine) or 0.0
-    if waited > STUCK_SECONDS and not jobs.is_any_alive(service.engine) and _is_stuck(service):
-        raise Unavailable(f"queue: a job has waited for {waited:.0f} s and none runs; is a worker running?")
-    queued = sum(jobs.queue_depth(service.engine).values())
-    return Part(name="queue", well=True, found=f"{queued} jobs queued, the oldest for {waited:.0f} s")
+    waited = jobs.oldest_queued_seconds(service.engine)
+    if stuck := _stuck(service, waited):
+        said = f"a job of queue {stuck} has waited for {waited[stuck]:.0f} s and nobody works on it"
+        raise Unavailable(f"queue: {said}; is a worker running?")
+    queued, oldest = sum(jobs.queue_depth(service.engine).values()), max(waited.values(), default=0.0)
+    return Part(name="queue", well=True, found=f"{queued} jobs queued, the oldest for {oldest:.0f} s")
 
 
-def _is_stuck(service: Service) -> bool:
-    """Whether some worker should have taken a job: one that is too large for all of them says nothing against them."""
-    most = workers.most_gpus(service.engine)
-    return (jobs.oldest_queued_seconds(service.engine, most_gpus=most) or 0.0) > STUCK_SECONDS
+def _stuck(service: Service, waited: dict[str, float]) -> str | None:
+    """A queue of which nobody does what somebody should have taken; the first by name.
+
+    A job that is too large for all workers says nothing against them.
+    """
+    still = {queue for queue, seconds in waited.items() if seconds > STUCK_SECONDS}
+    if not still or not (still := still - fleet.moving_queues(service.engine)):
+        return None
+    fits = jobs.oldest_queued_seconds(service.engine, most_gpus=workers.most_gpus(service.engine))
+    return min((queue for queue in still if fits.get(queue, 0.0) > STUCK_SECONDS), default=None)
 
 
 def _broker(service: Service) -> Part:

@@ -2,14 +2,15 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, get_args
 
 from sqlalchemy import ColumnElement, Engine, func, select
 from sqlalchemy.orm import Session
 
 from transfusion_core.db.clock import Elapsed, clock
 from transfusion_core.db.engine import unit_of_work
-from transfusion_core.db.tables import Job
+from transfusion_core.db.tables import Job, Worker
+from transfusion_core.specs.job import Queue
 
 Counts: TypeAlias = dict[tuple[str, ...], float]
 """By the values of some labels."""
@@ -29,6 +30,8 @@ class Look:
     wait: Counts
     """Mean seconds that the jobs begun last could have begun and had not, by queue: neither what they waited for their
     needs, nor earlier attempts."""
+    moves: Counts
+    """1 for a queue that somebody works on, else 0, see `moving_queues`."""
     lease_left: float | None
     """Seconds until the first lease ends; below 0 where one has ended and nobody has noticed. None where none runs."""
     longest: float
@@ -47,10 +50,32 @@ def look(engine: Engine) -> Look:
             queued=_by_queue(session, func.count(), Job.state == "queued"),
             age=_by_queue(session, func.max(Elapsed(_since())), Job.state == "queued", _since() <= clock()),
             wait=_waits(session),
+            moves=_moves(session),
             lease_left=min((-row[2] for row in running if row[2] is not None), default=None),
             longest=max((row[1] or 0.0 for row in running), default=0.0),
             images_per_second=sum(_speed(row[0]) for row in running),
         )
+
+
+def moving_queues(engine: Engine) -> set[str]:
+    """Queues that somebody works on: a worker that serves them is at work, under a lease that has not ended.
+
+    Not of a queue's own jobs alone: a worker for two queues may be busy with the other for hours, and will come back.
+    """
+    with unit_of_work(engine, write=False) as session:
+        return _moving(session)
+
+
+def _moving(session: Session) -> set[str]:
+    alive = (Job.state == "running", Job.lease_until > clock())
+    served = select(Worker.found).where(Worker.name.in_(select(Job.worker).where(*alive)))
+    found = set(session.scalars(select(Job.queue).where(*alive).distinct()))
+    return found.union(*(worker.get("queues", []) for worker in session.scalars(served)))
+
+
+def _moves(session: Session) -> Counts:
+    moving = _moving(session)
+    return {(queue,): float(queue in moving) for queue in get_args(Queue)}
 
 
 def _since() -> ColumnElement[datetime]:

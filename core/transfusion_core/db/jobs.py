@@ -49,7 +49,6 @@ __all__ = [
     "fail",
     "get",
     "hand_over",
-    "is_any_alive",
     "log",
     "oldest_queued_seconds",
     "pause_before",
@@ -267,21 +266,14 @@ def counts_by_state_kind(engine: Engine) -> dict[tuple[str, str], int]:
         return {(state, kind): count for state, kind, count in session.execute(query)}
 
 
-def is_any_alive(engine: Engine) -> bool:
-    """Whether some job is at work under a lease that has not ended."""
-    query = select(Job.id).where(Job.state == "running", Job.lease_until > clock()).limit(1)
-    with unit_of_work(engine, write=False) as session:
-        return session.scalar(query) is not None
-
-
-def oldest_queued_seconds(engine: Engine, *, most_gpus: int | None = None) -> float | None:
-    """How long some job that needs no more than `most_gpus` could have been claimed and was not, at most; None where
-    none can be.
+def oldest_queued_seconds(engine: Engine, *, most_gpus: int | None = None) -> dict[str, float]:
+    """How long some job that needs no more than `most_gpus` could have been claimed and was not, at most, by queue; of
+    those queues alone where one can be.
     """
     since = func.coalesce(Job.not_before, Job.created_at)
-    query = select(clock(), func.min(since)).where(Job.state == "queued", since <= clock())
+    query = select(Job.queue, clock(), func.min(since)).where(Job.state == "queued", since <= clock())
     if most_gpus is not None:
         query = query.where(Job.gpus <= most_gpus)
     with unit_of_work(engine, write=False) as session:
-        now, oldest = session.execute(query).one()
-        return None if oldest is None else float((now - oldest).total_seconds())
+        rows = session.execute(query.group_by(Job.queue))
+        return {queue: float((now - oldest).total_seconds()) for queue, now, oldest in rows}

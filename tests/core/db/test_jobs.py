@@ -3,7 +3,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from sqlalchemy import Engine, select, update
 
-from transfusion_core.db import events, jobs
+from transfusion_core.db import events, fleet, jobs, workers
 from transfusion_core.db.clock import clock
 from transfusion_core.db.engine import connect, migrate, unit_of_work
 from transfusion_core.db.moves import MOVES, STATES, check_move
@@ -12,6 +12,7 @@ from transfusion_core.db.tables import Job
 from transfusion_core.errors import Conflict, Fenced, NotFound
 from transfusion_core.specs.dataset import StoredObject
 from transfusion_core.specs.job import Bundle, Handover
+from transfusion_core.specs.worker import Equipment
 
 OBJECT = StoredObject(key="k", size_bytes=1, sha256="0" * 64)
 
@@ -240,11 +241,22 @@ def test_a_queue_moves_as_long_as_its_oldest_job_has_not_been_claimable_for_long
     with unit_of_work(engine) as session:
         session.execute(update(Job).values(created_at=clock(-3600)))
     job = take(engine)
-    assert jobs.is_any_alive(engine)
+    assert fleet.moving_queues(engine) == {"gpu"}
     expire(engine, job.id)
-    assert not jobs.is_any_alive(engine), "of a job whose worker is gone it is not known"
+    assert fleet.moving_queues(engine) == set(), "of a job whose worker is gone it is not known"
     jobs.succeed(engine, job.id, 1, {})
-    assert jobs.oldest_queued_seconds(engine) < 60, "what was only now released has not waited"
+    assert jobs.oldest_queued_seconds(engine)["gpu"] < 60, "what was only now released has not waited"
+
+
+def test_a_queue_moves_while_a_worker_for_two_is_busy_with_the_other(engine, world):
+    world.place(world.draft("a"), world.draft("r", kind="report"))
+    assert claim(engine, "gpu", worker="both") is not None
+    assert fleet.moving_queues(engine) == {"gpu"}, "nobody has said that it serves the other"
+    has = {"version": "1", "slots": 1, "running": 1, "cores": 1, "memory_bytes": 1, "free_bytes": 1}
+    workers.seen(engine, "both", Equipment(queues=["gpu", "cpu"], **has))
+    workers.seen(engine, "idle", Equipment(queues=["cpu"], **has))
+    assert fleet.moving_queues(engine) == {"gpu", "cpu"}
+    assert fleet.look(engine).moves == {("gpu",): 1, ("cpu",): 1}
 
 
 def test_jobs_of_dead_workers_are_taken_back_at_once(engine, world):
@@ -291,11 +303,13 @@ def test_what_is_not_there_is_not_found(engine):
 
 def test_jobs_are_counted(engine, world):
     a, report = world.draft("a"), world.draft("r", kind="report")
-    assert jobs.oldest_queued_seconds(engine) is None
+    assert jobs.oldest_queued_seconds(engine) == {}
     world.place(a, report, world.draft("b", a))
     assert jobs.queue_depth(engine) == {"gpu": 1, "cpu": 1}
     assert jobs.counts_by_state_kind(engine)["waiting", "train"] == 1
-    assert 0 <= jobs.oldest_queued_seconds(engine) < 60
+    waited = jobs.oldest_queued_seconds(engine)
+    assert set(waited) == {"gpu", "cpu"}
+    assert all(0 <= seconds < 60 for seconds in waited.values())
     assert jobs.results(engine, [a.key, "0" * 64]) == {}
 
 

@@ -302,7 +302,7 @@ def test_tables_are_migrated_before_anything_else_starts(render: Render):
 def test_keda_counts_the_jobs_that_run_or_could(render: Render, engine: Engine, database: str):
     trigger = _of(render(EVERYTHING), "ScaledObject", "-cpu")["spec"]["triggers"][0]
     both = _of(render(EVERYTHING), "ScaledObject", "-gpu")["spec"]["triggers"][0]
-    large = {"pools": {"gpu": {"settings": {"TRANSFUSION_GPUS_PER_JOB": 4}}}}
+    large = {"pools": {"gpu": {"gpus": 4, "gpusPerJob": 4}}}
     of_four = _of(render(_merged(EVERYTHING, large)), "ScaledObject", "-gpu")["spec"]["triggers"][0]
     assert trigger["metadata"]["targetQueryValue"] == "2"
     row = {"key": "k", "kind": "train", "spec": {}, "labels": {}, "shared": False}

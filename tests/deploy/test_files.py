@@ -114,7 +114,7 @@ def _names(requirements: str) -> list[str]:
 def test_every_number_on_the_dashboard_and_in_the_alerts_is_one_that_the_api_tells(engine: Engine):
     with Session(engine) as session, session.begin():
         row = {"key": "k", "kind": "train", "queue": "gpu", "spec": {}, "labels": {}, "shared": False}
-        began = {"started_at": clock(), "lease_until": clock(60)}
+        began = {"started_at": clock(), "not_before": clock(-5), "lease_until": clock(60)}
         session.add_all(tables.Job(id=state, state=state, **began, **row) for state in ("queued", "running"))
     gpu = Gpu(name="card", memory_bytes=1, used_bytes=0, busy=0)
     has = {"version": "1", "slots": 1, "running": 0, "cores": 1, "memory_bytes": 1, "free_bytes": 1, "gpus": [gpu]}

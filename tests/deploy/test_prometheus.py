@@ -64,16 +64,16 @@ def test_every_query_of_the_dashboard_is_promql(tmp_path: Path) -> None:
 def test_a_real_prometheus_asks_two_processes_and_counts_what_both_tell_once(engine: Engine, tmp_path: Path) -> None:
     _some_jobs(engine)
     with _api(engine, tmp_path) as first, _api(engine, tmp_path) as second, _prometheus(tmp_path, first, second) as ask:
-        until(lambda: _health(ask) == ["up", "up"], "both processes of the API to be found up", 20)
-        until(lambda: set(_rules(ask).values()) == {"ok"}, "every rule to be evaluated without a fault", 10)
+        until(lambda: _health(ask) == ["up", "up"], "both processes of the API to be found up")
+        until(lambda: set(_rules(ask).values()) == {"ok"}, "every rule to be evaluated without a fault")
         assert set(_rules(ask)) == {rule["alert"] for rule in ALERTS["groups"][0]["rules"]}
         values = {name: _values(ask, expr) for name, expr in QUERIES.items()}
         assert (values["API A"], values["Failed A"], values["Queued A"]) == ([2], [FAILED], [QUEUED])
         assert (values["Running A"], values["Queues A"], values["Jobs by state A"]) == ([0], [QUEUED], [QUEUED])
-        until(lambda: not ask("alerts")["alerts"], "what was thought before they answered to be taken back", 10)
+        until(lambda: not ask("alerts")["alerts"], "what was thought before they answered to be taken back")
 
         second.process.kill()
-        pending = until(lambda: ask("alerts")["alerts"], "an alert about the process that was killed", 10)
+        pending = until(lambda: ask("alerts")["alerts"], "an alert about the process that was killed")
         told = [(alert["labels"]["alertname"], alert["labels"]["instance"]) for alert in pending]
         assert told == [("TransfusionProcessAway", second.address)]
 

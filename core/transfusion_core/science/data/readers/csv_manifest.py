@@ -13,11 +13,11 @@ from transfusion_core.science.data.paths import is_inside, is_plain
 from transfusion_core.science.data.readers.tables import (
     Row,
     RowFault,
+    TableRow,
     check_whole,
     coded,
     grade_of,
     open_table,
-    rows_of,
 )
 from transfusion_core.science.data.samples import SPLIT_NAMES, Label, Listing, Sample
 from transfusion_core.science.data.tree import Tree
@@ -47,17 +47,16 @@ def list_manifest(tree: Tree, *, manifest: str | None, columns: ColumnsSpec, tas
     path = _manifest(tree, manifest)
     table = open_table(tree, path)
     labels = _label_columns(columns, task)
-    _check_columns(list(table.fieldnames or []), columns, labels, path)
+    _check_columns(table.columns, columns, labels, path)
     rows: list[Row] = []
     faults: list[FileFault] = []
     seen: dict[str, int] = {}
     context = _Manifest(tree, path, columns, labels, task)
-    for number, fields in enumerate(rows_of(table, path), start=1):
-        named = fields.get(columns.file) or ""
+    for row in table.rows():
         try:
-            rows.append(_row(fields, number, context=context, seen=seen))
+            rows.append(_row(row, context=context, seen=seen))
         except RowFault as fault:
-            faults.append(FileFault(file=named, row=number, message=str(fault)))
+            faults.append(FileFault(file=row.fields.get(columns.file, ""), row=row.number, message=str(fault)))
     return coded(rows, labels, task, faults)
 
 
@@ -107,11 +106,11 @@ def _check_columns(there: list[str], columns: ColumnsSpec, labels: list[str], pa
         raise DataError(f"{path}: has the columns {there}, not all that the spec names", faults=faults)
 
 
-def _row(fields: dict[str, str], number: int, *, context: _Manifest, seen: dict[str, int]) -> Row:
-    columns = context.columns
-    check_whole(fields)
+def _row(row: TableRow, *, context: _Manifest, seen: dict[str, int]) -> Row:
+    columns, fields = context.columns, row.fields
+    check_whole(row)
     file = _file(fields[columns.file].strip(), context.tree, context.path)
-    if seen.setdefault(file, number) != number:
+    if seen.setdefault(file, row.number) != row.number:
         raise RowFault(f"the file is named by row {seen[file]} already")
     words = fields[context.labels[0]].strip()
     sample = Sample(
@@ -119,7 +118,7 @@ def _row(fields: dict[str, str], number: int, *, context: _Manifest, seen: dict[
         label=_label([fields[name].strip() for name in context.labels], context.task),
         split=_split(fields[columns.split]) if columns.split else None,
         patient=_patient(fields[columns.patient]) if columns.patient else None,
-        row=number,
+        row=row.number,
     )
     return Row(sample, words)
 

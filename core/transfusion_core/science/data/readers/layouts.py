@@ -5,7 +5,6 @@ too, by as much of their path as the table gives. Patients are read where the la
 keep each on one side.
 """
 
-import csv
 import math
 import re
 from collections import defaultdict
@@ -17,13 +16,13 @@ from pathlib import PurePosixPath
 from transfusion_core.errors import DataError
 from transfusion_core.science.data.paths import is_inside, is_plain
 from transfusion_core.science.data.readers.tables import (
+    CsvTable,
     Row,
     RowFault,
     check_whole,
     coded,
     grade_of,
     open_table,
-    rows_of,
 )
 from transfusion_core.science.data.samples import Label, Listing, Sample
 from transfusion_core.science.data.tree import Tree
@@ -80,10 +79,11 @@ def list_layout(tree: Tree, spec: DatasetSpec) -> Listing:
     seen: dict[str, str] = {}
     names: Sequence[str] = ()
     for path, table, opened in _tables(tree, files, layout, spec.kind):
-        names = layout.labels(list(opened.fieldnames or []), spec)
-        for number, fields in enumerate(rows_of(opened, path), start=1):
+        names = layout.labels(opened.columns, spec)
+        for row in opened.rows():
+            number, fields = row.number, row.fields
             try:
-                check_whole(fields)
+                check_whole(row)
                 told = layout.label(fields, names, spec)
                 if told is None:
                     continue
@@ -101,7 +101,7 @@ def list_layout(tree: Tree, spec: DatasetSpec) -> Listing:
                 )
                 rows.append(Row(sample, str(told)))
             except RowFault as fault:
-                shown = fields.get(layout.columns[0]) or ""
+                shown = fields.get(layout.columns[0], "")
                 faults.append(FileFault(file=shown, row=number, message=f"{path}: {fault}"))
     return coded(_all_grouped(rows), names, task, faults)
 
@@ -150,9 +150,7 @@ def _bare(file: str) -> str:
     return file[: len(file) - len(suffix)]
 
 
-def _tables(
-    tree: Tree, files: Sequence[str], layout: Layout, kind: str
-) -> "Iterator[tuple[str, Table, csv.DictReader[str]]]":
+def _tables(tree: Tree, files: Sequence[str], layout: Layout, kind: str) -> Iterator[tuple[str, Table, CsvTable]]:
     """The layout's tables that are there, in the layout's order; a file is one table at most."""
     csvs = [file for file in files if file.lower().endswith((".csv", "_metadata"))]
     taken: set[str] = set()
@@ -160,8 +158,8 @@ def _tables(
         for file in csvs:
             if file in taken or not fnmatch(PurePosixPath(file).name.lower(), table.pattern):
                 continue
-            opened = open_table(tree, file)
-            if set(layout.columns) <= set(opened.fieldnames or []):
+            opened = open_table(tree, file, spelt=str.strip)
+            if set(layout.columns) <= set(opened.columns):
                 taken.add(file)
                 yield file, table, opened
     if not taken:
@@ -200,10 +198,10 @@ def _groups(tree: Tree, files: Sequence[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for file in files:
         if file.lower().endswith((".csv", "_metadata")):
-            table = open_table(tree, file)
-            image = next((name for name in ("image", "image_id") if name in (table.fieldnames or [])), None)
-            if image and "lesion_id" in (table.fieldnames or []):
-                rows = rows_of(table, file)
+            table = open_table(tree, file, spelt=str.strip)
+            image = next((name for name in ("image", "image_id") if name in table.columns), None)
+            if image and "lesion_id" in table.columns:
+                rows = [row.fields for row in table.rows()]
                 found |= {row[image]: row["lesion_id"] for row in rows if row.get(image) and row.get("lesion_id")}
     return found
 

@@ -90,6 +90,17 @@ def test_a_bad_row_is_a_fault_with_its_number(tmp_path: Path, row: str, task: Ta
     assert message in found
 
 
+def test_columns_without_a_name_and_rows_without_a_word_are_left_out_but_counted(tmp_path: Path) -> None:
+    listing = _list(
+        tmp_path, ",file,label,,\n0,a.png,x,,note\n,,,,\n\n , ,\n1,b.png,,,\n2,ü/c d.png,y\n3,b.png\n,,,,\n"
+    )
+    assert [(sample.file, sample.row) for sample in listing.samples] == [("a.png", 1), ("ü/c d.png", 6)]
+    assert _messages(listing) == [
+        ("b.png", 5, "the label is empty"),
+        ("b.png", 7, "the row has more or fewer fields than the header"),
+    ]
+
+
 def test_a_file_named_twice_is_a_fault_of_the_later_row(tmp_path: Path) -> None:
     listing = _list(tmp_path, "file,label\na.png,0\nb.png,1\n./a.png,1\n")
     assert _messages(listing) == [("./a.png", 3, "the file is named by row 1 already")]

@@ -115,14 +115,15 @@ def test_aptos_takes_tables_with_grades_alone(tmp_path: Path) -> None:
 
 
 def test_idrid_uses_the_same_names_in_both_splits(tmp_path: Path) -> None:
-    header = "Image name,Retinopathy grade,Risk of macular edema "
+    header = "Image name,Retinopathy grade,Risk of macular edema ,,,,,,,,,"
     images = "1. Original Images"
     files = {
-        "2. Groundtruths/a. IDRiD_Disease Grading_Training Labels.csv": f"{header}\nIDRiD_001,3,2\n",
+        "2. Groundtruths/a. IDRiD_Disease Grading_Training Labels.csv":
+            f"{header}\nIDRiD_001,3,2,,,,,,,,,\n{',' * 11}\n{',' * 11}\n",
         "2. Groundtruths/b. IDRiD_Disease Grading_Testing Labels.csv": f"{header}\nIDRiD_001,4,0\n",
         f"{images}/a. Training Set/IDRiD_001.jpg": "",
         f"{images}/b. Testing Set/IDRiD_001.jpg": "",
-    }
+    }  # fmt: skip
     assert told(listing(tmp_path, "idrid", files)) == [
         (f"{images}/a. Training Set/IDRiD_001.jpg", 3, "train", None),
         (f"{images}/b. Testing Set/IDRiD_001.jpg", 4, "test", None),
@@ -165,6 +166,11 @@ def test_isic_has_a_column_of_each_class_and_lesions_in_another_table(tmp_path: 
         ("input/ISIC_0024307.jpg", 1, "train", "alone: input/ISIC_0024307.jpg"),
         ("input/ISIC_0034524.jpg", 0, "test", "alone: input/ISIC_0034524.jpg"),
     ]
+
+
+def test_a_layouts_columns_are_found_with_spaces_around_their_names(tmp_path: Path) -> None:
+    files = {"x training labels.csv": "Image name ,ID, Retinopathy grade\n1,x,3\n", "1.jpg": ""}
+    assert told(listing(tmp_path, "idrid", files)) == [("1.jpg", 3, "train", None)]
 
 
 @pytest.mark.parametrize(

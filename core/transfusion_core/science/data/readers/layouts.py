@@ -1,8 +1,8 @@
 """Published datasets as they are downloaded: their own tables, names of files, and words for labels.
 
 A layout says which tables it has, and what a row of one means. Images are found wherever they lie, in zip archives
-too, by as much of their path as the table gives. Patients are read where the layout knows them, so that drawn splits
-keep each on one side.
+too, by their path as the table gives it. Patients are read where the layout knows them, so that drawn splits keep each
+on one side.
 """
 
 import math
@@ -64,6 +64,8 @@ class Layout:
     patient: Callable[[Fields], str | None] = lambda fields: None
     labels: Callable[[Sequence[str], DatasetSpec], Sequence[str]] = lambda header, spec: ()
     """Names of labels, by the table's header."""
+    root: str = ""
+    """A pattern of the leading folders of its images' paths that are the dataset's own, and may be missing."""
     lesions: bool = False
     """Whether other tables may say which images show one lesion: those are of one patient."""
 
@@ -80,15 +82,16 @@ def list_layout(tree: Tree, spec: DatasetSpec) -> Listing:
     names: Sequence[str] = ()
     for path, table, opened in _tables(tree, files, layout, spec.kind):
         names = layout.labels(opened.columns, spec)
-        for row in opened.rows():
+        table_rows = opened.rows()
+        root = named.missing([layout.image(row.fields) for row in table_rows if row.whole], layout.root)
+        for row in table_rows:
             number, fields = row.number, row.fields
             try:
                 check_whole(row)
                 told = layout.label(fields, names, spec)
                 if told is None:
                     continue
-                image = layout.image(fields)
-                file = named.find(image, table.split)
+                file = named.find(layout.image(fields).removeprefix(root), table.split)
                 if file in seen:
                     raise RowFault(f"the file is named by {seen[file]} already")
                 seen[file] = f"row {number} of {path}"
@@ -107,7 +110,7 @@ def list_layout(tree: Tree, spec: DatasetSpec) -> Listing:
 
 
 class _Images:
-    """Images by the end of their path, as long as a table gives it, whatever their suffix."""
+    """Images by the end of their path, as long as a table gives it, whatever their suffix and whatever lies around."""
 
     def __init__(self, files: Sequence[str]) -> None:
         self._files = [file for file in files if file.lower().endswith(IMAGES)]
@@ -117,9 +120,7 @@ class _Images:
         """The one image of this name; where splits use the same names, that in the split's folder."""
         if not named or not is_plain(named) or not is_inside(named):
             raise RowFault("the row names no file inside of the dataset")
-        parts = _bare(named).split("/")
-        ends = ((depth, "/".join(parts[-depth:])) for depth in range(len(parts), 0, -1))
-        found = next((here for depth, end in ends if (here := self._ends(depth).get(end))), [])
+        found = self._named(named)
         if len(found) > 1:
             of_suffix = [file for file in found if file.lower().endswith(named.rpartition("/")[2].lower())]
             found = of_suffix or found
@@ -131,6 +132,25 @@ class _Images:
                 "there is no such image" if not found else f"{len(found)} images have this name: {found[:3]}"
             )
         return found[0]
+
+    def missing(self, listed: Sequence[str], own: str) -> str:
+        """The leading folders, with their slash, that a table writes and that are not there.
+
+        Of the dataset's own folders, which match `own`, the fewest without which any image of the table is found.
+        They are the same for all of its rows, and other rows keep theirs: nothing that tells two images apart, such
+        as a patient's folder, is ever left out, and an image that is missing is not taken for another one.
+        """
+        inside = [path for path in listed if is_inside(path)]
+        owns = [(path, found[0] if (found := re.match(own, path)) else "") for path in inside]
+        for count in range(max((each.count("/") for _, each in owns), default=0) + 1):
+            for path, each in owns:
+                if each.count("/") >= count and self._named(path.split("/", count)[-1]):
+                    return "".join(f"{folder}/" for folder in path.split("/")[:count])
+        return ""
+
+    def _named(self, named: str) -> list[str]:
+        bare = _bare(named)
+        return self._ends(bare.count("/") + 1).get(bare, [])
 
     def _ends(self, depth: int) -> dict[str, list[str]]:
         """By so many last parts; made when it is first asked for, as a dataset has hundreds of thousands of files."""
@@ -291,6 +311,7 @@ LAYOUTS: dict[str, Layout] = {
         label=_uncertain,
         patient=_patient_in("Path", r"patient\d+"),
         labels=lambda header, spec: _chosen([name for name in header if name not in ABOUT], spec, STUDIED),
+        root=r"(?:[^/]+/)*?(?=patient\d+/)",  # CheXpert-v1.0-small/train/
     ),
     "chestxray14": Layout(
         [Table("data_entry*.csv")],

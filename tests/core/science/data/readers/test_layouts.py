@@ -78,6 +78,54 @@ def test_chexperts_views_may_be_chosen(tmp_path: Path) -> None:
     assert [sample.row for sample in chexpert(tmp_path, views="lateral").samples] == [2]
 
 
+def films(folder: Path, *there: str, listed: list[str]) -> Listing:
+    """A CheXpert table that lists some films, and the files that are there."""
+    rows = [f"{path},F,1,Frontal,AP,,1.0,,,," for path in listed]
+    table = "\n".join([CHEXPERT, *rows])
+    return listing(folder, "chexpert", {"train.csv": table, **dict.fromkeys(there, "")}, labels=["Cardiomegaly"])
+
+
+LISTED = [f"CheXpert-v1.0-small/train/patient{patient}/study1/view1_frontal.jpg" for patient in ("00001", "00099")]
+
+
+@pytest.mark.parametrize("kept", ["CheXpert-v1.0-small/train/", "train/", "", "data/CheXpert-v1.0-small/train/", "x/"])
+def test_the_datasets_own_folders_may_be_missing_and_others_may_lie_around(tmp_path: Path, kept: str) -> None:
+    there = [kept + path.removeprefix("CheXpert-v1.0-small/train/") for path in LISTED]
+    assert [file for file, *_ in told(films(tmp_path, *there, listed=LISTED))] == there
+
+
+@pytest.mark.parametrize("other", ["train/study1/view1_frontal.jpg", "study1/view1_frontal.jpg", "view1_frontal.jpg"])
+@pytest.mark.parametrize("listed", [LISTED, LISTED[1:]])
+def test_a_film_that_is_missing_is_never_taken_for_another(tmp_path: Path, other: str, listed: list[str]) -> None:
+    found = films(tmp_path, other, LISTED[0].partition("/")[2], listed=listed)
+    ((file, row, message),) = [(fault.file, fault.row, fault.message) for fault in found.faults]
+    assert (file, row) == (LISTED[1], len(listed))
+    assert message == "train.csv: there is no such image"
+    assert [sample.patient for sample in found.samples] == ["patient00001"] * (len(listed) - 1)
+
+
+def test_folders_are_left_out_of_a_whole_table_alike(tmp_path: Path) -> None:
+    """A film that lies in another split's folder, or under another root, is not the one that is listed."""
+    swapped = "valid/patient00099/study1/view1_frontal.jpg"
+    found = films(tmp_path, LISTED[0].partition("/")[2], swapped, listed=LISTED)
+    assert [fault.file for fault in found.faults] == LISTED[1:]
+    others = [path.replace("small", "large") for path in LISTED]
+    found = films(tmp_path / "other", LISTED[0].partition("/")[2], listed=[LISTED[0], *others])
+    assert [fault.file for fault in found.faults] == others
+
+
+def test_a_path_that_leads_out_is_no_root(tmp_path: Path) -> None:
+    (fault,) = films(tmp_path, "patient1/a.jpg", listed=["../patient1/a.jpg"]).faults
+    assert "no file inside" in fault.message
+
+
+def test_a_bare_name_with_folders_before_it_is_taken_as_it_is_written(tmp_path: Path) -> None:
+    files = {"train.csv": "id_code,diagnosis\na/1,0\nb/1,1\n", "x/a/1.png": "", "1.png": ""}
+    found = listing(tmp_path, "aptos", files)
+    assert [sample.file for sample in found.samples] == ["x/a/1.png"]
+    assert [(fault.file, fault.row) for fault in found.faults] == [("b/1", 2)]
+
+
 def test_chestxray14_has_findings_between_bars_and_lists_of_its_splits(tmp_path: Path) -> None:
     header = "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position"
     files = {

@@ -25,6 +25,7 @@ from transfusion_core.science.data.readers.tables import (
     open_table,
 )
 from transfusion_core.science.data.samples import Label, Listing, Sample
+from transfusion_core.science.data.signatures import IMAGE_SUFFIXES, is_called_image
 from transfusion_core.science.data.tree import Tree
 from transfusion_core.specs.dataset import LAYOUT_TASKS, DatasetSpec, FileFault, Split
 from transfusion_core.specs.fault import nearest
@@ -39,7 +40,6 @@ FINDINGS = [
 """Those of ChestX-ray14."""
 ABOUT = {"Path", "Sex", "Age", "Frontal/Lateral", "AP/PA"}
 """CheXpert's columns that are no labels."""
-IMAGES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".dcm")
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ class _Images:
     """Images by the end of their path, as long as a table gives it, whatever their suffix and whatever lies around."""
 
     def __init__(self, files: Sequence[str]) -> None:
-        self._files = [file for file in files if file.lower().endswith(IMAGES)]
+        self._files = [file for file in files if is_called_image(file)]
         self._by_depth: dict[int, dict[str, list[str]]] = {}
 
     def find(self, named: str, split: Split | None) -> str:
@@ -166,7 +166,7 @@ class _Images:
 
 def _bare(file: str) -> str:
     """Without the suffix of an image."""
-    suffix = next((suffix for suffix in IMAGES if file.lower().endswith(suffix)), "")
+    suffix = next((suffix for suffix in IMAGE_SUFFIXES if file.lower().endswith(suffix)), "")
     return file[: len(file) - len(suffix)]
 
 

@@ -154,6 +154,9 @@ class _Joined:
     def files(self) -> list[str]:
         return self._tree.files()
 
+    def links(self) -> frozenset[str]:
+        return self._tree.links()
+
     def everything(self) -> list[str]:
         return self._tree.everything()
 

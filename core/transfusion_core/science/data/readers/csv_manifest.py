@@ -20,7 +20,7 @@ from transfusion_core.science.data.readers.tables import (
     open_table,
 )
 from transfusion_core.science.data.samples import SPLIT_NAMES, Label, Listing, Sample
-from transfusion_core.science.data.tree import Tree
+from transfusion_core.science.data.tree import LINK, Tree, is_linked
 from transfusion_core.specs.dataset import ColumnsSpec, FileFault, Split, Task
 from transfusion_core.specs.fault import Fault, nearest
 
@@ -64,6 +64,8 @@ def _manifest(tree: Tree, named: str | None) -> str:
     found = [file for file in tree.files() if file.lower().endswith(".csv")]
     if named is not None:
         if not tree.holds(named):
+            if is_linked(tree, named):
+                raise DataError(f"the manifest {named!r} {LINK}")
             close = nearest(named, found)
             raise DataError(
                 f"there is no manifest {named!r}"
@@ -132,7 +134,7 @@ def _file(named: str, tree: Tree, manifest: str) -> str:
         raise RowFault("the path leads out of the dataset's folder")
     file = (PurePosixPath(manifest).parent / named).as_posix()
     if not tree.holds(file):
-        raise RowFault("there is no such file")
+        raise RowFault(f"the file {LINK}" if is_linked(tree, file) else "there is no such file")
     return file
 
 

@@ -2,7 +2,8 @@
 
 Class order is the sorted order of their names (by value where all are whole numbers), for grades too. Whatever lies in
 a class folder, or in folders of it, must be an image. What lies above the class folders (a readme, a list of classes)
-is passed over, but an image there is a fault, and a split whose images all lie there is not taken.
+is passed over, but an image there is a fault, and a split whose images all lie there is not taken. So is every link,
+since it may stand for images, or for a folder of them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,7 +12,7 @@ from typing import NamedTuple
 from transfusion_core.errors import DataError
 from transfusion_core.science.data.samples import SPLIT_NAMES, Listing, Sample, class_order
 from transfusion_core.science.data.signatures import is_called_image
-from transfusion_core.science.data.tree import Tree
+from transfusion_core.science.data.tree import LINK, Tree
 from transfusion_core.specs.dataset import FileFault, Task
 
 
@@ -21,7 +22,9 @@ def list_folder(tree: Tree, *, task: Task) -> Listing:
         raise DataError(
             "a folder per class cannot say several labels of one image: use kind 'csv' for a multilabel task"
         )
-    return _listing(tree.files())
+    files = tree.files()
+    linked = [FileFault(file=link, message=f"it {LINK}") for link in sorted(tree.links())]
+    return _listing(files, linked)
 
 
 def check_classes(listing: Listing) -> None:
@@ -41,10 +44,12 @@ def check_classes(listing: Listing) -> None:
 _EXPECTED = "expected a folder per class, of the same name in every split, or a table of the images (kind 'csv')"
 
 
-def _listing(files: list[str]) -> Listing:
+def _listing(files: list[str], faults: list[FileFault]) -> Listing:
     wrap = _wrapping(files)
     nested = {file: file.removeprefix(wrap).split("/") for file in files}
     deep = {file: parts for file, parts in nested.items() if len(parts) > 1}
+    if not deep and faults:
+        return Listing([], [], faults)
     if not deep:
         raise DataError("there are no folders of images; expected 'split/class/file' or 'class/file'")
     tops = sorted({parts[0] for parts in deep.values()})
@@ -56,7 +61,7 @@ def _listing(files: list[str]) -> Listing:
     else:
         found = [_Found(file, parts[0].lower(), parts[1]) for file, parts in deep.items() if len(parts) > 2]
         _check_splits(nested, {nested[each.file][0] for each in found})
-    return _coded(found, _loose(nested, found))
+    return _coded(found, [*faults, *_loose(nested, found)])
 
 
 class _Found(NamedTuple):

@@ -26,7 +26,7 @@ from transfusion_core.science.data.readers.tables import (
 )
 from transfusion_core.science.data.samples import Label, Listing, Sample
 from transfusion_core.science.data.signatures import IMAGE_SUFFIXES, is_called_image
-from transfusion_core.science.data.tree import Tree
+from transfusion_core.science.data.tree import LINK, Tree
 from transfusion_core.specs.dataset import LAYOUT_TASKS, DatasetSpec, FileFault, Split
 from transfusion_core.specs.fault import nearest
 
@@ -74,7 +74,7 @@ def list_layout(tree: Tree, spec: DatasetSpec) -> Listing:
     """The images of a published dataset. DataError where its tables are missing, faults for single rows."""
     layout, task = LAYOUTS[spec.kind], LAYOUT_TASKS[spec.kind]
     files = tree.everything()
-    named = _Images(files)
+    named = _Images(files, tree.links())
     listed, groups = _listed_splits(tree, files), _groups(tree, files) if layout.lesions else {}
     rows: list[Row] = []
     faults: list[FileFault] = []
@@ -106,21 +106,29 @@ def list_layout(tree: Tree, spec: DatasetSpec) -> Listing:
             except RowFault as fault:
                 shown = fields.get(layout.columns[0], "")
                 faults.append(FileFault(file=shown, row=number, message=f"{path}: {fault}"))
+    faults += [FileFault(file=link, message=f"it {LINK}") for link in sorted(tree.links() - named.linked)]
     return coded(_all_grouped(rows), names, task, faults)
 
 
 class _Images:
     """Images by the end of their path, as long as a table gives it, whatever their suffix and whatever lies around."""
 
-    def __init__(self, files: Sequence[str]) -> None:
-        self._files = [file for file in files if is_called_image(file)]
+    def __init__(self, files: Sequence[str], links: frozenset[str]) -> None:
+        self._files = [file for file in (*files, *sorted(links)) if is_called_image(file)]
+        self._links = links
         self._by_depth: dict[int, dict[str, list[str]]] = {}
+        self.linked: set[str] = set()
+        """Links of which a row's fault has told."""
 
     def find(self, named: str, split: Split | None) -> str:
         """The one image of this name; where splits use the same names, that in the split's folder."""
         if not named or not is_plain(named) or not is_inside(named):
             raise RowFault("the row names no file inside of the dataset")
-        found = self._named(named)
+        all_found = self._named(named)
+        found = [file for file in all_found if file not in self._links]
+        if all_found and not found:
+            self.linked.update(all_found)
+            raise RowFault(f"the image {LINK}")
         if len(found) > 1:
             of_suffix = [file for file in found if file.lower().endswith(named.rpartition("/")[2].lower())]
             found = of_suffix or found
@@ -172,7 +180,7 @@ def _bare(file: str) -> str:
 
 def _tables(tree: Tree, files: Sequence[str], layout: Layout, kind: str) -> Iterator[tuple[str, Table, CsvTable]]:
     """The layout's tables that are there, in the layout's order; a file is one table at most."""
-    csvs = [file for file in files if file.lower().endswith((".csv", "_metadata"))]
+    csvs = [file for file in files if _is_table(file)]
     taken: set[str] = set()
     for table in layout.tables:
         for file in csvs:
@@ -184,10 +192,15 @@ def _tables(tree: Tree, files: Sequence[str], layout: Layout, kind: str) -> Iter
                 yield file, table, opened
     if not taken:
         wanted = [table.pattern for table in layout.tables]
+        linked = sorted(link for link in tree.links() if _is_table(link))
         raise DataError(
             f"a dataset of kind {kind!r} has a table {' or '.join(wanted)} with the columns {list(layout.columns)}; "
-            f"found {csvs[:10] or 'no CSV file'}"
+            f"found {csvs[:10] or 'no CSV file'}" + (f"; {linked[0]} {LINK}" if linked else "")
         )
+
+
+def _is_table(file: str) -> bool:
+    return file.lower().endswith((".csv", "_metadata"))
 
 
 def _listed_splits(tree: Tree, files: Sequence[str]) -> dict[str, Split]:
@@ -217,7 +230,7 @@ def _groups(tree: Tree, files: Sequence[str]) -> dict[str, str]:
     """Image to lesion, from tables beside the labels, as the ISIC archive has them."""
     found: dict[str, str] = {}
     for file in files:
-        if file.lower().endswith((".csv", "_metadata")):
+        if _is_table(file):
             table = open_table(tree, file, spelt=str.strip)
             image = next((name for name in ("image", "image_id") if name in table.columns), None)
             if image and "lesion_id" in table.columns:

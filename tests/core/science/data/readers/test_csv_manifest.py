@@ -160,6 +160,30 @@ def test_files_are_relative_to_the_manifest(tmp_path: Path) -> None:
     assert _list(tmp_path, "file,label\n", manifest="sub/m.csv").samples[0].file == "sub/x.png"
 
 
+def test_a_row_that_names_a_link_or_leads_through_one_says_so(tmp_path: Path) -> None:
+    """Wherever it leads: inside of the folder too."""
+    (tmp_path / "away.png").write_bytes(b"secret")
+    root = tmp_path / "set"
+    (root / "real").mkdir(parents=True)
+    (root / "real" / "1.png").write_bytes(b"")
+    (root / "out.png").symlink_to(tmp_path / "away.png")
+    (root / "in.png").symlink_to(root / "real" / "1.png")
+    (root / "folder").symlink_to(root / "real")
+    (root / "circle.png").symlink_to(root / "circle.png")
+    names = ["out.png", "in.png", "folder/1.png", "./folder//1.png", "circle.png", "nothing/1.png", "real/1.png"]
+    listing = _list(root, "file,label\n" + "".join(f"{name},x\n" for name in names))
+    link, nothing = "the file is a link, and links are not followed", "there is no such file"
+    assert [message for *_, message in _messages(listing)] == [link] * 5 + [nothing]
+    assert [sample.file for sample in listing.samples] == ["real/1.png"]
+
+
+def test_a_manifest_that_is_a_link_is_told(tmp_path: Path) -> None:
+    (tmp_path / "linked.csv").symlink_to(tmp_path / "labels.csv")
+    assert len(_list(tmp_path, "file,label\na.png,0\n").samples) == 1
+    with pytest.raises(DataError, match=r"the manifest 'linked\.csv' is a link, and links are not followed"):
+        _list(tmp_path, "file,label\n", manifest="linked.csv")
+
+
 def test_one_bad_row_of_a_hundred_thousand_is_found(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "images.zip", "w") as archive:
         for number in range(100_000):

@@ -1,5 +1,7 @@
 """Folders named after classes, with and without splits."""
 
+from collections.abc import Collection
+
 import pytest
 
 from transfusion_core.errors import DataError
@@ -10,10 +12,16 @@ from transfusion_core.science.data.samples import Listing
 class Names:
     """A tree of names alone."""
 
-    def __init__(self, *files: str) -> None:
-        self._files = sorted(files)
+    def __init__(self, *files: str, links: Collection[str] = ()) -> None:
+        self._files, self._links = sorted(files), frozenset(links)
 
     def files(self) -> list[str]:
+        return self._files
+
+    def links(self) -> frozenset[str]:
+        return self._links
+
+    def everything(self) -> list[str]:
         return self._files
 
     def holds(self, path: str) -> bool:
@@ -23,8 +31,8 @@ class Names:
         raise AssertionError(path)
 
 
-def _list(*files: str) -> Listing:
-    return list_folder(Names(*files), task="multiclass")
+def _list(*files: str, links: Collection[str] = ()) -> Listing:
+    return list_folder(Names(*files, links=links), task="multiclass")
 
 
 def _plain(listing: Listing) -> dict[str, tuple[object, object]]:
@@ -72,6 +80,16 @@ def test_an_image_in_no_class_folder_is_a_fault() -> None:
     )
     assert len(listing.samples) == 2
     assert [fault.file for fault in _list("a/1.png", "b/2.png", "3.dcm", "readme").faults] == ["3.dcm"]
+
+
+def test_a_link_is_a_fault_wherever_it_lies() -> None:
+    links = ["train/a/2.png", "train/b", "val", "readme"]
+    listing = _list("train/a/1.png", links=links)
+    assert {fault.file: fault.message for fault in listing.faults} == dict.fromkeys(
+        links, "it is a link, and links are not followed"
+    )
+    assert _plain(listing) == {"train/a/1.png": ("train", 0)}
+    assert [fault.file for fault in _list("readme", links=["cat", "dog"]).faults] == ["cat", "dog"]
 
 
 def test_a_split_without_class_folders_is_refused_as_ilsvrc_has_it() -> None:

@@ -114,6 +114,35 @@ def test_folders_are_left_out_of_a_whole_table_alike(tmp_path: Path) -> None:
     assert [fault.file for fault in found.faults] == others
 
 
+def test_links_are_told_and_not_followed(tmp_path: Path) -> None:
+    """A row's image once, by its row; every other link by its own name."""
+    (tmp_path / "away").mkdir()
+    for name in ("1.png", "2.png", "3.png"):
+        (tmp_path / "away" / name).write_bytes(b"")
+    root = tmp_path / "set"
+    root.mkdir()
+    (root / "1.png").symlink_to(tmp_path / "away" / "1.png")
+    (root / "unlisted.png").symlink_to(tmp_path / "away" / "3.png")
+    (root / "folder").symlink_to(tmp_path / "away")
+    (root / ".hidden.png").symlink_to(tmp_path / "away" / "1.png")
+    found = listing(root, "aptos", {"train.csv": "id_code,diagnosis\n1,0\n2,1\n4,1\n", "4.png": ""})
+    assert [sample.file for sample in found.samples] == ["4.png"]
+    assert [(fault.file, fault.row, fault.message) for fault in found.faults] == [
+        ("1", 1, "train.csv: the image is a link, and links are not followed"),
+        ("2", 2, "train.csv: there is no such image"),
+        ("folder", None, "it is a link, and links are not followed"),
+        ("unlisted.png", None, "it is a link, and links are not followed"),
+    ]
+
+
+def test_a_table_that_is_a_link_is_told(tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
+    (tmp_path / "table").write_text("id_code,diagnosis\n1,0\n")
+    (tmp_path / "set" / "train.csv").symlink_to(tmp_path / "table")
+    with pytest.raises(DataError, match=r"no CSV file; train\.csv is a link, and links are not followed"):
+        listing(tmp_path / "set", "aptos", {"1.png": ""})
+
+
 def test_a_path_that_leads_out_is_no_root(tmp_path: Path) -> None:
     (fault,) = films(tmp_path, "patient1/a.jpg", listed=["../patient1/a.jpg"]).faults
     assert "no file inside" in fault.message

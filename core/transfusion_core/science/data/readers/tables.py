@@ -91,14 +91,18 @@ def grade_of(word: str) -> int:
     return int(word)
 
 
-def coded(rows: list[Row], labels: Sequence[str], task: Task, faults: list[FileFault]) -> Listing:
-    """The listing of rows, class names coded in their order; grades are all from 0 to the highest."""
+def coded(
+    rows: list[Row], labels: Sequence[str], task: Task, faults: list[FileFault], *, classes: Sequence[str] | None = None
+) -> Listing:
+    """The listing of rows, class names coded in their order: that of `classes`, which has all of them, where it is
+    given, else sorted. Grades are all from 0 to the highest.
+    """
     samples = [row.sample for row in rows]
     if task == "multilabel":
         return Listing(samples, list(labels), faults)
     if task == "ordinal":
         highest = max((int(row.words) for row in rows), default=-1)
         return Listing(samples, [str(grade) for grade in range(highest + 1)], faults)
-    classes = class_order(row.words for row in rows)
-    index = {name: number for number, name in enumerate(classes)}
-    return Listing([replace(row.sample, label=index[row.words]) for row in rows], classes, faults)
+    names = list(classes) if classes else class_order(row.words for row in rows)
+    index = {name: number for number, name in enumerate(names)}
+    return Listing([replace(row.sample, label=index[row.words]) for row in rows], names, faults)

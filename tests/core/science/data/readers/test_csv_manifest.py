@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from transfusion_core.errors import DataError
 from transfusion_core.science.data.readers import tables
 from transfusion_core.science.data.readers.csv_manifest import list_manifest
 from transfusion_core.science.data.samples import Listing
 from transfusion_core.science.data.tree import open_tree
-from transfusion_core.specs.dataset import ColumnsSpec, Task
+from transfusion_core.specs.dataset import ColumnsSpec, DatasetSpec, Task
 
 
 def _list(
@@ -39,6 +40,37 @@ def test_class_names_are_sorted_and_unicode_is_welcome(tmp_path: Path) -> None:
         ("ü/c d.png", 2, 2),
         ("b.png", 0, 3),
     ]
+
+
+def test_classes_that_the_spec_lists_are_these_in_this_order_and_others_are_faults(tmp_path: Path) -> None:
+    text = "file,label\na.png,mel\nb.png, nv\nü/c d.png,tumour\n"
+    listing = _list(tmp_path, text, classes=["nv", "mel", "bcc"])
+    assert listing.classes == ["nv", "mel", "bcc"]
+    assert [(sample.file, sample.label) for sample in listing.samples] == [("a.png", 1), ("b.png", 0)]
+    assert _messages(listing) == [("ü/c d.png", 3, "the label is 'tumour': expected one of 'nv', 'mel', 'bcc'")]
+    many = [f"melanoma {number}" for number in range(12)]
+    ((*_, message),) = _messages(_list(tmp_path, "file,label\na.png,melanoma1\n", classes=many))
+    assert message.startswith("the label is 'melanoma1' (did you mean 'melanoma 1'?): expected one of 'melanoma 0', ")
+    assert message.endswith("'melanoma 9', ...")
+
+
+@pytest.mark.parametrize("classes", [[], [""], ["a", "a"], [" a"], ["a\n"], ["a" * 201], ["\u202ea"], [1]])
+def test_classes_are_plain_words_each_once(classes: list[Any]) -> None:
+    with pytest.raises(ValidationError, match="classes"):
+        ColumnsSpec(classes=classes)
+
+
+@pytest.mark.parametrize("task", ["ordinal", "multilabel"])
+def test_classes_are_for_a_multiclass_task(task: Task) -> None:
+    words = {"name": "d", "kind": "csv", "location": "upload:x", "columns": {"classes": ["a", "b"]}}
+    with pytest.raises(ValidationError, match=f"'classes' is for a multiclass task, not {task}"):
+        DatasetSpec.model_validate({**words, "task": task})
+    assert DatasetSpec.model_validate(words).resolved().model_dump()["columns"]["classes"] == ["a", "b"]
+
+
+def test_a_spec_without_classes_is_written_as_it_was() -> None:
+    """Keys of jobs are made of what is written."""
+    assert ColumnsSpec().model_dump(mode="json") == {"file": "file", "label": "label", "split": None, "patient": None}
 
 
 def test_grades_are_numbers_and_the_highest_says_how_many(tmp_path: Path) -> None:

@@ -299,6 +299,8 @@ def test_a_dataset_is_deleted_and_what_went_is_said(run: Run, service: Any) -> N
 def test_columns_are_read_or_refused_with_the_nearest_name() -> None:
     assert columns_of(None) is None
     assert columns_of("file=f, label=A+B") == {"file": "f", "label": ["A", "B"]}
+    assert columns_of("label=l,classes=b+a") == {"label": "l", "classes": ["b", "a"]}
+    assert columns_of("classes=a") == {"classes": ["a"]}
     for written in ("labels=x", "file", "file="):
         with pytest.raises(InvalidRequest, match="--columns: expected file="):
             columns_of(written)

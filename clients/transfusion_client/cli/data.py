@@ -12,7 +12,7 @@ from transfusion_client.cli.session import Format, Key, Output, Url, chosen, exi
 DATASET_SUMMARY = ("name", "state", "task", "images", "splits", "classes", "reason")
 PROFILE_SUMMARY = ("digest", "splits", "counts", "resolutions", "patients", "found", "leaks")
 CHANGES = ("added", "removed", "relabelled", "moved")
-COLUMNS = ("file", "label", "split", "patient")
+COLUMNS = ("file", "label", "split", "patient", "classes")
 KINDS = "npz, folder, csv, chexpert, chestxray14, eyepacs, aptos, idrid, messidor2, ham10000 or isic"
 
 
@@ -44,7 +44,8 @@ def add_dataset(
     kind: Annotated[str | None, typer.Option(help=f"{KINDS}; npz, folder and csv are told by the path.")] = None,
     task: Annotated[str | None, typer.Option(help="multiclass, ordinal or multilabel.")] = None,
     columns: Annotated[
-        str | None, typer.Option(help="For csv: file=F,label=L,split=S,patient=P; several labels as label=A+B.")
+        str | None,
+        typer.Option(help="For csv: file=F,label=L,split=S,patient=P; several labels as label=A+B, classes=A+B."),
     ] = None,
     labels: Annotated[str | None, typer.Option(help="For chexpert and chestxray14: which findings, as A+B.")] = None,
     uncertain: Annotated[str | None, typer.Option(help="For chexpert: take -1 as ignore, zeros or ones.")] = None,
@@ -92,7 +93,7 @@ def _written(spec: Path | None, path: str | None) -> dict[str, Any]:
 
 
 def columns_of(written: str | None) -> dict[str, Any] | None:
-    """The columns of `file=F,label=L,...`; several label columns have a `+` between them."""
+    """The columns of `file=F,label=L,...`; several label columns, and classes, have a `+` between them."""
     from transfusion_core.errors import InvalidRequest
     from transfusion_core.specs.fault import nearest
 
@@ -105,7 +106,8 @@ def columns_of(written: str | None) -> dict[str, Any] | None:
             close = nearest(name, COLUMNS)
             hint = f" (did you mean {close!r}?)" if close and close != name else ""
             raise InvalidRequest(f"--columns: expected {'=..., '.join(COLUMNS)}=..., got {pair!r}{hint}")
-        found[name] = column.split("+") if name == "label" and "+" in column else column
+        several = name == "classes" or (name == "label" and "+" in column)
+        found[name] = column.split("+") if several else column
     return found
 
 

@@ -3,11 +3,11 @@
 from operator import not_
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, StringConstraints, model_validator
+from pydantic import BeforeValidator, Field, StringConstraints, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from transfusion_core.specs.base import Name, Record, Spec
-from transfusion_core.specs.text import one_line
+from transfusion_core.specs.text import is_text, one_line
 
 Task = Literal["multiclass", "ordinal", "multilabel"]
 RecipeName = Literal["demo-retina", "demo-chest", "demo-natural"]
@@ -72,6 +72,23 @@ class ColumnsSpec(Spec):
     """One column of class names or grades, or for a multilabel task one column per label (1, 0, empty = missing)."""
     split: str | None = None
     patient: str | None = None
+    classes: list[Annotated[str, StringConstraints(min_length=1, max_length=200)]] | None = Field(
+        None, exclude_if=not_, min_length=1, max_length=10_000
+    )
+    """For a multiclass task: what the label column may hold, in this order; any other word is a fault of its row. All
+    words that it holds, sorted, unless given."""
+
+    @field_validator("classes")
+    @classmethod
+    def _check_classes(cls, classes: list[str] | None) -> list[str] | None:
+        for name in classes or []:
+            if not is_text(name) or name != name.strip():
+                raise PydanticCustomError(
+                    "text", "expected plain text without spaces around it, got {name}", {"name": repr(name)}
+                )
+        if classes and len(set(classes)) < len(classes):
+            raise PydanticCustomError("twice", "expected each class once", {})
+        return classes
 
 
 class DatasetSpec(Spec):
@@ -127,6 +144,8 @@ class DatasetSpec(Spec):
             )
         if self.kind != "csv" and (self.columns or self.manifest):
             raise PydanticCustomError("excess", "'columns' and 'manifest' are for kind 'csv'", {})
+        if self.columns and self.columns.classes and self.task not in (None, "multiclass"):
+            raise PydanticCustomError("excess", "'classes' is for a multiclass task, not {task}", {"task": self.task})
         for field, kinds in _LAYOUT_FIELDS.items():
             if getattr(self, field) is not None and self.kind not in kinds:
                 raise PydanticCustomError(

@@ -105,13 +105,12 @@ class Parent:
             )
 
     def _classes(self, new: Sequence[str]) -> list[str]:
-        if self.annotations.task != "multilabel":
-            return class_order([*self.annotations.classes, *new])
-        if set(new) != set(self.annotations.classes):
-            raise DataError(
-                f"expected the labels {self.annotations.classes} of the version that is extended, got {list(new)}"
-            )
-        return self.annotations.classes
+        old = self.annotations.classes
+        if self.annotations.task == "multilabel" and set(new) != set(old):
+            raise DataError(f"expected the labels {old} of the version that is extended, got {list(new)}")
+        if self.annotations.task == "multilabel":
+            return old
+        return list(new) if set(new) >= set(old) else class_order([*old, *new])  # a spec may list them in its order
 
     def _sample(self, number: int, classes: Sequence[str]) -> Sample:
         row, patients = self.rows[number], self.annotations.patients
@@ -153,6 +152,9 @@ class _Joined:
 
     def files(self) -> list[str]:
         return self._tree.files()
+
+    def links(self) -> frozenset[str]:
+        return self._tree.links()
 
     def everything(self) -> list[str]:
         return self._tree.everything()

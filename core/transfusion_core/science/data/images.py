@@ -1,9 +1,11 @@
 """Image files in, pixels out: which formats are taken, how large, and how every mode becomes RGB.
 
 Rules, part of what a dataset's digest stands for: EXIF (orientation too), colour profiles and gamma are dropped; 16-bit
-grey v becomes round(v / 257); transparency is laid over black; CMYK becomes RGB by Pillow's plain formula; palettes are
-looked up; resizing (`resizing.py`) is to a square, without regard to the aspect ratio. TIFF and
-WebP files of several pictures are refused; of JPEG and PNG the first is kept.
+grey v becomes round(v / 257), cut to 0 to 65,535 before where it has a sign or more bits; 16-bit colours, and grey with
+transparency, keep their high byte, v // 256, as Pillow reads them; transparency is laid over black; CMYK becomes RGB by
+Pillow's plain formula; palettes are looked up; resizing (`resizing.py`) is to a square, without regard to the aspect
+ratio. TIFF and WebP files of several pictures are refused; of JPEG and PNG the first is kept. TIFF files that Pillow
+would misread are refused: see `_check_tiff`.
 
 Only a process apart (`decoding.py`) opens a stranger's file by this module.
 """
@@ -17,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
-from PIL import Image, ImageFile, UnidentifiedImageError
+from PIL import Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
 
 from transfusion_core.science.data.stripping import Unstripped, stripped_jpeg, stripped_png
 
@@ -151,6 +153,7 @@ def decode(data: bytes) -> Image.Image:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             check_size(image.width, image.height)
             _check_single(image)
+            _check_tiff(image)
             return _plain(image)
     except UnreadableImage:
         raise
@@ -185,6 +188,22 @@ def _check_single(image: ImageFile.ImageFile) -> None:
     frames = getattr(image, "n_frames", 1) if image.format != "MPO" else 1
     if frames != 1:
         raise UnreadableImage(f"the file holds {frames} pictures: expected one")
+
+
+def _check_tiff(image: ImageFile.ImageFile) -> None:
+    """Refuse what Pillow takes for something else: bytes of 16-bit planes for pixels, wide negatives for positives."""
+    if not isinstance(image, TiffImagePlugin.TiffImageFile):
+        return
+    wide = max(image.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, (1,))) > 8
+    if (
+        wide
+        and len(image.getbands()) > 1
+        and image.tag_v2.get(TiffImagePlugin.PLANAR_CONFIGURATION) == 2
+        and image.tile[0][0] == "raw"
+    ):
+        raise UnreadableImage("16-bit colours in separate planes, not compressed, are not read")
+    if wide and image.tag_v2.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0:
+        raise UnreadableImage("grey of more than 8 bits whose 0 is white is not read")
 
 
 def _reason(error: BaseException) -> str:

@@ -29,7 +29,7 @@ from transfusion_core.science.data.pack import Kept, PackWriter
 from transfusion_core.science.data.pixels import PixelsWriter, Square
 from transfusion_core.science.data.pseudonyms import Pseudonyms
 from transfusion_core.science.data.readers.csv_manifest import list_manifest
-from transfusion_core.science.data.readers.folder import list_folder
+from transfusion_core.science.data.readers.folder import check_classes, list_folder
 from transfusion_core.science.data.readers.layouts import LAYOUTS, list_layout
 from transfusion_core.science.data.readers.npz import read_npz
 from transfusion_core.science.data.recipes import RECIPES
@@ -247,6 +247,8 @@ def _collect(
     with _tree_of(spec, source) as tree:
         listing = whose.pseudonyms.named(_listed(spec, task, source, tree))
         listed, joined = whose.parent.joined(listing, tree, task) if whose.parent else (listing, tree)
+        if spec.kind == "folder":
+            check_classes(listed)
         return _from_files(listed, joined, spec, writer, threads, progress)
 
 

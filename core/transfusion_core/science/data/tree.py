@@ -7,7 +7,7 @@ Paths are relative, with '/'. Nothing is ever extracted to disk, and archives ar
 import stat
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from transfusion_core.errors import DataError
@@ -21,6 +21,8 @@ ARCHIVES_MAX = 64
 """Zip archives directly in a folder; each is opened by a process of its own."""
 FILE_MAX_BYTES = 1 << 30
 """A plain file that is read whole, an image or a table."""
+LINK = "is a link, and links are not followed"
+"""Said of a file that is not read."""
 LISTING_SECONDS, READING_SECONDS = 300.0, 300.0
 
 
@@ -29,6 +31,10 @@ class Tree(Protocol):
 
     def files(self) -> list[str]:
         """All paths, sorted."""
+        ...
+
+    def links(self) -> frozenset[str]:
+        """Links to files and to folders: neither is read."""
         ...
 
     def everything(self) -> list[str]:
@@ -57,31 +63,48 @@ def open_tree(source: Path, *, limits: Limits | None = None) -> Iterator[Tree]:
             raise DataError(f"there is nothing at {source.name!r}: expected a folder or a zip file")
 
 
+def is_linked(tree: Tree, path: str) -> bool:
+    """Is a path that of a link, or does it lead through one."""
+    links = tree.links()
+    return any(str(place) in links for place in (PurePosixPath(path), *PurePosixPath(path).parents))
+
+
 class FolderTree:
     """A folder; files that lie in zip archives directly in it are found too, but not listed.
 
-    Links are not followed.
+    Links are not followed, wherever they lead.
     """
 
     def __init__(self, root: Path, stack: ExitStack, limits: Limits) -> None:
         self._root, self._stack, self._limits = root.resolve(), stack, limits
         self._archives: list[ZipTree] | None = None
-        self._folders: dict[str, Path] = {}
-        """Where folders lie, resolved once: that takes longer than reading a file."""
+        self._links: frozenset[str] | None = None
+        self._folders: dict[str, Path | None] = {}
+        """Where folders lie, None for links and below them; asked once, since that takes longer than reading a file."""
 
     def files(self) -> list[str]:
         """All plain files, sorted."""
         found: list[str] = []
+        links: list[str] = []
         for path in self._root.rglob("*"):
             relative = path.relative_to(self._root).as_posix()
-            if is_hidden(relative) or path.is_symlink() or not path.is_file():
+            if is_hidden(relative):
+                continue
+            if not (linked := path.is_symlink()) and not path.is_file():
                 continue
             if not is_plain(relative):
                 raise DataError(f"{self._root.name}: the name of the file {relative[:200]!r} is no plain text")
-            found.append(relative)
-            if len(found) > self._limits.files:
+            (links if linked else found).append(relative)
+            if len(found) + len(links) > self._limits.files:
                 raise DataError(f"{self._root.name}: it holds more than {self._limits.files} files")
+        self._links = frozenset(links)
         return sorted(found)
+
+    def links(self) -> frozenset[str]:
+        """All links, as they were when files were listed: to walk through a million files takes long."""
+        if self._links is None:
+            self.files()
+        return self._links or frozenset()
 
     def everything(self) -> list[str]:
         """All plain files, and the members of archives directly in the folder; sorted."""
@@ -106,13 +129,11 @@ class FolderTree:
             return None
         try:
             folder, _, name = path.rpartition("/")
-            place = self._folders.get(folder) or self._folders.setdefault(folder, (self._root / folder).resolve())
-            resolved = place / name
-            mode = resolved.lstat().st_mode
-            if stat.S_ISLNK(mode):
-                resolved = resolved.resolve()
-                mode = resolved.stat().st_mode
-            return resolved if stat.S_ISREG(mode) and resolved.is_relative_to(self._root) else None
+            if folder not in self._folders:
+                place = self._root / folder
+                self._folders[folder] = place if place.resolve() == place else None
+            whole = self._folders[folder]
+            return whole / name if whole and stat.S_ISREG((whole / name).lstat().st_mode) else None
         except (OSError, RuntimeError, ValueError):  # too long a name, links in a circle, no name at all
             return None
 
@@ -145,6 +166,10 @@ class ZipTree:
     def files(self) -> list[str]:
         """All members, sorted."""
         return sorted(self._sizes)
+
+    def links(self) -> frozenset[str]:
+        """None: an archive that holds one is refused."""
+        return frozenset()
 
     def everything(self) -> list[str]:
         """The same: an archive in an archive is not opened."""

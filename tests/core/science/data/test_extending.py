@@ -73,6 +73,31 @@ def versions(tmp_path: Path, png: Png) -> Versions:
 OLD: list[Row] = [(number, str(number % 2), f"p{number // 2}", None) for number in range(40)]
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "listed", "classes"),
+    [
+        (["b", "a"], "bb", None, ["a", "b"]),
+        (["b", "a"], "ac", None, ["a", "b", "c"]),
+        (["b", "a"], "ab", ["b", "a"], ["b", "a"]),
+        (None, "ab", ["c", "b", "a"], ["c", "b", "a"]),
+        (None, "bb", ["b"], ["a", "b"]),
+    ],
+)
+def test_classes_are_in_the_order_that_the_spec_lists_if_it_lists_all_of_both_versions(
+    tmp_path: Path, png: Png, old: list[str] | None, new: str, listed: list[str] | None, classes: list[str]
+) -> None:
+    versions = Versions(tmp_path, png)
+    given = {"columns": {"classes": old}} if old else {}
+    versions.make("one", [(number, "ab"[number % 2], None, None) for number in range(20)], **given)
+    given = {"columns": {"classes": listed}} if listed else {}
+    rows: list[Row] = [(number, new[number % 2], None, None) for number in range(20, 40)]
+    found = versions.make("two", rows, parent="one", **given)
+    assert found.classes == classes
+    truth = {f"one-{number}.png": "ab"[number % 2] for number in range(20)}
+    truth |= {f"two-{number}.png": new[number % 2] for number in range(20, 40)}
+    assert {row.file: row.labels["label"] for row in versions.rows("two")} == truth
+
+
 def test_the_manifest_is_in_step_with_the_pack_and_free_of_patients(versions: Versions) -> None:
     found = versions.make("one", [(number, label, f"one-{number}", None) for number, label, _, _ in OLD])
     shelf, rows = versions.shelves["one"], versions.rows("one")

@@ -113,6 +113,23 @@ def test_faults_are_all_listed_with_file_and_row(manifest_folder: Path, png) -> 
     assert len(found.faults) == 4
 
 
+def test_no_image_of_class_folders_is_left_out_without_a_word(tmp_path: Path, png) -> None:
+    for number in range(24):
+        place = tmp_path / ("train", "val", "test")[number % 3] / ("cat", "dog")[number % 2]
+        place.mkdir(parents=True, exist_ok=True)
+        (place / f"{number}.png").write_bytes(png(number))
+    assert _ingest(tmp_path, kind="folder").images == 24
+    (tmp_path / "val" / "loose.png").write_bytes(png(90))
+    with pytest.raises(
+        IngestFaults, match=r"(?s)1 of 25 files .* val/loose\.png: the image lies in no folder of a class"
+    ):
+        _ingest(tmp_path, kind="folder")
+    assert [fault.file for fault in _ingest(tmp_path, kind="folder", skip_unreadable=True).faults] == ["val/loose.png"]
+    (tmp_path / "val" / "dog").rename(tmp_path / "val" / "dogs")
+    with pytest.raises(DataError, match=r"split 'val' has the classes \['dogs'\], which 'train' has not"):
+        _ingest(tmp_path, kind="folder")
+
+
 def test_class_folders_become_a_pack_and_name_their_broken_files(class_folder: Path) -> None:
     assert _ingest(class_folder, kind="folder").classes == ["cat", "dog"]
     (class_folder / "cat" / "0.png").write_bytes(b"x")

@@ -54,6 +54,67 @@ def test_words_are_dropped_and_pixels_stay(form: str, mode: str, options: dict[s
     assert (cleaned.look.width, cleaned.look.height) == (50, 40)
 
 
+def segment(marker: int, payload: bytes) -> bytes:
+    return b"\xff" + bytes([marker]) + (len(payload) + 2).to_bytes(2, "big") + payload
+
+
+JFIF = b"JFIF\0\1\2\1\0\x48\0\x48"
+"""Version 1.02, 72 dots per inch."""
+THUMBNAIL = (SECRET * 10).encode()[:48]
+"""4 x 4 pixels."""
+
+
+def coded(mode: str, *segments: bytes) -> bytes:
+    """A JPEG file with these segments at its beginning, in the place of its own APP0."""
+    stream = io.BytesIO()
+    picture(mode).save(stream, "JPEG")
+    data = stream.getvalue()
+    own = 4 + int.from_bytes(data[4:6], "big") if data[3] == 0xE0 else 2
+    return data[:2] + b"".join(segments) + data[own:]
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+@pytest.mark.parametrize(
+    ("segments", "left"),
+    [
+        ([segment(0xE0, JFIF + b"\4\4" + THUMBNAIL)], [segment(0xE0, JFIF + bytes(2))]),
+        ([segment(0xE0, JFIF + bytes(2) + THUMBNAIL)], [segment(0xE0, JFIF + bytes(2))]),
+        (
+            [segment(0xE0, JFIF + bytes(2)), segment(0xE0, b"JFXX\0\x13\4\4" + THUMBNAIL)],
+            [segment(0xE0, JFIF + bytes(2))],
+        ),
+        (
+            [segment(0xE0, SECRET.encode()), segment(0xE0, JFIF + bytes(2)), segment(0xE0, JFIF[:-4] + THUMBNAIL)],
+            [segment(0xE0, JFIF + bytes(2))],
+        ),
+        ([segment(0xE0, b"JFIF\0" + b"Doe^Jane")], []),
+        ([segment(0xEE, b"Adobe" + b"Doe^Ja" + b"\1" + THUMBNAIL)], [segment(0xEE, b"Adobe\0\x64\0\0\0\0\1")]),
+        ([segment(0xEE, SECRET.encode())], []),
+        ([], []),
+    ],
+)
+def test_of_app0_and_app14_nothing_is_kept_but_what_colours_mean(
+    mode: str, segments: list[bytes], left: list[bytes]
+) -> None:
+    data = coded(mode, *segments)
+    assert stripped_jpeg(data) == coded(mode, *left)
+    assert b"Doe" not in clean(data).data
+    before, after = (np.asarray(Image.open(io.BytesIO(each))) for each in (data, clean(data).data))
+    np.testing.assert_array_equal(before, after)
+
+
+def test_what_adobe_says_of_colours_stays_the_last_word() -> None:
+    """Without JFIF, its transform says whether colours are RGB (0) or YCbCr (1); the last segment counts."""
+    rgb, ycc = (segment(0xEE, b"Adobe\0\x64\0\0\0\0" + bytes([transform])) for transform in (0, 1))
+    pixels = {}
+    for name, segments in {"rgb": [rgb], "ycc": [ycc], "again": [rgb, ycc, rgb]}.items():
+        data = coded("RGB", *segments)
+        pixels[name] = np.asarray(Image.open(io.BytesIO(stripped_jpeg(data))))
+        np.testing.assert_array_equal(pixels[name], np.asarray(Image.open(io.BytesIO(data))))
+    np.testing.assert_array_equal(pixels["again"], pixels["rgb"])
+    assert (pixels["rgb"] != pixels["ycc"]).any()
+
+
 def test_a_file_without_words_stays_as_it_is() -> None:
     stream = io.BytesIO()
     picture().save(stream, "JPEG")

@@ -120,15 +120,34 @@ def test_a_file_inside_a_zip_in_the_folder_is_found_but_not_listed(tmp_path: Pat
         assert tree.read("a.png") == b"1"
 
 
-def test_links_in_a_folder_are_not_followed_out_of_it(tmp_path: Path) -> None:
-    (tmp_path / "secret").write_bytes(b"s")
-    (tmp_path / "root").mkdir()
-    (tmp_path / "root" / "link.png").symlink_to(tmp_path / "secret")
-    with open_tree(tmp_path / "root") as tree:
-        assert tree.files() == []
-        assert not tree.holds("link.png")
-        assert not tree.holds("../secret")
-        assert not tree.holds("x" * 5000)
+def test_links_in_a_folder_are_told_and_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "away").mkdir()
+    (tmp_path / "away" / "secret").write_bytes(b"s")
+    root = tmp_path / "root"
+    (root / "real").mkdir(parents=True)
+    (root / "real" / "1.png").write_bytes(b"1")
+    (root / "link.png").symlink_to(tmp_path / "away" / "secret")
+    (root / "away").symlink_to(tmp_path / "away")
+    (root / "real" / "within").symlink_to(root / "real")
+    (root / ".hidden").symlink_to(tmp_path / "away")
+    with open_tree(root) as tree:
+        assert tree.links() == {"link.png", "away", "real/within"}
+        assert tree.files() == tree.everything() == ["real/1.png"]
+        assert tree.holds("real/1.png")
+        for path in ("link.png", "away/secret", "real/within/1.png", ".hidden/secret", "../secret", "x" * 5000):
+            assert not tree.holds(path)
+            with pytest.raises(DataError, match="there is no such file"):
+                tree.read(path)
+    (tmp_path / "way").symlink_to(root)
+    with open_tree(tmp_path / "way") as tree:
+        assert tree.read("real/1.png") == b"1"
+
+
+def test_links_count_among_the_files(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"")
+    (tmp_path / "b.png").symlink_to(tmp_path / "a.png")
+    with open_tree(tmp_path, limits=Limits(files=1)) as tree, pytest.raises(DataError, match="more than 1 files"):
+        tree.files()
 
 
 def test_a_plain_file_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

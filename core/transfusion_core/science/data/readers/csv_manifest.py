@@ -1,10 +1,12 @@
 """Reads a CSV manifest beside its images: one row per image, columns named by the spec.
 
 Files are relative to the manifest's folder, and are looked for in zip archives directly in the location too. Labels:
-class names (multiclass), whole numbers from 0 (ordinal), or a column each of 1, 0 and empty for missing (multilabel).
+class names (multiclass; those that the spec lists, or all that are there), whole numbers from 0 (ordinal), or a column
+each of 1, 0 and empty for missing (multilabel).
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -13,18 +15,20 @@ from transfusion_core.science.data.paths import is_inside, is_plain
 from transfusion_core.science.data.readers.tables import (
     Row,
     RowFault,
+    TableRow,
     check_whole,
     coded,
     grade_of,
     open_table,
-    rows_of,
 )
 from transfusion_core.science.data.samples import SPLIT_NAMES, Label, Listing, Sample
-from transfusion_core.science.data.tree import Tree
+from transfusion_core.science.data.tree import LINK, Tree, is_linked
 from transfusion_core.specs.dataset import ColumnsSpec, FileFault, Split, Task
 from transfusion_core.specs.fault import Fault, nearest
 
 MAX_LABEL = 200
+_NAMED = 10
+"""Classes that a fault names."""
 _BINARY = {"1": 1.0, "1.0": 1.0, "0": 0.0, "0.0": 0.0, "": math.nan}
 
 
@@ -37,6 +41,8 @@ class _Manifest:
     columns: ColumnsSpec
     labels: list[str]
     task: Task
+    classes: frozenset[str]
+    """The only ones that are taken, where there are any."""
 
 
 def list_manifest(tree: Tree, *, manifest: str | None, columns: ColumnsSpec, task: Task) -> Listing:
@@ -47,24 +53,25 @@ def list_manifest(tree: Tree, *, manifest: str | None, columns: ColumnsSpec, tas
     path = _manifest(tree, manifest)
     table = open_table(tree, path)
     labels = _label_columns(columns, task)
-    _check_columns(list(table.fieldnames or []), columns, labels, path)
+    _check_columns(table.columns, columns, labels, path)
     rows: list[Row] = []
     faults: list[FileFault] = []
     seen: dict[str, int] = {}
-    context = _Manifest(tree, path, columns, labels, task)
-    for number, fields in enumerate(rows_of(table, path), start=1):
-        named = fields.get(columns.file) or ""
+    context = _Manifest(tree, path, columns, labels, task, frozenset(columns.classes or []))
+    for row in table.rows():
         try:
-            rows.append(_row(fields, number, context=context, seen=seen))
+            rows.append(_row(row, context=context, seen=seen))
         except RowFault as fault:
-            faults.append(FileFault(file=named, row=number, message=str(fault)))
-    return coded(rows, labels, task, faults)
+            faults.append(FileFault(file=row.fields.get(columns.file, ""), row=row.number, message=str(fault)))
+    return coded(rows, labels, task, faults, classes=columns.classes)
 
 
 def _manifest(tree: Tree, named: str | None) -> str:
     found = [file for file in tree.files() if file.lower().endswith(".csv")]
     if named is not None:
         if not tree.holds(named):
+            if is_linked(tree, named):
+                raise DataError(f"the manifest {named!r} {LINK}")
             close = nearest(named, found)
             raise DataError(
                 f"there is no manifest {named!r}"
@@ -107,19 +114,22 @@ def _check_columns(there: list[str], columns: ColumnsSpec, labels: list[str], pa
         raise DataError(f"{path}: has the columns {there}, not all that the spec names", faults=faults)
 
 
-def _row(fields: dict[str, str], number: int, *, context: _Manifest, seen: dict[str, int]) -> Row:
-    columns = context.columns
-    check_whole(fields)
+def _row(row: TableRow, *, context: _Manifest, seen: dict[str, int]) -> Row:
+    columns, fields = context.columns, row.fields
+    check_whole(row)
     file = _file(fields[columns.file].strip(), context.tree, context.path)
-    if seen.setdefault(file, number) != number:
+    if seen.setdefault(file, row.number) != row.number:
         raise RowFault(f"the file is named by row {seen[file]} already")
     words = fields[context.labels[0]].strip()
+    label = _label([fields[name].strip() for name in context.labels], context.task)
+    if context.classes and words not in context.classes:
+        raise RowFault(_no_class(words, columns.classes or []))
     sample = Sample(
         file=file,
-        label=_label([fields[name].strip() for name in context.labels], context.task),
+        label=label,
         split=_split(fields[columns.split]) if columns.split else None,
         patient=_patient(fields[columns.patient]) if columns.patient else None,
-        row=number,
+        row=row.number,
     )
     return Row(sample, words)
 
@@ -133,7 +143,7 @@ def _file(named: str, tree: Tree, manifest: str) -> str:
         raise RowFault("the path leads out of the dataset's folder")
     file = (PurePosixPath(manifest).parent / named).as_posix()
     if not tree.holds(file):
-        raise RowFault("there is no such file")
+        raise RowFault(f"the file {LINK}" if is_linked(tree, file) else "there is no such file")
     return file
 
 
@@ -150,6 +160,12 @@ def _label(words: list[str], task: Task) -> Label:
     if task == "multiclass":
         return 0  # coded when all class names are known
     return grade_of(words[0])
+
+
+def _no_class(word: str, classes: Sequence[str]) -> str:
+    close = nearest(word, classes)
+    named = ", ".join(map(repr, classes[:_NAMED])) + (", ..." if len(classes) > _NAMED else "")
+    return f"the label is {word!r}" + (f" (did you mean {close!r}?)" if close else "") + f": expected one of {named}"
 
 
 def _split(word: str) -> Split:

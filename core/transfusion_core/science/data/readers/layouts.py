@@ -1,11 +1,10 @@
 """Published datasets as they are downloaded: their own tables, names of files, and words for labels.
 
 A layout says which tables it has, and what a row of one means. Images are found wherever they lie, in zip archives
-too, by as much of their path as the table gives. Patients are read where the layout knows them, so that drawn splits
-keep each on one side.
+too, by their path as the table gives it. Patients are read where the layout knows them, so that drawn splits keep each
+on one side.
 """
 
-import csv
 import math
 import re
 from collections import defaultdict
@@ -17,16 +16,17 @@ from pathlib import PurePosixPath
 from transfusion_core.errors import DataError
 from transfusion_core.science.data.paths import is_inside, is_plain
 from transfusion_core.science.data.readers.tables import (
+    CsvTable,
     Row,
     RowFault,
     check_whole,
     coded,
     grade_of,
     open_table,
-    rows_of,
 )
 from transfusion_core.science.data.samples import Label, Listing, Sample
-from transfusion_core.science.data.tree import Tree
+from transfusion_core.science.data.signatures import IMAGE_SUFFIXES, is_called_image
+from transfusion_core.science.data.tree import LINK, Tree
 from transfusion_core.specs.dataset import LAYOUT_TASKS, DatasetSpec, FileFault, Split
 from transfusion_core.specs.fault import nearest
 
@@ -40,7 +40,6 @@ FINDINGS = [
 """Those of ChestX-ray14."""
 ABOUT = {"Path", "Sex", "Age", "Frontal/Lateral", "AP/PA"}
 """CheXpert's columns that are no labels."""
-IMAGES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".dcm")
 
 
 @dataclass(frozen=True)
@@ -65,6 +64,8 @@ class Layout:
     patient: Callable[[Fields], str | None] = lambda fields: None
     labels: Callable[[Sequence[str], DatasetSpec], Sequence[str]] = lambda header, spec: ()
     """Names of labels, by the table's header."""
+    root: str = ""
+    """A pattern of the leading folders of its images' paths that are the dataset's own, and may be missing."""
     lesions: bool = False
     """Whether other tables may say which images show one lesion: those are of one patient."""
 
@@ -73,22 +74,24 @@ def list_layout(tree: Tree, spec: DatasetSpec) -> Listing:
     """The images of a published dataset. DataError where its tables are missing, faults for single rows."""
     layout, task = LAYOUTS[spec.kind], LAYOUT_TASKS[spec.kind]
     files = tree.everything()
-    named = _Images(files)
+    named = _Images(files, tree.links())
     listed, groups = _listed_splits(tree, files), _groups(tree, files) if layout.lesions else {}
     rows: list[Row] = []
     faults: list[FileFault] = []
     seen: dict[str, str] = {}
     names: Sequence[str] = ()
     for path, table, opened in _tables(tree, files, layout, spec.kind):
-        names = layout.labels(list(opened.fieldnames or []), spec)
-        for number, fields in enumerate(rows_of(opened, path), start=1):
+        names = layout.labels(opened.columns, spec)
+        table_rows = opened.rows()
+        root = named.missing([layout.image(row.fields) for row in table_rows if row.whole], layout.root)
+        for row in table_rows:
+            number, fields = row.number, row.fields
             try:
-                check_whole(fields)
+                check_whole(row)
                 told = layout.label(fields, names, spec)
                 if told is None:
                     continue
-                image = layout.image(fields)
-                file = named.find(image, table.split)
+                file = named.find(layout.image(fields).removeprefix(root), table.split)
                 if file in seen:
                     raise RowFault(f"the file is named by {seen[file]} already")
                 seen[file] = f"row {number} of {path}"
@@ -101,25 +104,31 @@ def list_layout(tree: Tree, spec: DatasetSpec) -> Listing:
                 )
                 rows.append(Row(sample, str(told)))
             except RowFault as fault:
-                shown = fields.get(layout.columns[0]) or ""
+                shown = fields.get(layout.columns[0], "")
                 faults.append(FileFault(file=shown, row=number, message=f"{path}: {fault}"))
+    faults += [FileFault(file=link, message=f"it {LINK}") for link in sorted(tree.links() - named.linked)]
     return coded(_all_grouped(rows), names, task, faults)
 
 
 class _Images:
-    """Images by the end of their path, as long as a table gives it, whatever their suffix."""
+    """Images by the end of their path, as long as a table gives it, whatever their suffix and whatever lies around."""
 
-    def __init__(self, files: Sequence[str]) -> None:
-        self._files = [file for file in files if file.lower().endswith(IMAGES)]
+    def __init__(self, files: Sequence[str], links: frozenset[str]) -> None:
+        self._files = [file for file in (*files, *sorted(links)) if is_called_image(file)]
+        self._links = links
         self._by_depth: dict[int, dict[str, list[str]]] = {}
+        self.linked: set[str] = set()
+        """Links of which a row's fault has told."""
 
     def find(self, named: str, split: Split | None) -> str:
         """The one image of this name; where splits use the same names, that in the split's folder."""
         if not named or not is_plain(named) or not is_inside(named):
             raise RowFault("the row names no file inside of the dataset")
-        parts = _bare(named).split("/")
-        ends = ((depth, "/".join(parts[-depth:])) for depth in range(len(parts), 0, -1))
-        found = next((here for depth, end in ends if (here := self._ends(depth).get(end))), [])
+        all_found = self._named(named)
+        found = [file for file in all_found if file not in self._links]
+        if all_found and not found:
+            self.linked.update(all_found)
+            raise RowFault(f"the image {LINK}")
         if len(found) > 1:
             of_suffix = [file for file in found if file.lower().endswith(named.rpartition("/")[2].lower())]
             found = of_suffix or found
@@ -131,6 +140,25 @@ class _Images:
                 "there is no such image" if not found else f"{len(found)} images have this name: {found[:3]}"
             )
         return found[0]
+
+    def missing(self, listed: Sequence[str], own: str) -> str:
+        """The leading folders, with their slash, that a table writes and that are not there.
+
+        Of the dataset's own folders, which match `own`, the fewest without which any image of the table is found.
+        They are the same for all of its rows, and other rows keep theirs: nothing that tells two images apart, such
+        as a patient's folder, is ever left out, and an image that is missing is not taken for another one.
+        """
+        inside = [path for path in listed if is_inside(path)]
+        owns = [(path, found[0] if (found := re.match(own, path)) else "") for path in inside]
+        for count in range(max((each.count("/") for _, each in owns), default=0) + 1):
+            for path, each in owns:
+                if each.count("/") >= count and self._named(path.split("/", count)[-1]):
+                    return "".join(f"{folder}/" for folder in path.split("/")[:count])
+        return ""
+
+    def _named(self, named: str) -> list[str]:
+        bare = _bare(named)
+        return self._ends(bare.count("/") + 1).get(bare, [])
 
     def _ends(self, depth: int) -> dict[str, list[str]]:
         """By so many last parts; made when it is first asked for, as a dataset has hundreds of thousands of files."""
@@ -146,30 +174,33 @@ class _Images:
 
 def _bare(file: str) -> str:
     """Without the suffix of an image."""
-    suffix = next((suffix for suffix in IMAGES if file.lower().endswith(suffix)), "")
+    suffix = next((suffix for suffix in IMAGE_SUFFIXES if file.lower().endswith(suffix)), "")
     return file[: len(file) - len(suffix)]
 
 
-def _tables(
-    tree: Tree, files: Sequence[str], layout: Layout, kind: str
-) -> "Iterator[tuple[str, Table, csv.DictReader[str]]]":
+def _tables(tree: Tree, files: Sequence[str], layout: Layout, kind: str) -> Iterator[tuple[str, Table, CsvTable]]:
     """The layout's tables that are there, in the layout's order; a file is one table at most."""
-    csvs = [file for file in files if file.lower().endswith((".csv", "_metadata"))]
+    csvs = [file for file in files if _is_table(file)]
     taken: set[str] = set()
     for table in layout.tables:
         for file in csvs:
             if file in taken or not fnmatch(PurePosixPath(file).name.lower(), table.pattern):
                 continue
-            opened = open_table(tree, file)
-            if set(layout.columns) <= set(opened.fieldnames or []):
+            opened = open_table(tree, file, spelt=str.strip)
+            if set(layout.columns) <= set(opened.columns):
                 taken.add(file)
                 yield file, table, opened
     if not taken:
         wanted = [table.pattern for table in layout.tables]
+        linked = sorted(link for link in tree.links() if _is_table(link))
         raise DataError(
             f"a dataset of kind {kind!r} has a table {' or '.join(wanted)} with the columns {list(layout.columns)}; "
-            f"found {csvs[:10] or 'no CSV file'}"
+            f"found {csvs[:10] or 'no CSV file'}" + (f"; {linked[0]} {LINK}" if linked else "")
         )
+
+
+def _is_table(file: str) -> bool:
+    return file.lower().endswith((".csv", "_metadata"))
 
 
 def _listed_splits(tree: Tree, files: Sequence[str]) -> dict[str, Split]:
@@ -199,11 +230,11 @@ def _groups(tree: Tree, files: Sequence[str]) -> dict[str, str]:
     """Image to lesion, from tables beside the labels, as the ISIC archive has them."""
     found: dict[str, str] = {}
     for file in files:
-        if file.lower().endswith((".csv", "_metadata")):
-            table = open_table(tree, file)
-            image = next((name for name in ("image", "image_id") if name in (table.fieldnames or [])), None)
-            if image and "lesion_id" in (table.fieldnames or []):
-                rows = rows_of(table, file)
+        if _is_table(file):
+            table = open_table(tree, file, spelt=str.strip)
+            image = next((name for name in ("image", "image_id") if name in table.columns), None)
+            if image and "lesion_id" in table.columns:
+                rows = [row.fields for row in table.rows()]
                 found |= {row[image]: row["lesion_id"] for row in rows if row.get(image) and row.get("lesion_id")}
     return found
 
@@ -293,6 +324,7 @@ LAYOUTS: dict[str, Layout] = {
         label=_uncertain,
         patient=_patient_in("Path", r"patient\d+"),
         labels=lambda header, spec: _chosen([name for name in header if name not in ABOUT], spec, STUDIED),
+        root=r"(?:[^/]+/)*?(?=patient\d+/)",  # CheXpert-v1.0-small/train/
     ),
     "chestxray14": Layout(
         [Table("data_entry*.csv")],

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from transfusion_core.errors import DataError
@@ -16,7 +16,7 @@ MAX_ROWS = 1_000_000
 
 @dataclass(frozen=True)
 class Row:
-    """A row read, its label still in words."""
+    """A row understood, its label still in words."""
 
     sample: Sample
     words: str
@@ -26,38 +26,61 @@ class RowFault(ValueError):
     """Why a row cannot be used."""
 
 
-def open_table(tree: Tree, path: str) -> "csv.DictReader[str]":
-    """A table whose header was read. Raises DataError."""
+@dataclass(frozen=True)
+class TableRow:
+    """A row of a table, not yet looked at."""
+
+    number: int
+    """From 1, without the header; rows that are left out count."""
+    fields: dict[str, str]
+    """By the names of columns."""
+    whole: bool
+    """Whether it has a field for each column that has a name, and none beyond the header."""
+
+
+class CsvTable:
+    """A table whose header was read. Columns without a name and rows without a word are left out: programs for
+    spreadsheets write them where cells were once touched.
+    """
+
+    def __init__(self, text: str, path: str, spelt: Callable[[str], str]) -> None:
+        self._path, self._reader = path, csv.reader(io.StringIO(text, newline=""), strict=True)
+        try:
+            self._header = [spelt(name) if name.strip() else "" for name in next(self._reader, [])]
+        except csv.Error as error:
+            raise DataError(f"{path}: its header is broken: {error}") from error
+        self.columns = [name for name in self._header if name]
+        if len(set(self.columns)) < len(self.columns):
+            raise DataError(f"{path}: two columns have the same name: {self.columns}")
+
+    def rows(self) -> list[TableRow]:
+        """All of its rows. Raises DataError."""
+        named = max((at for at, name in enumerate(self._header, start=1) if name), default=0)
+        rows: list[TableRow] = []
+        try:
+            for number, cells in enumerate(self._reader, start=1):
+                if number > MAX_ROWS:
+                    raise DataError(f"{self._path}: has more than {MAX_ROWS} rows")
+                if any(cell.strip() for cell in cells):
+                    fields = {name: cell for name, cell in zip(self._header, cells, strict=False) if name}
+                    rows.append(TableRow(number, fields, named <= len(cells) <= len(self._header)))
+        except csv.Error as error:
+            raise DataError(f"{self._path}: line {self._reader.line_num} is broken: {error}") from error
+        return rows
+
+
+def open_table(tree: Tree, path: str, *, spelt: Callable[[str], str] = str) -> CsvTable:
+    """A table whose header was read, the names of its columns as `spelt` makes them. Raises DataError."""
     try:
         text = tree.read(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: is not UTF-8 text: {error.reason} at byte {error.start}") from error
-    table = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-    try:
-        header = table.fieldnames or []
-    except csv.Error as error:
-        raise DataError(f"{path}: its header is broken: {error}") from error
-    if len(set(header)) < len(header):
-        raise DataError(f"{path}: two columns have the same name: {list(header)}")
-    return table
+    return CsvTable(text, path, spelt)
 
 
-def rows_of(table: "csv.DictReader[str]", path: str) -> list[dict[str, str]]:
-    """All of its rows. Raises DataError."""
-    rows: list[dict[str, str]] = []
-    try:
-        for row in table:
-            rows.append(row)
-            if len(rows) > MAX_ROWS:
-                raise DataError(f"{path}: has more than {MAX_ROWS} rows")
-    except csv.Error as error:
-        raise DataError(f"{path}: line {table.line_num} is broken: {error}") from error
-    return rows
-
-
-def check_whole(fields: dict[str, str]) -> None:
+def check_whole(row: TableRow) -> None:
     """Raise RowFault unless the row has as many fields as the header."""
-    if None in fields or None in fields.values():
+    if not row.whole:
         raise RowFault("the row has more or fewer fields than the header")
 
 
@@ -68,14 +91,18 @@ def grade_of(word: str) -> int:
     return int(word)
 
 
-def coded(rows: list[Row], labels: Sequence[str], task: Task, faults: list[FileFault]) -> Listing:
-    """The listing of rows, class names coded in their order; grades are all from 0 to the highest."""
+def coded(
+    rows: list[Row], labels: Sequence[str], task: Task, faults: list[FileFault], *, classes: Sequence[str] | None = None
+) -> Listing:
+    """The listing of rows, class names coded in their order: that of `classes`, which has all of them, where it is
+    given, else sorted. Grades are all from 0 to the highest.
+    """
     samples = [row.sample for row in rows]
     if task == "multilabel":
         return Listing(samples, list(labels), faults)
     if task == "ordinal":
         highest = max((int(row.words) for row in rows), default=-1)
         return Listing(samples, [str(grade) for grade in range(highest + 1)], faults)
-    classes = class_order(row.words for row in rows)
-    index = {name: number for number, name in enumerate(classes)}
-    return Listing([replace(row.sample, label=index[row.words]) for row in rows], classes, faults)
+    names = list(classes) if classes else class_order(row.words for row in rows)
+    index = {name: number for number, name in enumerate(names)}
+    return Listing([replace(row.sample, label=index[row.words]) for row in rows], names, faults)

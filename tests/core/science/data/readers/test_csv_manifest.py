@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from transfusion_core.errors import DataError
 from transfusion_core.science.data.readers import tables
 from transfusion_core.science.data.readers.csv_manifest import list_manifest
 from transfusion_core.science.data.samples import Listing
 from transfusion_core.science.data.tree import open_tree
-from transfusion_core.specs.dataset import ColumnsSpec, Task
+from transfusion_core.specs.dataset import ColumnsSpec, DatasetSpec, Task
 
 
 def _list(
@@ -39,6 +40,37 @@ def test_class_names_are_sorted_and_unicode_is_welcome(tmp_path: Path) -> None:
         ("ü/c d.png", 2, 2),
         ("b.png", 0, 3),
     ]
+
+
+def test_classes_that_the_spec_lists_are_these_in_this_order_and_others_are_faults(tmp_path: Path) -> None:
+    text = "file,label\na.png,mel\nb.png, nv\nü/c d.png,tumour\n"
+    listing = _list(tmp_path, text, classes=["nv", "mel", "bcc"])
+    assert listing.classes == ["nv", "mel", "bcc"]
+    assert [(sample.file, sample.label) for sample in listing.samples] == [("a.png", 1), ("b.png", 0)]
+    assert _messages(listing) == [("ü/c d.png", 3, "the label is 'tumour': expected one of 'nv', 'mel', 'bcc'")]
+    many = [f"melanoma {number}" for number in range(12)]
+    ((*_, message),) = _messages(_list(tmp_path, "file,label\na.png,melanoma1\n", classes=many))
+    assert message.startswith("the label is 'melanoma1' (did you mean 'melanoma 1'?): expected one of 'melanoma 0', ")
+    assert message.endswith("'melanoma 9', ...")
+
+
+@pytest.mark.parametrize("classes", [[], [""], ["a", "a"], [" a"], ["a\n"], ["a" * 201], ["\u202ea"], [1]])
+def test_classes_are_plain_words_each_once(classes: list[Any]) -> None:
+    with pytest.raises(ValidationError, match="classes"):
+        ColumnsSpec(classes=classes)
+
+
+@pytest.mark.parametrize("task", ["ordinal", "multilabel"])
+def test_classes_are_for_a_multiclass_task(task: Task) -> None:
+    words = {"name": "d", "kind": "csv", "location": "upload:x", "columns": {"classes": ["a", "b"]}}
+    with pytest.raises(ValidationError, match=f"'classes' is for a multiclass task, not {task}"):
+        DatasetSpec.model_validate({**words, "task": task})
+    assert DatasetSpec.model_validate(words).resolved().model_dump()["columns"]["classes"] == ["a", "b"]
+
+
+def test_a_spec_without_classes_is_written_as_it_was() -> None:
+    """Keys of jobs are made of what is written."""
+    assert ColumnsSpec().model_dump(mode="json") == {"file": "file", "label": "label", "split": None, "patient": None}
 
 
 def test_grades_are_numbers_and_the_highest_says_how_many(tmp_path: Path) -> None:
@@ -88,6 +120,17 @@ def test_a_bad_row_is_a_fault_with_its_number(tmp_path: Path, row: str, task: Ta
     ((file, number, found),) = _messages(listing)
     assert (file, number) == (row.partition(",")[0], 2)
     assert message in found
+
+
+def test_columns_without_a_name_and_rows_without_a_word_are_left_out_but_counted(tmp_path: Path) -> None:
+    listing = _list(
+        tmp_path, ",file,label,,\n0,a.png,x,,note\n,,,,\n\n , ,\n1,b.png,,,\n2,ü/c d.png,y\n3,b.png\n,,,,\n"
+    )
+    assert [(sample.file, sample.row) for sample in listing.samples] == [("a.png", 1), ("ü/c d.png", 6)]
+    assert _messages(listing) == [
+        ("b.png", 5, "the label is empty"),
+        ("b.png", 7, "the row has more or fewer fields than the header"),
+    ]
 
 
 def test_a_file_named_twice_is_a_fault_of_the_later_row(tmp_path: Path) -> None:
@@ -147,6 +190,30 @@ def test_files_are_relative_to_the_manifest(tmp_path: Path) -> None:
     (tmp_path / "sub" / "x.png").write_bytes(b"")
     (tmp_path / "sub" / "m.csv").write_text("file,label\nx.png,0\n")
     assert _list(tmp_path, "file,label\n", manifest="sub/m.csv").samples[0].file == "sub/x.png"
+
+
+def test_a_row_that_names_a_link_or_leads_through_one_says_so(tmp_path: Path) -> None:
+    """Wherever it leads: inside of the folder too."""
+    (tmp_path / "away.png").write_bytes(b"secret")
+    root = tmp_path / "set"
+    (root / "real").mkdir(parents=True)
+    (root / "real" / "1.png").write_bytes(b"")
+    (root / "out.png").symlink_to(tmp_path / "away.png")
+    (root / "in.png").symlink_to(root / "real" / "1.png")
+    (root / "folder").symlink_to(root / "real")
+    (root / "circle.png").symlink_to(root / "circle.png")
+    names = ["out.png", "in.png", "folder/1.png", "./folder//1.png", "circle.png", "nothing/1.png", "real/1.png"]
+    listing = _list(root, "file,label\n" + "".join(f"{name},x\n" for name in names))
+    link, nothing = "the file is a link, and links are not followed", "there is no such file"
+    assert [message for *_, message in _messages(listing)] == [link] * 5 + [nothing]
+    assert [sample.file for sample in listing.samples] == ["real/1.png"]
+
+
+def test_a_manifest_that_is_a_link_is_told(tmp_path: Path) -> None:
+    (tmp_path / "linked.csv").symlink_to(tmp_path / "labels.csv")
+    assert len(_list(tmp_path, "file,label\na.png,0\n").samples) == 1
+    with pytest.raises(DataError, match=r"the manifest 'linked\.csv' is a link, and links are not followed"):
+        _list(tmp_path, "file,label\n", manifest="linked.csv")
 
 
 def test_one_bad_row_of_a_hundred_thousand_is_found(tmp_path: Path) -> None:

@@ -78,6 +78,83 @@ def test_chexperts_views_may_be_chosen(tmp_path: Path) -> None:
     assert [sample.row for sample in chexpert(tmp_path, views="lateral").samples] == [2]
 
 
+def films(folder: Path, *there: str, listed: list[str]) -> Listing:
+    """A CheXpert table that lists some films, and the files that are there."""
+    rows = [f"{path},F,1,Frontal,AP,,1.0,,,," for path in listed]
+    table = "\n".join([CHEXPERT, *rows])
+    return listing(folder, "chexpert", {"train.csv": table, **dict.fromkeys(there, "")}, labels=["Cardiomegaly"])
+
+
+LISTED = [f"CheXpert-v1.0-small/train/patient{patient}/study1/view1_frontal.jpg" for patient in ("00001", "00099")]
+
+
+@pytest.mark.parametrize("kept", ["CheXpert-v1.0-small/train/", "train/", "", "data/CheXpert-v1.0-small/train/", "x/"])
+def test_the_datasets_own_folders_may_be_missing_and_others_may_lie_around(tmp_path: Path, kept: str) -> None:
+    there = [kept + path.removeprefix("CheXpert-v1.0-small/train/") for path in LISTED]
+    assert [file for file, *_ in told(films(tmp_path, *there, listed=LISTED))] == there
+
+
+@pytest.mark.parametrize("other", ["train/study1/view1_frontal.jpg", "study1/view1_frontal.jpg", "view1_frontal.jpg"])
+@pytest.mark.parametrize("listed", [LISTED, LISTED[1:]])
+def test_a_film_that_is_missing_is_never_taken_for_another(tmp_path: Path, other: str, listed: list[str]) -> None:
+    found = films(tmp_path, other, LISTED[0].partition("/")[2], listed=listed)
+    ((file, row, message),) = [(fault.file, fault.row, fault.message) for fault in found.faults]
+    assert (file, row) == (LISTED[1], len(listed))
+    assert message == "train.csv: there is no such image"
+    assert [sample.patient for sample in found.samples] == ["patient00001"] * (len(listed) - 1)
+
+
+def test_folders_are_left_out_of_a_whole_table_alike(tmp_path: Path) -> None:
+    """A film that lies in another split's folder, or under another root, is not the one that is listed."""
+    swapped = "valid/patient00099/study1/view1_frontal.jpg"
+    found = films(tmp_path, LISTED[0].partition("/")[2], swapped, listed=LISTED)
+    assert [fault.file for fault in found.faults] == LISTED[1:]
+    others = [path.replace("small", "large") for path in LISTED]
+    found = films(tmp_path / "other", LISTED[0].partition("/")[2], listed=[LISTED[0], *others])
+    assert [fault.file for fault in found.faults] == others
+
+
+def test_links_are_told_and_not_followed(tmp_path: Path) -> None:
+    """A row's image once, by its row; every other link by its own name."""
+    (tmp_path / "away").mkdir()
+    for name in ("1.png", "2.png", "3.png"):
+        (tmp_path / "away" / name).write_bytes(b"")
+    root = tmp_path / "set"
+    root.mkdir()
+    (root / "1.png").symlink_to(tmp_path / "away" / "1.png")
+    (root / "unlisted.png").symlink_to(tmp_path / "away" / "3.png")
+    (root / "folder").symlink_to(tmp_path / "away")
+    (root / ".hidden.png").symlink_to(tmp_path / "away" / "1.png")
+    found = listing(root, "aptos", {"train.csv": "id_code,diagnosis\n1,0\n2,1\n4,1\n", "4.png": ""})
+    assert [sample.file for sample in found.samples] == ["4.png"]
+    assert [(fault.file, fault.row, fault.message) for fault in found.faults] == [
+        ("1", 1, "train.csv: the image is a link, and links are not followed"),
+        ("2", 2, "train.csv: there is no such image"),
+        ("folder", None, "it is a link, and links are not followed"),
+        ("unlisted.png", None, "it is a link, and links are not followed"),
+    ]
+
+
+def test_a_table_that_is_a_link_is_told(tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
+    (tmp_path / "table").write_text("id_code,diagnosis\n1,0\n")
+    (tmp_path / "set" / "train.csv").symlink_to(tmp_path / "table")
+    with pytest.raises(DataError, match=r"no CSV file; train\.csv is a link, and links are not followed"):
+        listing(tmp_path / "set", "aptos", {"1.png": ""})
+
+
+def test_a_path_that_leads_out_is_no_root(tmp_path: Path) -> None:
+    (fault,) = films(tmp_path, "patient1/a.jpg", listed=["../patient1/a.jpg"]).faults
+    assert "no file inside" in fault.message
+
+
+def test_a_bare_name_with_folders_before_it_is_taken_as_it_is_written(tmp_path: Path) -> None:
+    files = {"train.csv": "id_code,diagnosis\na/1,0\nb/1,1\n", "x/a/1.png": "", "1.png": ""}
+    found = listing(tmp_path, "aptos", files)
+    assert [sample.file for sample in found.samples] == ["x/a/1.png"]
+    assert [(fault.file, fault.row) for fault in found.faults] == [("b/1", 2)]
+
+
 def test_chestxray14_has_findings_between_bars_and_lists_of_its_splits(tmp_path: Path) -> None:
     header = "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position"
     files = {
@@ -115,14 +192,15 @@ def test_aptos_takes_tables_with_grades_alone(tmp_path: Path) -> None:
 
 
 def test_idrid_uses_the_same_names_in_both_splits(tmp_path: Path) -> None:
-    header = "Image name,Retinopathy grade,Risk of macular edema "
+    header = "Image name,Retinopathy grade,Risk of macular edema ,,,,,,,,,"
     images = "1. Original Images"
     files = {
-        "2. Groundtruths/a. IDRiD_Disease Grading_Training Labels.csv": f"{header}\nIDRiD_001,3,2\n",
+        "2. Groundtruths/a. IDRiD_Disease Grading_Training Labels.csv":
+            f"{header}\nIDRiD_001,3,2,,,,,,,,,\n{',' * 11}\n{',' * 11}\n",
         "2. Groundtruths/b. IDRiD_Disease Grading_Testing Labels.csv": f"{header}\nIDRiD_001,4,0\n",
         f"{images}/a. Training Set/IDRiD_001.jpg": "",
         f"{images}/b. Testing Set/IDRiD_001.jpg": "",
-    }
+    }  # fmt: skip
     assert told(listing(tmp_path, "idrid", files)) == [
         (f"{images}/a. Training Set/IDRiD_001.jpg", 3, "train", None),
         (f"{images}/b. Testing Set/IDRiD_001.jpg", 4, "test", None),
@@ -165,6 +243,11 @@ def test_isic_has_a_column_of_each_class_and_lesions_in_another_table(tmp_path: 
         ("input/ISIC_0024307.jpg", 1, "train", "alone: input/ISIC_0024307.jpg"),
         ("input/ISIC_0034524.jpg", 0, "test", "alone: input/ISIC_0034524.jpg"),
     ]
+
+
+def test_a_layouts_columns_are_found_with_spaces_around_their_names(tmp_path: Path) -> None:
+    files = {"x training labels.csv": "Image name ,ID, Retinopathy grade\n1,x,3\n", "1.jpg": ""}
+    assert told(listing(tmp_path, "idrid", files)) == [("1.jpg", 3, "train", None)]
 
 
 @pytest.mark.parametrize(

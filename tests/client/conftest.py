@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import httpx2
 import pytest
+from typer.testing import CliRunner, Result
 
 from client_answers import (
     DIGEST,
@@ -26,6 +27,7 @@ from client_answers import (
     report_of,
     run_of,
 )
+from transfusion_client.cli.app import build_app
 from transfusion_client.client import Client
 from transfusion_client.retries import Clock
 
@@ -427,3 +429,14 @@ def served(service: Service) -> Iterator[str]:
     server.shutdown()
     thread.join()
     server.server_close()
+
+
+@pytest.fixture
+def run(served: str, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """The command line against the made service, without pauses."""
+    monkeypatch.setattr(Clock, "sleep", lambda clock, seconds: None)
+
+    def invoke(*arguments: str, stdin: str | None = None) -> Result:
+        return CliRunner().invoke(build_app(), list(arguments), input=stdin, env={"TRANSFUSION_URL": served})
+
+    return invoke

@@ -1,5 +1,7 @@
 """Every migration goes up and down on both databases, with rows in it, and takes none of them with it."""
 
+from typing import Any
+
 import pytest
 from alembic import command
 from alembic.script import ScriptDirectory
@@ -92,3 +94,24 @@ def test_trainings_of_before_keep_the_gpus_that_their_specs_ask_for(database_url
     with engine.connect() as connection:
         assert dict(connection.execute(text("SELECT id, gpus FROM jobs")).all()) == {"four": 4, "one": 1, "look": 1}
     engine.dispose()
+
+
+@pytest.mark.parametrize("version", [version for version in _versions() if version > "0009"])
+def test_processes_of_the_version_before_can_read_and_write_the_new_tables(database_url: str, version: str):
+    """While a service is upgraded they go on: nothing that they know has gone, and what is new asks nothing of them."""
+    engine = connect(database_url)
+    with engine.begin() as connection:
+        command.upgrade(migration_config(connection), version)
+        command.downgrade(migration_config(connection), "-1")
+        before = _columns(connection)
+        command.upgrade(migration_config(connection), version)
+        after = _columns(connection)
+    assert set(before) <= set(after)
+    asked = [name for name in set(after) - set(before) if not (after[name]["nullable"] or after[name]["default"])]
+    assert asked == []
+    engine.dispose()
+
+
+def _columns(connection: Connection) -> dict[tuple[str, str], Any]:
+    found = inspect(connection)
+    return {(table, each["name"]): each for table in found.get_table_names() for each in found.get_columns(table)}

@@ -9,7 +9,7 @@ import pytest
 from transfusion_core.settings import Settings
 from transfusion_worker import equipment as module
 from transfusion_worker.equipment import equipment, gpus, memory_bytes
-from transfusion_worker.slots import Slots
+from transfusion_worker.slots import Slots, usable_cores
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def test_what_there_is_is_told(tmp_path: Path) -> None:
     slots.take()
     found = equipment(settings, ["gpu", "cpu"], slots)
     assert (found.slots, found.running, found.gpus) == (3, 1, [])
-    assert found.cores == len(os.sched_getaffinity(0))
+    assert 1 <= found.cores <= len(os.sched_getaffinity(0))
     assert found.memory_bytes > 1 << 28
     assert found.free_bytes > 0
 
@@ -71,3 +71,25 @@ def test_a_driver_that_hangs_is_given_up(driver: Any, monkeypatch: pytest.Monkey
     monkeypatch.setattr(module, "_SECONDS", 0.2)
     driver("exec sleep 30")
     assert gpus() == []
+
+
+@pytest.mark.parametrize(
+    ("told", "cores"),
+    [
+        ({}, 8),
+        ({"cpu.max": "max 100000"}, 8),
+        ({"cpu.max": "250000 100000"}, 2),
+        ({"cpu.max": "50000 100000"}, 1),
+        ({"cpu.max": "1600000 100000"}, 8),
+        ({"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, 8),
+        ({"cpu/cpu.cfs_quota_us": "300000", "cpu/cpu.cfs_period_us": "100000"}, 3),
+    ],
+)
+def test_a_container_has_the_cores_that_it_has_the_time_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: dict[str, str], cores: int
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)))
+    for name, text in told.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(f"{text}\n")
+    assert usable_cores(tmp_path) == cores

@@ -12,7 +12,7 @@ from transfusion_core.settings import Settings
 from transfusion_core.specs.job import Queue
 from transfusion_core.specs.worker import Equipment, Gpu
 from transfusion_worker.room import free_on
-from transfusion_worker.slots import Slots, visible_gpus
+from transfusion_worker.slots import Slots, usable_cores, visible_gpus
 
 _QUERY = "name,memory.total,memory.used,utilization.gpu"
 _SECONDS = 5.0
@@ -27,7 +27,7 @@ def equipment(settings: Settings, queues: Sequence[Queue], slots: Slots) -> Equi
         queues=list(queues),
         slots=slots.count,
         running=slots.taken,
-        cores=len(os.sched_getaffinity(0)),
+        cores=usable_cores(),
         memory_bytes=memory_bytes(),
         free_bytes=free_on(settings.cache_dir),
         gpus=[] if settings.device == "cpu" else gpus(),

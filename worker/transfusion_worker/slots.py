@@ -11,6 +11,8 @@ from transfusion_worker.supervisor import Resources
 
 _GPUS = Path("/proc/driver/nvidia/gpus")
 """NVIDIA's driver has one entry per GPU here: asking torch would touch CUDA."""
+_TIME_SHARES = (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"))
+"""Where Linux tells of a container's share of time: the newer version of control groups, then the older."""
 NAP_SECONDS = 0.2
 """Whoever waits in the main thread wakes this often: Python may handle a signal only when it does."""
 
@@ -19,7 +21,7 @@ class Slots:
     """A fixed number of places, each with its own device and share of the processor."""
 
     def __init__(self, settings: Settings, *, cores: int | None = None, gpus: int | None = None) -> None:
-        cores = cores or len(os.sched_getaffinity(0))
+        cores = cores or usable_cores()
         gpus = 0 if settings.device == "cpu" else (visible_gpus() if gpus is None else gpus)
         each = settings.gpus_per_job
         if 0 < gpus < each:
@@ -65,6 +67,17 @@ class Slots:
     def resources(self, slot: int) -> Resources:
         """What a job in this place gets."""
         return Resources(device=self._devices[slot], threads=self.threads)
+
+
+def usable_cores(groups: Path = Path("/sys/fs/cgroup")) -> int:
+    """Those that this process is bound to, or as many as its container has the time of; 1 at least."""
+    bound = len(os.sched_getaffinity(0))
+    for names in _TIME_SHARES:
+        files = [groups / name for name in names]
+        if all(file.is_file() for file in files):
+            quota, period = " ".join(file.read_text() for file in files).split()
+            return max(1, min(bound, int(quota) // int(period))) if quota.isdigit() else bound
+    return bound
 
 
 def visible_gpus() -> int:

@@ -8,11 +8,11 @@ number of images and the widths of the layers alone, so nothing depends on the b
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Self
 
-from torch import Tensor
+from torch import Tensor, distributed
 
 from transfusion_core.science.similarity.gathering import Gathering
 from transfusion_core.science.similarity.network import Network, module_of
@@ -27,40 +27,50 @@ from transfusion_core.science.similarity.threads import MANY, each
 class Collected:
     """The sums of one pass, or of a part of it: the `places` of each layer pair asked for, one for every draw.
 
-    `shards`: how many all parts together have. `warnings` belong to every result.
+    `shards`: how many all parts together have; `done`: the numbers of those that are in it. `warnings` belong to every
+    result.
     """
 
     gatherings: list[Gathering]
     places: dict[LayerPair, list[Place]]
     shards: int
+    done: frozenset[int]
     warnings: list[str] = field(default_factory=list)
 
     def merge(self, other: "Collected") -> "Collected":
-        """Add the images of another part of the same pass, and return self."""
+        """Add the images of another part of the same pass, and return the whole; this one is of no more use.
+
+        Raises ValueError for a part of another pass, and for one that is in this already.
+        """
         if self.places != other.places or self.shards != other.shards:
             raise ValueError("parts of one pass expected, got passes over other layers or another number of images")
+        if twice := sorted(self.done & other.done):
+            raise ValueError(f"parts of one pass expected, got shards {twice} of {self.shards} twice")
         for mine, theirs in zip(self.gatherings, other.gatherings, strict=True):
             mine.merge(theirs)
-        return self
+        return replace(self, done=self.done | other.done)
 
     def all_reduce(self, group: Any = None) -> "Collected":
-        """Add up the parts of all processes of a torch.distributed group, in every one of them, and return self."""
+        """Add up the parts of all processes of a torch.distributed group, in each of them, and return the whole."""
+        parts: list[frozenset[int]] = [frozenset()] * distributed.get_world_size(group)
+        distributed.all_gather_object(parts, self.done, group=group)
         for gathering in self.gatherings:
             gathering.all_reduce(group, self.shards)
-        return self
+        return replace(self, done=frozenset().union(*parts))
 
     def state(self) -> dict[str, Any]:
         """Return everything as plain containers of tensors, fit for `torch.save`."""
         places = [[*pair, [list(place) for place in places]] for pair, places in self.places.items()]
         gatherings = [each.state() for each in self.gatherings]
-        return {"gatherings": gatherings, "places": places, "shards": self.shards, "warnings": self.warnings}
+        rest = {"shards": self.shards, "done": sorted(self.done), "warnings": self.warnings}
+        return {"gatherings": gatherings, "places": places, **rest}
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> "Collected":
         """Rebuild what `state` returned."""
         places = {LayerPair(*pair): [Place(*place) for place in found] for *pair, found in state["places"]}
         gatherings = [Gathering.from_state(each) for each in state["gatherings"]]
-        return cls(gatherings, places, state["shards"], state["warnings"])
+        return cls(gatherings, places, state["shards"], frozenset(state["done"]), state["warnings"])
 
 
 def collect(networks: Sequence[Network], pairs: Sequence[LayerPair], images: Images, options: Options) -> Collected:
@@ -78,7 +88,7 @@ def collect(networks: Sequence[Network], pairs: Sequence[LayerPair], images: Ima
             plan.gather(samples)
             if options.progress is not None:
                 options.progress(done, len(plan.batches))
-    return Collected(plan.gatherings, plan.places, plan.shards, plan.warnings)
+    return Collected(plan.gatherings, plan.places, plan.shards, plan.mine, plan.warnings)
 
 
 def _shapes(

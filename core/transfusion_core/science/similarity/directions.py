@@ -68,8 +68,12 @@ class Side:
 
     @once
     def alive(self) -> Tensor:
-        """Tell the neurons that vary by more than the rounding of their own mean, bool (p,)."""
-        return self.squares > self.n * (self.resolution * self.mean).square()
+        """Tell the neurons that vary by more than the rounding of their own mean, bool (p,).
+
+        With coarser products that of its origin, a float32 number, is squared with their rounding.
+        """
+        of_origin = self.gemm_rounding * torch.finfo(torch.float32).eps ** 2
+        return self.squares > self.n * (self.resolution**2 + of_origin) * self.mean.square()
 
     @once
     def constant(self) -> bool:

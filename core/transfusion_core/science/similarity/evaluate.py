@@ -59,8 +59,13 @@ def require_measures(names: Sequence[str]) -> None:
 def evaluate(
     collected: Collected, measures: Sequence[str], *, variance: float = 0.99
 ) -> dict[LayerPair, list[PairResult]]:
-    """Evaluate every measure named on every pair of layers of a pass. Raises ValueError for an unknown measure."""
+    """Evaluate every measure named on every pair of layers of a pass.
+
+    Raises ValueError for an unknown measure, and for a pass of which a part is missing.
+    """
     require_measures(measures)
+    if missing := sorted(set(range(collected.shards)) - collected.done):
+        raise ValueError(f"all parts of one pass expected, got none with shards {missing} of {collected.shards}")
     pairs_of: dict[int, list[tuple[LayerPair, Place]]] = {}
     for pair, places in collected.places.items():
         for place in places:
@@ -216,7 +221,10 @@ def _interval(name: str, value: float | None, draws: Sequence[_One]) -> tuple[fl
     if value is None or len(known) < len(draws):
         return None
     down, up = (fmean(furthest((0.0, *one.jumps)) for one in draws) for furthest in (min, max))
-    return interval(value, torch.stack(known).mean(0), bounds=BOUNDS.get(name, (0.0, 1.0)), jumps=(down, up))
+    moved = torch.stack(known).mean(0)
+    if not bool(moved.isfinite().all()):
+        return None
+    return interval(value, moved, bounds=BOUNDS.get(name, (0.0, 1.0)), jumps=(down, up))
 
 
 def _mean(numbers: Sequence[float | None]) -> float | None:

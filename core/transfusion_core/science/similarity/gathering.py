@@ -28,8 +28,9 @@ class Block(NamedTuple):
 class Gathering:
     """What is summed for some layers, named, and some couples of them.
 
-    `widths`: neurons of each layer. `total` holds all complete shards; `shards` the sums of each, in float32, by its
-    number; `broken` the fault of each layer whose activations were not finite: it is left out from then on.
+    `widths`: neurons of each layer. `total` holds all complete shards; `shards` the sums of each, in float32 and
+    without the null's, by its number; `broken` the fault of each layer whose activations were not finite: it is left
+    out from then on.
     """
 
     def __init__(
@@ -89,7 +90,8 @@ class Gathering:
         self.total.all_reduce(group)
         if self._keep:
             for number in range(shards):
-                shard = self.shards.get(number, self._fresh()).to(self.total.device, torch.float64)
+                mine = self.shards.get(number, _kept(self._fresh()))
+                shard = _without(mine, self.broken).to(self.total.device, torch.float64)
                 self.shards[number] = shard.all_reduce(group).to("cpu", torch.float32)
         return self
 
@@ -135,7 +137,7 @@ class Gathering:
     def _end_shard(self, number: int) -> None:
         self.total = self.total.merge(self._shard) if self.total.n else self._shard
         if self._keep:
-            self.shards[number] = self._shard.to("cpu", torch.float32)
+            self.shards[number] = _kept(self._shard).to("cpu", torch.float32)
         self._shard = self._fresh()
 
     def _fresh(self) -> Sums:
@@ -158,6 +160,11 @@ def joined(parts: Sequence[Tensor]) -> Tensor:
 def _without(sums: Sums, names: Mapping[str, str]) -> Sums:
     gone = {*names, *(name + REORDERED for name in names)}
     return sums.only([couple for couple in sums.products if not gone.intersection(couple)])
+
+
+def _kept(shard: Sums) -> Sums:
+    """What intervals are worked out from: they are of values alone, not of the null."""
+    return shard.only([couple for couple in shard.products if not any(name.endswith(REORDERED) for name in couple)])
 
 
 def _blocks(shards: Mapping[int, int], *, rows: int, positions: int) -> Iterator[Block]:

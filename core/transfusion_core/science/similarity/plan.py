@@ -31,8 +31,8 @@ class Plan:
     """How one pass is summed, from the shapes of the layers and the number of images.
 
     `groups`: views that are summed together, one gathering each; `places` of each layer pair, one for every draw;
-    `shards`: how many all parts of the pass have together; `batches`: the images of this part as they are run;
-    `warnings`: what of the options is not possible.
+    `shards`: how many all parts of the pass have together, `mine` the numbers of this part's; `batches`: the images of
+    this part as they are run; `warnings`: what of the options is not possible.
     """
 
     def __init__(
@@ -60,7 +60,8 @@ class Plan:
         part = options.part
         mine = range(self.shards * part.number // part.of, self.shards * (part.number + 1) // part.of)
         sizes = {number: bounds[number + 1] - bounds[number] for number in mine}
-        self.batches = list(_batches(bounds[mine.start : mine.stop + 1], options.batch_size))
+        self.mine = frozenset(mine)
+        self.batches = list(_batches(bounds[mine.start : mine.stop + 1], options.batch_size)) if mine else []
         permute = options.permute and images >= 2 * self.shards
         self.gatherings = [self._gathering(group, couples, sizes, permute=permute) for group in self.groups]
 
@@ -75,9 +76,8 @@ class Plan:
 
     def _cut(self, couples: Sequence[tuple[View, View]], images: int) -> tuple[int, bool]:
         """Return how many shards there are, and whether their sums are kept."""
-        both = 2 if self._options.permute else 1
         numbers = sum(width**2 for width in self._widths.values())
-        numbers += both * sum(self._widths[a] * self._widths[b] for a, b in couples)
+        numbers += sum(self._widths[a] * self._widths[b] for a, b in couples)
         affordable = min(SHARDS, images // 2, _SHARD_BYTES // (4 * numbers))
         if self._options.intervals and affordable >= max(_FEWEST_SHARDS, self._options.part.of):
             return affordable, True

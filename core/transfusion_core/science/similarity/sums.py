@@ -88,6 +88,7 @@ class Sums:
     ) -> None:
         """Start with no samples. Sums live on `device`, which must know float64."""
         self.widths, self.n = dict(widths), 0
+        self._device = torch.device(device)
         self.gemm, self.rounding = gemm, gemm_rounding(gemm)
         self._placed = False  # whether origins stand before there are samples
         self.reordered = dict(reordered or {})
@@ -171,8 +172,8 @@ class Sums:
         return more
 
     def place(self, origin: Mapping[str, Tensor]) -> None:
-        """Take these origins for the samples to come; there may be none yet."""
-        self.origin, self._placed = {name: there.to(self.device, copy=True) for name, there in origin.items()}, True
+        """Take these origins, as far as they can be subtracted, for the samples to come; there may be none yet."""
+        self.origin, self._placed = {name: self._rounded(there.to(self.device)) for name, there in origin.items()}, True
 
     def origins_of(self, samples: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return the origins that a first block gives each layer."""
@@ -180,7 +181,7 @@ class Sums:
 
     def only(self, couples: Iterable[Couple]) -> "Sums":
         """Return the sums of some couples and their layers; the tensors are the same ones."""
-        part = Sums({}, [], gemm=self.gemm)
+        part = Sums({}, [], gemm=self.gemm, device=self.device)
         part.rounding = self.rounding
         part.n, part.products = self.n, {couple: self.products[couple] for couple in couples}
         names = {name for couple in part.products for name in couple}
@@ -224,9 +225,10 @@ class Sums:
         tensors += [tensor for sums in self.products.values() for tensor in vars(sums).values()]
         for tensor in tensors:
             distributed.all_reduce(tensor, group=group)
-        coarsest = torch.tensor(list(self.resolution.values()), dtype=torch.float64, device=self.device)
-        distributed.all_reduce(coarsest, op=distributed.ReduceOp.MAX, group=group)
-        self.resolution = dict(zip(self.resolution, coarsest.tolist(), strict=True))
+        if self.resolution:
+            coarsest = torch.tensor(list(self.resolution.values()), dtype=torch.float64, device=self.device)
+            distributed.all_reduce(coarsest, op=distributed.ReduceOp.MAX, group=group)
+            self.resolution = dict(zip(self.resolution, coarsest.tolist(), strict=True))
         self.n = int(counts.sum())
         return self
 
@@ -252,24 +254,28 @@ class Sums:
         return sums
 
     def to(self, device: torch.device | str, dtype: torch.dtype = torch.float64) -> "Sums":
-        """Return a copy on another device, or in a smaller dtype for keeping only."""
+        """Return a copy on another device, or its products in a smaller dtype for keeping only.
+
+        Sums of third and fourth powers stay as they are: they are few, and may be too large for a smaller one.
+        """
         copy = self._like(self)
+        copy._device = torch.device(device)
         copy.origin = {name: tensor.to(device) for name, tensor in copy.origin.items()}
         copy.total = {name: tensor.to(device) for name, tensor in copy.total.items()}
         copy.products = {
-            couple: Product(*(tensor.to(device, dtype) for tensor in vars(sums).values()))
+            couple: Product(sums.xy.to(device, dtype), *(each.to(device) for each in (sums.ky, sums.lx, sums.kl)))
             for couple, sums in copy.products.items()
         }
         return copy
 
     @property
     def device(self) -> torch.device:
-        """Where the sums live."""
-        return next(iter(self.origin.values())).device
+        """Where the sums live; where they lived, of sums from which every layer was left out."""
+        return next((there.device for there in self.origin.values()), self._device)
 
     @classmethod
     def _like(cls, sums: "Sums") -> "Sums":
-        copy = cls(sums.widths, [], reordered=sums.reordered, gemm=sums.gemm)
+        copy = cls(sums.widths, [], reordered=sums.reordered, gemm=sums.gemm, device=sums.device)
         copy.rounding = sums.rounding
         copy.n, copy.resolution = sums.n, dict(sums.resolution)
         copy.origin = {name: tensor.clone() for name, tensor in sums.origin.items()}
@@ -292,7 +298,7 @@ class Sums:
         if self.n == 0 and not self._placed:
             self.place(self.origins_of(samples))
         elif self.n and any(self._far(name) for name in self.widths):
-            self._move_to(self.means)
+            self._move_to({name: self._rounded(mean) for name, mean in self.means.items()})
 
     def _far(self, name: str) -> bool:
         """Tell whether the mean of some neuron lies further than a standard deviation from its origin."""
@@ -304,17 +310,15 @@ class Sums:
         return self._products[layer, layer].xy
 
     def _first_origin(self, block: Tensor) -> Tensor:
-        """Mean of the first block; the value itself of a neuron that does not vary, so that its scatter is exactly 0.
-
-        Rounded to float32 where float32 is multiplied: the same origin is then subtracted in either dtype.
-        """
+        """Mean of the first block; the value itself of a neuron that does not vary, so that its scatter is 0."""
         rows = block.to(self.device, torch.float64)
-        origin = torch.where((rows == rows[0]).all(0), rows[0], rows.mean(0))
-        return origin if self.gemm == "float64" else origin.float().double()
+        return self._rounded(torch.where((rows == rows[0]).all(0), rows[0], rows.mean(0)))
+
+    def _rounded(self, origin: Tensor) -> Tensor:
+        """A copy, rounded to float32 where float32 is multiplied: the same is then subtracted in either dtype."""
+        return origin.clone() if self.gemm == "float64" else origin.float().double()
 
     def _move_to(self, origin: Mapping[str, Tensor]) -> None:
-        if self.gemm != "float64":
-            origin = {name: there.float().double() for name, there in origin.items()}
         moves = {name: self._move(name, there) for name, there in origin.items()}
         self.products = {(a, b): _moved(sums, moves[a], moves[b], n=self.n) for (a, b), sums in self.products.items()}
         self.total = {name: total - self.n * moves[name].by for name, total in self.total.items()}

@@ -1,6 +1,7 @@
 """Passes over the images: shards, parts and processes give what one pass gives; nulls stand where they should."""
 
 import socket
+from dataclasses import replace
 from itertools import product
 
 import pytest
@@ -22,6 +23,8 @@ from transfusion_core.science.similarity import (
     evaluate,
     iid_baseline,
 )
+from transfusion_core.science.similarity.plan import Plan
+from transfusion_core.science.similarity.samples import Shape
 
 EVERY = tuple(MEASURES)
 LAYERS = ["0", "2", "4"]
@@ -78,15 +81,45 @@ def test_parts_of_another_pass_are_refused():
         whole_pass(blobs(40)).merge(whole_pass(blobs(40), pairs=DIAGONAL[:1]))
 
 
+def test_a_part_that_is_there_already_or_missing_is_refused():
+    first = whole_pass(blobs(40), part=Part(0, 2))
+    with pytest.raises(ValueError, match=r"got shards \[0, 1, 2, 3, 4, 5, 6, 7\] of 16 twice"):
+        first.merge(whole_pass(blobs(40), part=Part(0, 2)))
+    with pytest.raises(ValueError, match=r"got none with shards \[8, 9, 10, 11, 12, 13, 14, 15\] of 16"):
+        evaluate(first, EVERY)
+
+
+def test_there_may_be_more_parts_than_images():
+    images = blobs(3)
+    first, *others = (whole_pass(images, part=Part(number, 5)) for number in range(5))
+    for other in others:
+        first = first.merge(other)
+    found, expected = (evaluate(each, ["cka"]) for each in (first, whole_pass(images)))
+    for pair in DIAGONAL:
+        assert found[pair][0].value == pytest.approx(expected[pair][0].value, abs=1e-10)
+
+
+def broken_late(images):
+    """As if a network had diverged on one of the last images."""
+    images = images.clone()
+    images[-1] = float("nan")
+    return images
+
+
 def _reduce(rank, port, folder):
     distributed.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
     torch.set_num_threads(1)
     collected = whole_pass(blobs(40), part=Part(rank, 2)).all_reduce()
     torch.save(collected.state(), f"{folder}/{rank}.pt")
+    diverged = whole_pass(broken_late(blobs(40)), pairs=DIAGONAL[:2], part=Part(rank, 2)).all_reduce()
+    assert all(
+        one.value is None and "NaN" in one.reason for found in evaluate(diverged, EVERY).values() for one in found
+    )
     distributed.destroy_process_group()
 
 
 def test_two_processes_that_reduce_their_sums_both_have_the_value_of_one_pass(tmp_path):
+    """And where one of them alone meets NaN, both leave out what has it."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -95,6 +128,32 @@ def test_two_processes_that_reduce_their_sums_both_have_the_value_of_one_pass(tm
     for rank in range(2):
         reduced = Collected.from_state(torch.load(tmp_path / f"{rank}.pt", weights_only=True))
         assert_same_results(evaluate(reduced, EVERY), expected, tolerance=1e-10)
+
+
+@pytest.mark.parametrize("itself", [False, True])
+def test_layers_that_are_broken_on_both_sides_have_a_reason(itself):
+    model = network(1)
+    pairs = [LayerPair(0, "0", 0, "0")] if itself else DIAGONAL[:1]
+    found = collect([Network(model), Network(network(2))], pairs, broken_late(blobs(40)), Options(sampling=SAMPLED))
+    for result in evaluate(found, EVERY)[pairs[0]]:
+        assert (result.value, "the first layer holds NaN" in result.reason) == (None, True)
+
+
+def test_intervals_do_not_end_where_float32_does():
+    """Fourth powers of many large activations are beyond it."""
+    plain, large = (evaluate(whole_pass(blobs(60) * scale), EVERY)[DIAGONAL[0]] for scale in (1, 1e9))
+    for one, other in zip(plain, large, strict=True):
+        assert other.interval == pytest.approx(one.interval, abs=1e-3), one.measure
+
+
+def test_all_convolutions_of_a_large_network_have_intervals():
+    """Of ResNet-50: 64 to 2,048 channels, one with the same of another network."""
+    widths = [64, *[64, 64, 256] * 3, 256, *[128, 128, 512] * 4, 512, *[256, 256, 1024] * 6, 1024]
+    widths += [*[512, 512, 2048] * 3, 2048]
+    shapes = {(side, f"{place}"): Shape(width, ()) for place, width in enumerate(widths) for side in (0, 1)}
+    pairs = [LayerPair(0, f"{place}", 1, f"{place}") for place in range(len(widths))]
+    plan = Plan(pairs, shapes, images=1000, options=Options(sampling=Sampling(None)), device=torch.device("cpu"))
+    assert (len(widths), plan.shards, plan.warnings) == (53, 6, [])
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 64, 1000])
@@ -205,10 +264,7 @@ def test_a_protocol_of_several_draws_gives_their_mean():
     found = collect([Network(each) for each in model], DIAGONAL[:1], images, Options(sampling=sampling))
     places = found.places[DIAGONAL[0]]
     assert len(places) == draws
-    ones = [
-        evaluate(Collected(found.gatherings, {DIAGONAL[0]: [place]}, found.shards), ["cca"])[DIAGONAL[0]][0]
-        for place in places
-    ]
+    ones = [evaluate(replace(found, places={DIAGONAL[0]: [place]}), ["cca"])[DIAGONAL[0]][0] for place in places]
     assert mean.value == pytest.approx(sum(one.value for one in ones) / draws)
     assert len({one.value for one in ones}) == draws
     assert mean.null_iid == pytest.approx(iid_baseline(4000, 3, 3))

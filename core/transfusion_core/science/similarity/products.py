@@ -16,8 +16,8 @@ Gemm: TypeAlias = Literal["float64", "float32", "tf32"]
 
 `float64` adds nothing to the rounding of the activations. With `float32` each entry of the sums is off by about 1e-7 of
 the product of its two neurons' norms, with `tf32` (the tensor cores' 10-bit mantissa; float32 on a CPU) by about 5e-4.
-CKA and Procrustes move by a few times as much; the directions whose variance is no more than that rounding are cut from CCA,
-SVCCA, PWCCA and regression, and are not in the kept dimensions (`gemm_rounding`).
+CKA and Procrustes move by a few times as much; the directions whose variance is no more than that rounding are cut from
+CCA, SVCCA, PWCCA and regression, and are not in the kept dimensions (`gemm_rounding`).
 """
 
 HAS_AVX512 = torch.backends.cpu.get_cpu_capability() == "AVX512"

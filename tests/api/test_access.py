@@ -13,6 +13,7 @@ from transfusion_core.settings import Settings
 BODILESS = {"get", "delete"}
 OPEN = ("/healthz", "/readyz", "/metrics")
 OF_ADMINS = ("/v1/keys", "/v1/removals", "/v1/audit")
+ASK_ALONE = ("/plan", "/draft")
 OF_EVERYBODY = ("/v1/models", "/v1/presets", "/v1/schemas", "/v1/documents", "/v1/workers")
 
 
@@ -53,7 +54,9 @@ def least_role(method: str, path: str) -> Role:
     if path.startswith(OF_ADMINS):
         return "admin"
     is_writers = path.startswith("/v1/uploads") or path.endswith("/salt")
-    return "read" if method in ("get", "head") and not is_writers else "write"
+    if method in ("get", "head") or path.endswith(ASK_ALONE):
+        return "write" if is_writers else "read"
+    return "write"
 
 
 def send(world: World, key: str | None, method: str, path: str) -> Any:
@@ -86,6 +89,20 @@ def test_what_a_route_names_by_id_is_not_found_by_a_foreign_key_of_any_role(worl
             assert told["errors"] == []
         walked += 1
     assert walked >= 30
+
+
+def test_every_route_asks_for_its_role(world: World) -> None:
+    walked = 0
+    for method, path, _ in operations(world):
+        if "{" in path or path in OPEN:
+            continue
+        for role, key in world.own.items():
+            too_low = RANKS[role] < RANKS[least_role(method, path)]
+            answer = send(world, key, method, path)
+            assert (answer.status_code == 403) is too_low, (role, method, path, answer.text)
+            assert answer.status_code != 401
+        walked += 1
+    assert walked >= 20
 
 
 def test_the_same_requests_reach_what_is_ones_own(world: World) -> None:

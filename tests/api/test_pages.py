@@ -70,11 +70,15 @@ def test_pages_show_what_is_the_project_s_alone(service: TestClient, spec: dict[
     made = service.post("/v1/experiments", json=spec, headers=bearer(ADMIN)).json()
     page = f"/experiments/{made['id']}"
     log_in(service)
-    for path in ("/", page, f"{page}/report", "/keys", "/datasets"):
+    (run, *_) = service.get("/v1/runs", headers=bearer(ADMIN)).json()["items"]
+    sides = {"a": f"{run['id']}@init", "b": f"{run['id']}@final"}
+    compared = service.post("/v1/comparisons", json=sides, headers=bearer(ADMIN)).json()
+    ours = [page, f"{page}/report", f"/runs/{run['id']}", f"/comparisons/{compared['id']}", "/datasets/demo-retina@1"]
+    for path in ("/", *ours, "/keys", "/datasets"):
         assert service.get(path).status_code == 200
     log_in(service, key_of(service, role="admin", project="other"))
     assert made["id"] not in service.get("/").text
-    for path in (page, f"{page}/report", "/datasets/demo-retina@1"):
+    for path in ours:
         assert service.get(path).status_code == 404
 
 

@@ -29,7 +29,7 @@ RUN mkdir worker \
 FROM python:3.11-slim
 RUN test -s /etc/ssl/certs/ca-certificates.crt \
  || (apt-get update && apt-get install -y --no-install-recommends ca-certificates && rm -rf /var/lib/apt/lists/* /var/cache/apt/*)
-RUN useradd --create-home --no-log-init --uid 10001 transfusion && mkdir /keys /passwords && chown transfusion /keys /passwords
+RUN useradd --create-home --no-log-init --uid 10001 transfusion && mkdir /keys /passwords /scratch && chown transfusion /keys /passwords /scratch
 COPY --from=packages /opt/transfusion /opt/transfusion
 COPY --from=wheel /wheels /wheels
 RUN python3 -m pip --python /opt/transfusion/bin/python install --no-cache-dir --no-deps --no-index /wheels/*.whl

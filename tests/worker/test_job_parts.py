@@ -223,6 +223,21 @@ def test_the_class_token_of_a_transformer_is_a_layer_of_its_own(make, transforme
     assert places.value == pytest.approx(1, abs=1e-6)
     with pytest.raises(DataError, match=r"no layer 'blocks\.99\[class\]'"):
         measure(make(), comparison(layers=["blocks.99[class]"]), transformer)
+    with pytest.raises(DataError, match=r"no layer 'patch_embed\.proj\[class\]'"):
+        measure(make(), comparison(layers=["patch_embed.proj[class]"]), transformer)
+
+
+def test_registers_are_no_places_and_no_class_token(make):
+    about = replace(ABOUT, model="naflexvit_base_patch16_parfac_gap", image_size=48)
+    model = build_random(about.model, classes=2, image_size=48, seed=1)
+    side = LoadedCheckpoint(about, dict(model.state_dict()), "d" * 64)
+    job = comparison(image_size=48, layers=["embeds.proj", "blocks.0"], nulls=False, positions_per_image=100)
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (4, 3, 48, 48), dtype=torch.uint8, generator=generator)
+    found = compare._measure(make(), job, (side, side), images, "digest of the probe set").results
+    assert [result.n for result in found] == [4 * 9, 4 * 9]
+    with pytest.raises(DataError, match=r"no layer 'blocks\.0\[class\]'"):
+        compare._layers(model, about, comparison(image_size=48, layers=["blocks.0[class]"]))
 
 
 def test_the_papers_protocol_and_averaged_maps_reach_the_engine(make, transformer):

@@ -227,6 +227,26 @@ def test_the_class_token_of_a_transformer_is_a_layer_of_its_own(make, transforme
         measure(make(), comparison(layers=["patch_embed.proj[class]"]), transformer)
 
 
+def test_a_checkpoint_compared_with_itself_is_built_and_run_once(make, transformer, monkeypatch):
+    runs, build = [], LoadedCheckpoint.build
+
+    def counted(side):
+        model = build(side)
+        model.register_forward_hook(lambda _module, _inputs, output: None if output.is_meta else runs.append(model))
+        return model
+
+    monkeypatch.setattr(LoadedCheckpoint, "build", counted)
+    job = comparison(layers=["blocks.3"], nulls=False)
+    (found,) = measure(make(), job, transformer).results
+    once = len(runs)
+    assert len({id(model) for model in runs}) == 1
+    assert found.value == pytest.approx(1, abs=1e-6)
+    other = replace(transformer, sha256="e" * 64)
+    images = torch.zeros(20, 3, 32, 32, dtype=torch.uint8)
+    compare._measure(make(), job, (transformer, other), images, "digest of the probe set")
+    assert len(runs) == 3 * once
+
+
 def test_registers_are_no_places_and_no_class_token(make):
     about = replace(ABOUT, model="naflexvit_base_patch16_parfac_gap", image_size=48)
     model = build_random(about.model, classes=2, image_size=48, seed=1)

@@ -76,7 +76,7 @@ def _measure(
     context: JobContext, job: CompareJob, sides: Sequence[LoadedCheckpoint], images: Tensor, probe_set: str
 ) -> ComparisonResult:
     device = device_of(context)
-    networks = [_network(side.build(), side.about, device, job) for side in sides]
+    networks = _networks(sides, device, job)
     a, b = (_layers(network.model, side.about, job) for network, side in zip(networks[:2], sides[:2], strict=True))
     pairs = _pairs(a, b, job)
     options = Options(
@@ -150,6 +150,16 @@ def _progress(context: JobContext, done: int, total: int) -> None:
     context.progress("compare", step=done, steps=total)
     if context.should_stop():
         raise JobCancelled
+
+
+def _networks(sides: Sequence[LoadedCheckpoint], device: torch.device, job: CompareJob) -> list[Network]:
+    """One for each side; sides that are the same checkpoint share theirs, which the engine then runs once."""
+    built: dict[str, Network] = {}
+    keys = [digest([side.sha256, asdict(side.about)]) for side in sides]
+    for key, side in zip(keys, sides, strict=True):
+        if key not in built:
+            built[key] = _network(side.build(), side.about, device, job)
+    return [built[key] for key in keys]
 
 
 def _network(model: nn.Module, about: About, device: torch.device, job: CompareJob) -> Network:

@@ -29,6 +29,13 @@ class Network:
         """Take a plain model as a network whose outputs are (n, c), (n, tokens, c) or (n, c, h, w)."""
         return model if isinstance(model, Network) else cls(model)
 
+    def reads_as(self, other: "Network") -> bool:
+        """Whether the outputs of both are read alike."""
+        mine, theirs = (
+            (each.prefix_tokens, set(each.channels_last), set(each.without_prefix)) for each in (self, other)
+        )
+        return mine == theirs
+
     def read(self, layer: str, output: Tensor) -> Tensor:
         """Return the activations that `layer` names in the output of its module.
 

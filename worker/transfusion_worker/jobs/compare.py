@@ -4,7 +4,7 @@ import json
 import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from difflib import get_close_matches
 from functools import partial
 from typing import Any, TypeAlias
@@ -43,6 +43,23 @@ BATCH_SIZE = 64
 """Images per forward pass; results do not depend on it."""
 
 
+@dataclass(frozen=True)
+class ProbeImages:
+    """The probe images, gathered from the mapped pixels batch by batch: as many as can be asked for would not fit."""
+
+    images: Tensor
+    """Of the whole dataset, (n, c, h, w)."""
+    rows: Tensor
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self.rows)
+
+    def __getitem__(self, part: slice, /) -> Tensor:
+        """Some of them."""
+        return self.images[self.rows[part]]
+
+
 def run(context: JobContext) -> dict[str, Any]:
     """Where the ComparisonResult lies in the store (`report`), its `probe_set`, and how much it says (`summary`)."""
     job = CompareJob.read(context.spec)
@@ -50,7 +67,7 @@ def run(context: JobContext) -> dict[str, Any]:
     sides = [load(context, ref) for ref in (job.a, job.b, *_between(context, job))]
     rows = _probe_rows(dataset, job)
     probe_set = probe_digest(rows, dataset=dataset.found.digest, image_size=job.image_size)
-    result = _measure(context, job, sides, dataset.images[rows], probe_set)
+    result = _measure(context, job, sides, ProbeImages(dataset.images, rows), probe_set)
     path = context.scratch / "similarity-report.json"
     path.write_text(result.model_dump_json())
     stored = context.put(path, path.name)
@@ -73,7 +90,7 @@ def _between(context: JobContext, job: CompareJob) -> list[CheckpointRef]:
 
 
 def _measure(
-    context: JobContext, job: CompareJob, sides: Sequence[LoadedCheckpoint], images: Tensor, probe_set: str
+    context: JobContext, job: CompareJob, sides: Sequence[LoadedCheckpoint], images: ProbeImages, probe_set: str
 ) -> ComparisonResult:
     device = device_of(context)
     networks = _networks(sides, device, job)

@@ -79,7 +79,7 @@ def _layer_faults(spec: ComparisonSpec, a: RunFacts, b: RunFacts) -> Iterator[Fa
         yield Fault(pointer="/layers", message="expected one layer or more, or 'stages'", value=spec.layers)
     for place, layer in enumerate(spec.layers):
         for entry in dict.fromkeys(entry.name for entry in entries):
-            known = catalogue()[entry].layers
+            known = catalogue()[entry].layer_names
             if layer not in known:
                 message = f"{entry} has no layer {layer[:200]!r}"
                 close = nearest(layer, known)

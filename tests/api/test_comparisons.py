@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
+from transfusion_core.specs.model import catalogue
+
 
 @pytest.fixture
 def pair(client: TestClient, experiment: dict[str, Any], work: Callable[[], int]) -> list[str]:
@@ -68,6 +70,30 @@ def test_layers_must_be_of_both_models(client: TestClient, pair: list[str]) -> N
     assert set(found) == {"/layers/0"}
     assert found["/layers/0"]["allowed"]
     assert set(faults(client.post("/v1/comparisons", json={**body, "layers": []}))) == {"/layers"}
+
+
+@pytest.mark.parametrize(
+    ("model", "layer", "known"),
+    [
+        ("vit_tiny_patch16_224", "blocks.3[class]", True),
+        ("vit_tiny_patch16_224", "patch_embed.proj[class]", False),
+        ("vit_base_patch16_reg4_gap_256", "blocks.3[class]", False),
+        ("resnet18", "layer1[class]", False),
+    ],
+)
+def test_a_class_token_is_a_layer_where_the_model_has_one(
+    client: TestClient, spec: dict[str, Any], work: Callable[[], int], model: str, layer: str, known: bool
+) -> None:
+    size = catalogue()[model].min_image_size
+    made = client.post("/v1/experiments", json={**spec, "models": [model], "image_size": size, "seeds": 1})
+    assert made.status_code == 201, made.text
+    work()
+    run = client.get(f"/v1/experiments/{made.json()['id']}/runs").json()["items"][0]["id"]
+    answer = client.post("/v1/comparisons", json={"a": f"{run}@init", "b": f"{run}@final", "layers": [layer]})
+    if known:
+        assert answer.status_code == 201, answer.text
+    else:
+        assert layer not in faults(answer)["/layers/0"]["allowed"]
 
 
 def test_models_of_other_depth_need_all_pairs(

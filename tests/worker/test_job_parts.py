@@ -210,10 +210,14 @@ def transformer():
     return LoadedCheckpoint(about, dict(model.state_dict()), "c" * 64)
 
 
+def whole(images) -> compare.ProbeImages:
+    return compare.ProbeImages(images, torch.arange(len(images)))
+
+
 def measure(context, job, side) -> ComparisonResult:
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (20, 3, 32, 32), dtype=torch.uint8, generator=generator)
-    return compare._measure(context, job, (side, side), images, "digest of the probe set")
+    return compare._measure(context, job, (side, side), whole(images), "digest of the probe set")
 
 
 def test_the_class_token_of_a_transformer_is_a_layer_of_its_own(make, transformer):
@@ -223,6 +227,61 @@ def test_the_class_token_of_a_transformer_is_a_layer_of_its_own(make, transforme
     assert places.value == pytest.approx(1, abs=1e-6)
     with pytest.raises(DataError, match=r"no layer 'blocks\.99\[class\]'"):
         measure(make(), comparison(layers=["blocks.99[class]"]), transformer)
+    with pytest.raises(DataError, match=r"no layer 'patch_embed\.proj\[class\]'"):
+        measure(make(), comparison(layers=["patch_embed.proj[class]"]), transformer)
+
+
+def test_a_checkpoint_compared_with_itself_is_built_and_run_once(make, transformer, monkeypatch):
+    runs, build = [], LoadedCheckpoint.build
+
+    def counted(side):
+        model = build(side)
+        model.register_forward_hook(lambda _module, _inputs, output: None if output.is_meta else runs.append(model))
+        return model
+
+    monkeypatch.setattr(LoadedCheckpoint, "build", counted)
+    job = comparison(layers=["blocks.3"], nulls=False)
+    (found,) = measure(make(), job, transformer).results
+    once = len(runs)
+    assert len({id(model) for model in runs}) == 1
+    assert found.value == pytest.approx(1, abs=1e-6)
+    other = replace(transformer, sha256="e" * 64)
+    images = torch.zeros(20, 3, 32, 32, dtype=torch.uint8)
+    compare._measure(make(), job, (transformer, other), whole(images), "digest of the probe set")
+    assert len(runs) == 3 * once
+
+
+def test_probe_images_are_read_batch_by_batch_in_the_order_of_their_rows(make, transformer):
+    read = []
+
+    class Mapped:
+        def __getitem__(self, rows):
+            read.append(len(rows))
+            return pixels[rows]
+
+    pixels = torch.randint(0, 256, (200, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    rows = torch.randperm(200, generator=torch.Generator().manual_seed(1))[:150]
+    job = comparison(layers=["blocks.3"], nulls=False)
+    lazy, at_once = (
+        compare._measure(make(), job, (transformer, transformer), images, "digest of the probe set")
+        for images in (compare.ProbeImages(Mapped(), rows), whole(pixels[rows]))
+    )
+    assert lazy == at_once
+    assert sum(read) == 151  # one for the shapes, then each once
+    assert max(read) <= compare.BATCH_SIZE
+
+
+def test_registers_are_no_places_and_no_class_token(make):
+    about = replace(ABOUT, model="naflexvit_base_patch16_parfac_gap", image_size=48)
+    model = build_random(about.model, classes=2, image_size=48, seed=1)
+    side = LoadedCheckpoint(about, dict(model.state_dict()), "d" * 64)
+    job = comparison(image_size=48, layers=["embeds.proj", "blocks.0"], nulls=False, positions_per_image=100)
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (4, 3, 48, 48), dtype=torch.uint8, generator=generator)
+    found = compare._measure(make(), job, (side, side), whole(images), "digest of the probe set").results
+    assert [result.n for result in found] == [4 * 9, 4 * 9]
+    with pytest.raises(DataError, match=r"no layer 'blocks\.0\[class\]'"):
+        compare._layers(model, about, comparison(image_size=48, layers=["blocks.0[class]"]))
 
 
 def test_the_papers_protocol_and_averaged_maps_reach_the_engine(make, transformer):

@@ -6,11 +6,15 @@ a test holds the two in step. It lets the API check specs where torch is not ins
 
 import gzip
 import json
+from collections.abc import Collection, Sequence
 from functools import cache
 from importlib.resources import files
 
 from transfusion_core.specs.base import Record
 from transfusion_core.specs.contract import InputContract
+
+CLASS_TOKEN = "[class]"
+"""What follows a layer's name to mean its class token alone, as the similarity engine writes it."""
 
 
 class Stage(Record):
@@ -33,6 +37,8 @@ class ModelEntry(Record):
     stages: list[Stage]
     layers: list[str]
     """Module paths that a comparison can tap, in forward order."""
+    class_token_layers: list[str] = []
+    """Those of them that have a class token: `layer[class]` names it."""
     min_image_size: int
     image_size_multiple: int = 1
     """Image sizes must be a multiple of this (patches of a transformer)."""
@@ -50,9 +56,19 @@ class ModelEntry(Record):
         """Names of the stages, in forward order."""
         return [stage.name for stage in self.stages]
 
+    @property
+    def layer_names(self) -> list[str]:
+        """Every name that a comparison may give."""
+        return layer_names(self.layers, self.class_token_layers)
+
     def positions(self, stage: Stage, image_size: int) -> int:
         """Spatial positions of the stage's output at that image size."""
         return 1 if stage.stride == 0 else max(1, -(-image_size // stage.stride)) ** 2
+
+
+def layer_names(layers: Sequence[str], class_token_layers: Collection[str]) -> list[str]:
+    """What a comparison may call a network's layers: each by its path, then the class tokens of those that have one."""
+    return [*layers, *(layer + CLASS_TOKEN for layer in layers if layer in class_token_layers)]
 
 
 @cache

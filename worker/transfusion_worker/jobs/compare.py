@@ -4,7 +4,7 @@ import json
 import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from difflib import get_close_matches
 from functools import partial
 from typing import Any, TypeAlias
@@ -14,18 +14,19 @@ from torch import Tensor, nn
 
 from transfusion_core.errors import DataError, JobCancelled
 from transfusion_core.science.data.sampling import probe_digest, probe_indices
-from transfusion_core.science.models.layers import channels_last_output, layers, prefix_tokens, stages
+from transfusion_core.science.models.layers import channels_last_output, probe, select_layers, select_stages
+from transfusion_core.science.models.tokens import class_token_layers, prefix_tokens, without_prefix
 from transfusion_core.science.movement import filter_correlations, weight_movement
 from transfusion_core.science.seeds import derive
 from transfusion_core.science.similarity import Network, Options, Sampling, compare_checkpoints, layer_pairs
 from transfusion_core.science.similarity import PairResult as Measured
-from transfusion_core.science.similarity.samples import CLASS_TOKEN
 from transfusion_core.science.training.batches import normalise
 from transfusion_core.science.training.memory import memory_errors
 from transfusion_core.specs.check import DEFAULT_PROBE_IMAGES
 from transfusion_core.specs.comparison import Between, ComparisonResult, PairResult, ProbeSet, WeightMovement
 from transfusion_core.specs.job import CheckpointRef, CompareJob
 from transfusion_core.specs.keys import digest
+from transfusion_core.specs.model import layer_names
 from transfusion_core.specs.training import TrainResult
 from transfusion_core.store.files import whole
 from transfusion_worker.context import JobContext
@@ -36,10 +37,27 @@ from transfusion_worker.jobs.filters import filters_of, picture
 
 Place: TypeAlias = tuple[str, str, str]
 """Layer of a, layer of b, measure."""
-UNTRAINED_EPOCH = 2
+UNTRAINED_EPOCH = 3
 """Raised when the values of untrained networks may change: they are kept by what they were asked for."""
 BATCH_SIZE = 64
 """Images per forward pass; results do not depend on it."""
+
+
+@dataclass(frozen=True)
+class ProbeImages:
+    """The probe images, gathered from the mapped pixels batch by batch: as many as can be asked for would not fit."""
+
+    images: Tensor
+    """Of the whole dataset, (n, c, h, w)."""
+    rows: Tensor
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self.rows)
+
+    def __getitem__(self, part: slice, /) -> Tensor:
+        """Some of them."""
+        return self.images[self.rows[part]]
 
 
 def run(context: JobContext) -> dict[str, Any]:
@@ -48,8 +66,8 @@ def run(context: JobContext) -> dict[str, Any]:
     dataset = load_dataset(context, job.dataset, image_size=job.image_size)
     sides = [load(context, ref) for ref in (job.a, job.b, *_between(context, job))]
     rows = _probe_rows(dataset, job)
-    probe = probe_digest(rows, dataset=dataset.found.digest, image_size=job.image_size)
-    result = _measure(context, job, sides, dataset.images[rows], probe)
+    probe_set = probe_digest(rows, dataset=dataset.found.digest, image_size=job.image_size)
+    result = _measure(context, job, sides, ProbeImages(dataset.images, rows), probe_set)
     path = context.scratch / "similarity-report.json"
     path.write_text(result.model_dump_json())
     stored = context.put(path, path.name)
@@ -72,10 +90,10 @@ def _between(context: JobContext, job: CompareJob) -> list[CheckpointRef]:
 
 
 def _measure(
-    context: JobContext, job: CompareJob, sides: Sequence[LoadedCheckpoint], images: Tensor, probe: str
+    context: JobContext, job: CompareJob, sides: Sequence[LoadedCheckpoint], images: ProbeImages, probe_set: str
 ) -> ComparisonResult:
     device = device_of(context)
-    networks = [_network(side.build(), side.about, device) for side in sides]
+    networks = _networks(sides, device, job)
     a, b = (_layers(network.model, side.about, job) for network, side in zip(networks[:2], sides[:2], strict=True))
     pairs = _pairs(a, b, job)
     options = Options(
@@ -85,10 +103,10 @@ def _measure(
     measure = partial(compare_checkpoints, images=images, pairs=pairs, measures=job.measures, variance=job.variance)
     with memory_errors(f"comparing on {len(images)} images"):
         found, *passed = measure(networks[0], networks[1:], options=options)
-        floor = _untrained(context, job, sides[:2], probe, measure, options) if job.nulls else {}
+        floor = _untrained(context, job, sides[:2], probe_set, measure, options) if job.nulls else {}
     filters = _filters(networks[0].model, sides[:2])
     return ComparisonResult(
-        probe_set=ProbeSet(digest=probe, images=len(images)),
+        probe_set=ProbeSet(digest=probe_set, images=len(images)),
         layers_a=a,
         layers_b=b,
         results=[_recorded(result, floor) for result in found],
@@ -121,21 +139,21 @@ def _untrained(
     context: JobContext,
     job: CompareJob,
     sides: Sequence[LoadedCheckpoint],
-    probe: str,
+    probe_set: str,
     measure: Callable[..., list[list[Measured]]],
     options: Options,
 ) -> dict[Place, float | None]:
     """The same comparison between two fresh random networks: worked out once for all comparisons of these models."""
     about = [asdict(side.about) | {"step": 0, "dataset": ""} for side in sides]
     asked = job.model_dump(mode="json", exclude={"a", "b", "dataset"})
-    kept = context.settings.cache_dir / "untrained" / f"{digest([UNTRAINED_EPOCH, about, asked, probe])}.json"
+    kept = context.settings.cache_dir / "untrained" / f"{digest([UNTRAINED_EPOCH, about, asked, probe_set])}.json"
     with suppress(FileNotFoundError):
         told = kept.read_text()
         os.utime(kept)  # its last use
         return {(a, b, name): value for a, b, name, value in json.loads(told)}
     device = device_of(context)
     networks = [
-        _network(side.build_untrained(seed=derive(job.seed, f"untrained {place}")), side.about, device)
+        _network(side.build_untrained(seed=derive(job.seed, f"untrained {place}")), side.about, device, job)
         for place, side in zip("ab", sides, strict=True)
     ]
     (found,) = measure(networks[0], networks[1:], options=replace(options, intervals=False, permute=False))
@@ -151,20 +169,31 @@ def _progress(context: JobContext, done: int, total: int) -> None:
         raise JobCancelled
 
 
-def _network(model: nn.Module, about: About, device: torch.device) -> Network:
+def _networks(sides: Sequence[LoadedCheckpoint], device: torch.device, job: CompareJob) -> list[Network]:
+    """One for each side; sides that are the same checkpoint share theirs, which the engine then runs once."""
+    built: dict[str, Network] = {}
+    keys = [digest([side.sha256, asdict(side.about)]) for side in sides]
+    for key, side in zip(keys, sides, strict=True):
+        if key not in built:
+            built[key] = _network(side.build(), side.about, device, job)
+    return [built[key] for key in keys]
+
+
+def _network(model: nn.Module, about: About, device: torch.device, job: CompareJob) -> Network:
     """The network, which takes raw pixels and normalises them as its own training did."""
+    bare = without_prefix(model, image_size=job.image_size)
     mean, std = torch.tensor(about.mean), torch.tensor(about.std)
     model.to(device)
     model.register_forward_pre_hook(lambda module, inputs: (normalise(inputs[0], mean=mean, std=std),))
     last = [name for name, _ in model.named_modules() if name and channels_last_output(model, name)]
-    return Network(model, channels_last=frozenset(last), prefix_tokens=prefix_tokens(model))
+    return Network(model, channels_last=frozenset(last), prefix_tokens=prefix_tokens(model), without_prefix=bare)
 
 
 def _layers(model: nn.Module, about: About, job: CompareJob) -> list[str]:
+    seen = probe(model, image_size=job.image_size)
     if job.layers == "stages":
-        return stages(model)
-    known = layers(model, image_size=job.image_size)
-    known += [name + CLASS_TOKEN for name in known] if prefix_tokens(model) else []
+        return select_stages(model, seen)
+    known = layer_names(select_layers(model, seen), class_token_layers(model, seen))
     unknown = [name for name in job.layers if name not in known]
     if unknown:
         near = get_close_matches(unknown[0], known, n=3, cutoff=0.0)

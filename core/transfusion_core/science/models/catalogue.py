@@ -36,6 +36,7 @@ from transfusion_core.science.models.layers import (
 )
 from transfusion_core.science.models.prefix import stages_in_order
 from transfusion_core.science.models.slim import SlimUnfit
+from transfusion_core.science.models.tokens import class_token_layers
 from transfusion_core.specs.contract import InputContract
 from transfusion_core.specs.init import Slim
 from transfusion_core.specs.model import ModelEntry, Stage
@@ -190,12 +191,14 @@ def _entry(name: str, *, size: int, sources: Sequence[str]) -> ModelEntry:
         raise NotCatalogued(f"{name}: gives {seen.output}, not logits of {CLASSES} classes")
     multiple = image_size_multiple(name, size=size, model=model)
     images = seen.output[0]
+    layers, with_token = select_layers(model, seen), class_token_layers(model, seen)
     return ModelEntry(
         name=name,
         family="cbr" if name in CBR else model_entrypoint(name).__module__.rpartition(".")[2],
         parameters=sum(tensor.numel() for tensor in model.parameters() if tensor.requires_grad),
         stages=_stages(model, seen, size=size),
-        layers=select_layers(model, seen),
+        layers=layers,
+        class_token_layers=[layer for layer in layers if layer in with_token],
         min_image_size=min_image_size(name, multiple=multiple, size=size, model=model),
         image_size_multiple=multiple,
         default_image_size=size,

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from functools import partial
 
 import torch
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.func import functional_call
 
@@ -76,17 +75,12 @@ def stage_information(model: nn.Module) -> list[dict[str, object]]:
     return [dict(row) for row in rows if row.get("module")]
 
 
-def layers(model: nn.Module, *, image_size: int, channels: int = 3) -> list[str]:
+def select_layers(model: nn.Module, seen: Probe) -> list[str]:
     """Everything that a comparison can tap, in forward order: stages, convolutions and dense layers, not the head.
 
     Layers inside windows or groups (their first axis is not the image) are left out wherever they are of a kind
     that is unfit somewhere in the network. Where that makes more than 150 names, blocks stand for their layers.
     """
-    return select_layers(model, probe(model, image_size=image_size, channels=channels))
-
-
-def select_layers(model: nn.Module, seen: Probe) -> list[str]:
-    """The names that `layers` gives, from a forward pass already made."""
     every = _every_layer(model, seen)
     if len(every) <= LAYERS_MAX:
         return every
@@ -123,13 +117,6 @@ def channels_last_output(model: nn.Module, name: str) -> bool:
     kinds = [type(part) for part in module.modules()]
     convolves = any(issubclass(kind, nn.Conv2d) for kind in kinds)
     return not convolves and any(issubclass(kind, nn.Linear) for kind in kinds)
-
-
-def prefix_tokens(model: nn.Module) -> int:
-    """Tokens that come before the places of the image in a transformer's blocks, the class token first; mostly 0."""
-    if not isinstance(model, VisionTransformer):
-        return 0
-    return int(model.num_prefix_tokens)
 
 
 def _every_layer(model: nn.Module, seen: Probe) -> list[str]:

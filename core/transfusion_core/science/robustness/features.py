@@ -3,13 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from transfusion_core.science.models.layers import (
-    channels_last_output,
-    evaluating,
-    prefix_tokens,
-    probe,
-    select_stages,
-)
+from transfusion_core.science.models.layers import channels_last_output, evaluating, probe, select_stages
+from transfusion_core.science.models.tokens import prefix_tokens, without_prefix
 from transfusion_core.science.similarity.network import Network
 from transfusion_core.science.similarity.samples import take
 from transfusion_core.science.similarity.taps import Taps
@@ -31,7 +26,8 @@ def features(
     So in transformers too, whose class token holds nothing yet in the low blocks.
     """
     last = frozenset(layer for layer in layers if channels_last_output(model, layer))
-    network = Network(model, channels_last=last, prefix_tokens=prefix_tokens(model))
+    bare = without_prefix(model, image_size=data.images.shape[-1])
+    network = Network(model, channels_last=last, prefix_tokens=prefix_tokens(model), without_prefix=bare)
 
     def pooled(layer: str, output: Tensor) -> Tensor:
         return take(network.read(layer, output), (), None)[:, 0].float().cpu()

@@ -39,9 +39,9 @@ def compare(
     Both models see every image once; a model compared with itself runs once. Models run in evaluation mode, without
     gradients. Whatever `options.batch_size` is, the results are the same.
 
-    Raises ValueError for an unknown measure, for no images or no pairs, and for a diagonal of unequal lengths;
-    `UnknownLayer` for an unknown layer. A measure that refuses for want of samples, and a layer with NaN or infinite
-    outputs, give a result without a value.
+    Raises ValueError for an unknown measure, for no images or no pairs, for a diagonal of unequal lengths, and where
+    one model comes as two networks that are to be read differently; `UnknownLayer` for an unknown layer. A measure
+    that refuses for want of samples, and a layer with NaN or infinite outputs, give a result without a value.
     """
     return compare_checkpoints(
         model_a,
@@ -70,7 +70,7 @@ def compare_checkpoints(
 ) -> list[list[PairResult]]:
     """Compare a reference with each of several checkpoints, as `compare` does; every model runs once."""
     require_measures(measures)
-    networks = list({id(each.model): each for each in map(Network.of, (reference, *checkpoints))}.values())
+    networks = _distinct([reference, *checkpoints])
     number = {id(network.model): index for index, network in enumerate(networks)}
     listed = layer_pairs(layers, layers if layers_b is None else layers_b, pairs)
     chosen = [
@@ -79,6 +79,18 @@ def compare_checkpoints(
     collected = collect(networks, [pair for each in chosen for pair in each], images, options)
     found = evaluate(collected, measures, variance=variance)
     return [[result for pair in each for result in found[pair]] for each in chosen]
+
+
+def _distinct(given: Sequence[nn.Module | Network]) -> list[Network]:
+    """Each model once, in order. What a network says of its outputs holds wherever its model comes plain."""
+    told: dict[int, Network] = {}
+    for network in given:
+        if isinstance(network, Network) and not told.setdefault(id(network.model), network).reads_as(network):
+            raise ValueError(
+                f"one {type(network.model).__name__} comes as two networks that are to be read differently"
+            )
+    models = [Network.of(each).model for each in given]
+    return list({id(model): told.get(id(model)) or Network(model) for model in models}.values())
 
 
 def layer_pairs(of_a: Layers, of_b: Layers, pairs: Pairs) -> list[tuple[str, str]]:

@@ -41,23 +41,28 @@ def require_free_samples(n: int, kept_x: int, kept_y: int) -> None:
 
 
 def few_samples_warnings(n: int, p: int, q: int) -> list[str]:
-    """Say whether n samples are few for layers of p and q dimensions; an empty list when they are not.
+    """Say whether n samples are few for layers of p and q neurons; an empty list when they are not.
 
-    Five samples per dimension is the usual rule for canonical correlations: there the correlation of
-    independent noise is still about 0.4, below it the noise takes over.
+    Five samples per neuron is the usual rule for canonical correlations: there the correlation of independent noise
+    is still about 0.4, below it the noise takes over. Neurons count, not the directions that a measure keeps of them:
+    which those are was chosen on the same samples.
     """
     if n >= 5 * max(p, q):
         return []
     return [f"n = {n} is less than 5 max(p, q) = {5 * max(p, q)}: the value means nothing without its nulls beside it"]
 
 
-def sampling_warnings(n: int, p: int, q: int) -> list[str]:
-    """Say what is wrong with n samples for correlations of p and q dimensions; an empty list when nothing is.
+def sampling_warnings(n: int, p: int, q: int, *, kept: tuple[int, int] | None = None) -> list[str]:
+    """Say what is wrong with n samples for correlations of p and q neurons; an empty list when nothing is.
 
-    Beyond p + q = n - 1 the two spans must meet, so some correlations are 1 by arithmetic alone.
+    `kept`: the directions that are correlated, where they are fewer. Beyond n - 1 of them together the two spans must
+    meet, so some correlations are 1 by arithmetic alone.
     """
     warnings = few_samples_warnings(n, p, q)
-    forced = min(p, q, max(0, p + q - (n - 1)))
+    of_x, of_y = kept or (p, q)
+    forced = min(of_x, of_y, max(0, of_x + of_y - (n - 1)))
     if forced:
-        warnings.append(f"at n = {n} at least {forced} of {min(p, q)} canonical correlations are 1 by arithmetic alone")
+        warnings.append(
+            f"at n = {n} at least {forced} of {min(of_x, of_y)} canonical correlations are 1 by arithmetic alone"
+        )
     return warnings

@@ -55,7 +55,8 @@ def _cka(pair: Pair, variance: float) -> Measured:
 
 
 def _cka_debiased(pair: Pair, variance: float) -> Measured:
-    return Measured(linear_cka(pair, debiased=True), cka_reason(pair, debiased=True), null_iid=0.0)
+    warnings = few_samples_warnings(pair.n, pair.p, pair.q)
+    return Measured(linear_cka(pair, debiased=True), cka_reason(pair, debiased=True), null_iid=0.0, warnings=warnings)
 
 
 def _procrustes(pair: Pair, variance: float) -> Measured:
@@ -69,16 +70,16 @@ def _regression(pair: Pair, variance: float) -> Measured:
     """
     result = linear_regression(pair)
     null = iid_regression(pair.n, result.kept.y) if pair.n > 1 else None
-    warnings = sampling_warnings(pair.n, *result.kept)
+    warnings = sampling_warnings(pair.n, pair.p, pair.q, kept=result.kept)
     return Measured(result.x_from_y, result.reason, result.kept.x, result.kept.y, null, warnings)
 
 
 def _correlated(pair: Pair, result: CanonicalCorrelations) -> Measured:
-    """Judge correlations at the dimensions that took part: at full rank those of the layers themselves."""
+    """Judge correlations beside the noise of the dimensions that took part, at full rank those of the layers."""
     kept = result.kept
     if result.mean is None:
         return Measured(None, result.reason, kept.x, kept.y)
-    null, warnings = iid_baseline(pair.n, kept.x, kept.y), sampling_warnings(pair.n, kept.x, kept.y)
+    null, warnings = iid_baseline(pair.n, kept.x, kept.y), sampling_warnings(pair.n, pair.p, pair.q, kept=kept)
     return Measured(result.mean, None, kept.x, kept.y, null, warnings)
 
 

@@ -15,17 +15,26 @@ class Network:
     """A model, with what its layers' outputs do not say of themselves.
 
     `channels_last`: layers that put out (n, h, w, c). `prefix_tokens`: tokens that come before the places of the
-    image in every (n, tokens, c), the class token first; 0 where there are none.
+    image in (n, tokens, c), the class token first; 0 where there are none. `without_prefix`: layers of (n, tokens, c)
+    that have none of those.
     """
 
     model: nn.Module
     channels_last: Collection[str] = ()
     prefix_tokens: int = 0
+    without_prefix: Collection[str] = ()
 
     @classmethod
     def of(cls, model: "nn.Module | Network") -> "Network":
         """Take a plain model as a network whose outputs are (n, c), (n, tokens, c) or (n, c, h, w)."""
         return model if isinstance(model, Network) else cls(model)
+
+    def reads_as(self, other: "Network") -> bool:
+        """Whether the outputs of both are read alike."""
+        mine, theirs = (
+            (each.prefix_tokens, set(each.channels_last), set(each.without_prefix)) for each in (self, other)
+        )
+        return mine == theirs
 
     def read(self, layer: str, output: Tensor) -> Tensor:
         """Return the activations that `layer` names in the output of its module.
@@ -34,9 +43,10 @@ class Network:
         """
         if output.ndim == 4 and layer in self.channels_last:
             return channels_first(output)
+        prefix = 0 if output.ndim != 3 or module_of(layer) in self.without_prefix else self.prefix_tokens
         if not layer.endswith(CLASS_TOKEN):
-            return output[:, self.prefix_tokens :] if output.ndim == 3 else output
-        if output.ndim != 3 or self.prefix_tokens < 1:
+            return output[:, prefix:] if prefix else output
+        if prefix < 1:
             raise ValueError(f"{layer!r}: this layer puts out {tuple(output.shape)} and no class token")
         return output[:, 0]
 

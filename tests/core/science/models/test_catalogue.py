@@ -13,6 +13,7 @@ from transfusion_core.science.models.build import ImageSizeUnfit, build, create,
 from transfusion_core.science.models.catalogue import NotCatalogued
 from transfusion_core.science.models.cbr import CBR
 from transfusion_core.science.models.layers import probe, select_layers, select_stages
+from transfusion_core.science.models.tokens import class_token_layers
 from transfusion_core.specs.model import catalogue
 
 SAMPLE = [
@@ -34,6 +35,8 @@ def test_the_file_says_what_is_true_of_the_network(name: str) -> None:
     assert entry.parameters == sum(tensor.numel() for tensor in model.parameters())
     assert [stage.name for stage in entry.stages] == select_stages(model, seen)
     assert entry.layers == select_layers(model, seen)
+    with_token = class_token_layers(model, seen)
+    assert entry.class_token_layers == [layer for layer in entry.layers if layer in with_token]
     assert ("gabor" in entry.inits) == (gabor_conv(model) is not None)
 
 

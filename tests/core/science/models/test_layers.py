@@ -11,8 +11,8 @@ from transfusion_core.science.models.layers import (
     STAGES_MAX,
     Probe,
     channels_last_output,
-    layers,
     probe,
+    select_layers,
     stages,
 )
 
@@ -24,6 +24,10 @@ NETWORKS = [
     ("convnext_atto", 32),
     ("mobilenetv2_100", 32),
 ]
+
+
+def layers(model: nn.Module, *, image_size: int) -> list[str]:
+    return select_layers(model, probe(model, image_size=image_size))
 
 
 def tapped(model: nn.Module, names: list[str], size: int) -> dict[str, tuple[int, ...]]:

@@ -8,6 +8,7 @@ import pytest
 
 import similarity_reference as reference
 from transfusion_core.science.similarity import (
+    MEASURES,
     cca,
     iid_baseline,
     iid_cka,
@@ -111,3 +112,21 @@ def test_warnings_count_correlations_that_are_one_by_arithmetic():
     assert "at least 2 of 6" in sampling_warnings(13, 8, 6)[1]
     assert len(sampling_warnings(15, 8, 6)) == 1
     assert "at least 6 of 6" in sampling_warnings(3, 8, 6)[1]
+
+
+def test_forced_correlations_are_those_of_the_directions_kept():
+    assert len(sampling_warnings(30, 20, 20)) == 2
+    (warning,) = sampling_warnings(30, 20, 20, kept=(4, 5))
+    assert "n = 30 is less than 5 max(p, q) = 100" in warning
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+def test_every_measure_warns_below_five_samples_per_neuron_whatever_it_keeps(measure, generator, moments_of):
+    def measured(n):
+        few = generator.standard_normal((n, 3))
+        x, y = (few @ generator.standard_normal((3, p)) + 1e-3 * generator.standard_normal((n, p)) for p in (40, 24))
+        return MEASURES[measure](moments_of(x, y).pair, 0.99)
+
+    (warning,) = [told for told in measured(199).warnings if "5 max" in told]
+    assert "n = 199 is less than 5 max(p, q) = 200" in warning
+    assert measured(200).warnings == []

@@ -277,22 +277,35 @@ def test_a_pass_needs_layers():
         compare(network(1), network(2), blobs(4), layers=["0", "2"], layers_b=["0"])
 
 
+class Tokens(nn.Module):
+    """A token before the places, their mean."""
+
+    def __init__(self, seed):
+        super().__init__()
+        torch.manual_seed(seed)
+        self.block = nn.Linear(3, 6)
+
+    def forward(self, images):
+        places = images.flatten(2).transpose(1, 2)
+        return self.block(torch.cat([places.mean(1, keepdim=True), places], 1))
+
+
 def test_tokens_are_compared_by_place_and_the_class_token_apart():
-    class Tokens(nn.Module):
-        def __init__(self, seed):
-            super().__init__()
-            torch.manual_seed(seed)
-            self.block = nn.Linear(3, 6)
-
-        def forward(self, images):
-            places = images.flatten(2).transpose(1, 2)
-            return self.block(torch.cat([places.mean(1, keepdim=True), places], 1))
-
     a, b = (Network(Tokens(seed), prefix_tokens=1) for seed in (1, 2))
     images = torch.randn(60, 3, 4, 4)
     places, token = compare(a, b, images, layers=["block", "block[class]"], measures=["cka"])
     assert (places.n, token.n) == (60 * 16, 60)
     assert places.value != token.value
+
+
+def test_what_a_network_says_of_its_outputs_holds_for_its_model_on_either_side():
+    model, images = Tokens(1), torch.randn(60, 3, 4, 4)
+    said = Network(model, prefix_tokens=1)
+    for a, b in [(said, model), (model, said), (said, Network(model, prefix_tokens=1))]:
+        (found,) = compare(a, b, images, layers=["block"], measures=["cka"])
+        assert found.n == 60 * 16
+    with pytest.raises(ValueError, match="one Tokens comes as two networks that are to be read differently"):
+        compare(said, Network(model), images, layers=["block"])
 
 
 def test_a_layer_that_diverged_harms_no_other_of_its_group():

@@ -108,6 +108,15 @@ def test_the_class_token_is_apart_from_the_places():
             of.read("blocks.1[class]", output)
 
 
+def test_a_layer_may_be_without_the_tokens_that_others_have():
+    tokens = torch.randn(2, 16, 3)
+    network = Network(torch.nn.Identity(), prefix_tokens=1, without_prefix={"embeds.proj"})
+    assert torch.equal(network.read("embeds.proj", tokens), tokens)
+    assert torch.equal(network.read("blocks.1", tokens), tokens[:, 1:])
+    with pytest.raises(ValueError, match="no class token"):
+        network.read("embeds.proj[class]", tokens)
+
+
 def test_channels_are_drawn_alike_for_layers_of_one_width():
     chosen = draw_channels(200, budget=64, draw=0, seed=3)
     assert torch.equal(chosen, draw_channels(200, budget=64, draw=0, seed=3))

@@ -43,6 +43,23 @@ def test_a_child_knows_neither_database_nor_broker(bench, working):
     assert done.result["database_url"] != bench.settings.database_url
 
 
+@pytest.mark.parametrize("name", ["PGPASSFILE", "PGPASSWORD", "PGSERVICEFILE", "PGUSER", "TRANSFUSION_DATABASE_URL"])
+def test_nothing_that_opens_the_database_is_in_the_environment_of_who_starts_children(monkeypatch, name):
+    monkeypatch.setenv(name, "x")
+    with process._apart():
+        assert name not in os.environ
+    assert os.environ[name] == "x"
+
+
+@pytest.fixture
+def once(bench):
+    """A worker that tries nothing a second time."""
+    worker = bench.worker(max_crashes=1, max_outages=1)
+    worker.start()
+    yield worker
+    worker.stop()
+
+
 @pytest.mark.parametrize(
     ("how", "reason", "error"),
     [
@@ -50,14 +67,22 @@ def test_a_child_knows_neither_database_nor_broker(bench, working):
         ("bug", "bug", "ZeroDivisionError: oh"),
         ("memory", "out_of_memory", "MemoryError: too much"),
         ("cuda", "out_of_memory", "OutOfMemoryError: too much"),
+        ("cublas", "out_of_memory", "CUBLAS_STATUS_ALLOC_FAILED"),
+        ("full", "out_of_memory", "AcceleratorError: CUDA error: out of memory"),
+        ("device", "infrastructure", "uncorrectable ECC error"),
+        ("cudnn", "infrastructure", "CUDNN_STATUS_EXECUTION_FAILED"),
+        ("gemm", "infrastructure", "CUBLAS_STATUS_EXECUTION_FAILED"),
+        ("nccl", "infrastructure", "DistBackendError: NCCL error"),
+        ("assert", "bug", "device-side assert triggered"),
+        ("words", "bug", "ValueError: a text"),
         ("cancelled", "bug", "nobody asked it to stop"),
     ],
 )
-def test_what_a_job_raises_is_a_reason(bench, working, how, reason, error):
+def test_what_a_job_raises_is_a_reason(bench, once, how, reason, error):
     failed = bench.ended(bench.add("fail", how=how))
     assert (failed.state, failed.reason) == ("failed", reason)
     assert error in failed.error
-    assert ("traceback" in (failed.detail or {})) == (how == "bug")
+    assert ("traceback" in (failed.detail or {})) == (how != "cancelled" and reason == "bug")
 
 
 @pytest.mark.parametrize("how", ["disk", "missing"])

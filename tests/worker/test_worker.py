@@ -137,6 +137,27 @@ def test_a_worker_that_cannot_start_a_process_yet_tries_again(bench, monkeypatch
     assert failures == []
 
 
+def test_a_busy_worker_whose_database_does_not_answer_is_not_well(bench, monkeypatch):
+    monkeypatch.setattr(worker_module, "MAX_SWEEP_SECONDS", 0.1)
+    worker = bench.worker(slots=1)
+    worker.start()
+    job = bench.add_wait()
+    bench.pid()
+    until(lambda: not worker._slots.is_any_free())
+    silent = lambda: health.silent_seconds(bench.settings.cache_dir)  # noqa: E731 - one line, used thrice
+    before = silent()
+    until(lambda: silent() < before + 0.01)
+    with bench.engine.begin() as connection:
+        connection.execute(text("ALTER TABLE jobs RENAME TO jobs_away"))
+    until(lambda: silent() > 0.6)  # a dozen polls
+    with bench.engine.begin() as connection:
+        connection.execute(text("ALTER TABLE jobs_away RENAME TO jobs"))
+    until(lambda: silent() < 0.5)
+    bench.go()
+    assert bench.ended(job).state == "succeeded"
+    worker.stop()
+
+
 def test_a_worker_is_well_while_it_gets_to_its_jobs(bench, monkeypatch):
     for name in ("database_url", "cache_dir", "poll_seconds"):
         monkeypatch.setenv(f"TRANSFUSION_{name.upper()}", str(getattr(bench.settings, name)))

@@ -37,7 +37,7 @@ bench: setup ## Run the benchmarks, one after the other
 	@for script in tests/benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
 soak: setup ## The long form of the fault tests
-	TRANSFUSION_SOAK=1 TRANSFUSION_WALKS=150 $(BIN)/python -m pytest tests/faults tests/core/db/test_claims.py tests/api/test_app.py tests/system/test_compose.py
+	TRANSFUSION_SOAK=1 TRANSFUSION_WALKS=150 $(BIN)/python -m pytest tests/faults tests/core/db/test_claims.py tests/api/test_app.py tests/api/test_state_machine.py tests/system/test_compose.py
 	$(BIN)/python tests/benchmarks/soak_hours.py
 
 screenshots: setup ## Pictures of every page, to be looked at, in screenshots/

@@ -20,7 +20,10 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parents[1]
-PARTS = ("api", "worker")
+FILES = {"api": "api", "worker": "worker", "worker-cpu": "worker", "build": None}
+"""Pinned requirements, and which extra asks for them; None for what builds the package."""
+ELSEWHERE = {"worker-cpu": ("torch", "torchvision")}
+"""What deploy/requirements/without_gpu.awk leaves out: it comes from another index."""
 MAX_BYTES = 1_000_000
 MARK = "not a secret"
 SHAPES = {
@@ -84,8 +87,8 @@ def _bits(text: str) -> float:
 def faults_of_requirements(root: Path) -> Iterator[str]:
     """What is wrong with the pinned requirements."""
     advisories = [*_advisories(root / "deploy" / "advisories.txt")]
-    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
-    for part in PARTS:
+    document = tomllib.loads((root / "pyproject.toml").read_text())
+    for part, extra in FILES.items():
         file = root / "deploy" / "requirements" / f"{part}.txt"
         pinned = dict(_pinned(file))
         for name, (version, hashes) in pinned.items():
@@ -96,7 +99,10 @@ def faults_of_requirements(root: Path) -> Iterator[str]:
                 for bad, why in advisories
                 if version and bad.name == name and Version(version) in bad.specifier
             )
-        for wanted in _wanted(project, part):
+        asked = _wanted(document["project"], extra) if extra else map(Requirement, document["build-system"]["requires"])
+        for wanted in asked:
+            if wanted.name in ELSEWHERE.get(part, ()):
+                continue
             version = pinned.get(canonicalize_name(wanted.name), (None, 0))[0]
             if version is None or not wanted.specifier.contains(version, prereleases=True):
                 yield f"{file.name}: {wanted} is asked for and {version or 'nothing'} pinned; run make lock"

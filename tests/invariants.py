@@ -3,6 +3,7 @@
 Each function raises an AssertionError that names the job. `check` asks them all.
 """
 
+import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
@@ -15,6 +16,8 @@ from transfusion_core.db.clock import clock
 from transfusion_core.db.engine import unit_of_work
 from transfusion_core.db.moves import ENDED, MOVES
 from transfusion_core.db.tables import Dataset, Event, Job, Need, Upload, Weights
+from transfusion_core.janitor import Janitor
+from transfusion_core.settings import Settings
 from transfusion_core.specs.dataset import StoredObject
 from transfusion_core.store import Store
 from worker_bench import until
@@ -146,14 +149,22 @@ def no_child_lives_without_a_lease(engine: Engine, workers: list[int]) -> None:
 def unpointed(engine: Engine, store: Store) -> set[str]:
     """(6) Objects of jobs that no row names."""
     named = {pointer.key for pointer in _pointers(engine, _jobs(engine))}
-    return set(store.list("jobs/")) - named
+    return {each.key for each in store.list("jobs/")} - named
+
+
+def janitor_without_grace(engine: Engine, store: Store) -> Callable[[], object]:
+    """Takes what no row speaks for at once; for a platform on which nobody works any more."""
+    return Janitor(engine, store, Settings().model_copy(update={"keep_unpointed_seconds": 0})).sweep
 
 
 def final_weights(engine: Engine) -> dict[str, dict[str, str]]:
-    """(7) Of each succeeded training, by the spec that it has in common with its twins: digests of its checkpoints."""
+    """(7) Of each succeeded training, by the spec that it has in common with its twins: digests of its checkpoints,
+    and its final metrics.
+    """
     found: dict[str, dict[str, str]] = {}
     for job in _jobs(engine).values():
         if job.kind == "train" and job.result is not None:
             digests = {checkpoint["name"]: checkpoint["sha256"] for checkpoint in job.result["checkpoints"]}
+            digests["metrics"] = json.dumps(job.result["metrics"], sort_keys=True)
             assert found.setdefault(job.key, digests) == digests, f"two trainings of the key {job.key} differ"
     return found

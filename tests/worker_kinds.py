@@ -17,6 +17,8 @@ from transfusion_core.specs.job import Bundle
 from transfusion_worker.context import CurvePoint, JobContext
 from transfusion_worker.jobs import ingest, pixels
 
+SECRET_NAMES = ("TRANSFUSION_DATABASE_URL", "TRANSFUSION_BROKER_URL")
+
 
 def echo(context: JobContext) -> dict[str, Any]:
     context.progress("work", step=1, steps=2)
@@ -33,7 +35,7 @@ def echo(context: JobContext) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "blas_threads": sorted({found["num_threads"] for found in threadpool_info() if found["user_api"] == "blas"}),
         "scratch": str(context.scratch),
-        "secrets": [name for name in os.environ if name in ("TRANSFUSION_DATABASE_URL", "TRANSFUSION_BROKER_URL")],
+        "secrets": [name for name in os.environ if name in SECRET_NAMES or name.startswith("PG")],
         "database_url": context.settings.database_url,
         "has_main_program": hasattr(sys.modules["__main__"], "__file__"),
         "leads_its_group": os.getpgrp() == os.getpid(),
@@ -82,6 +84,14 @@ def fail(context: JobContext) -> dict[str, Any]:
         "bug": ZeroDivisionError("oh"),
         "memory": MemoryError("too much"),
         "cuda": torch.OutOfMemoryError("too much"),
+        "cublas": RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        "full": torch.AcceleratorError("CUDA error: out of memory"),
+        "device": torch.AcceleratorError("CUDA error: uncorrectable ECC error encountered"),
+        "cudnn": RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"),
+        "gemm": RuntimeError("CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling `cublasSgemm`"),
+        "nccl": torch.distributed.DistBackendError("NCCL error: unhandled system error"),
+        "assert": torch.AcceleratorError("CUDA error: device-side assert triggered"),
+        "words": ValueError("a text about a CUDA error"),
         "disk": OSError(28, "No space left on device"),
         "cancelled": JobCancelled("by itself"),
         "missing": ObjectMissing("gone"),

@@ -43,7 +43,7 @@ def uploaded(service: Service, scope: Scope, location: str) -> StoredObject:
     if size_bytes != upload.size_bytes:
         raise _unusable(location, f"the upload has {size_bytes or 0} of {upload.size_bytes} bytes; PUT them first")
     stored = stored_at(service, upload.key, size_bytes)
-    uploads.finish(scope, upload_id, stored)
+    uploads.finish(scope, upload_id, stored, before=upload.mark)
     return stored
 
 

@@ -9,7 +9,9 @@ from fastapi.testclient import TestClient
 
 from transfusion_core.db import jobs
 from transfusion_core.settings import Settings
+from transfusion_core.specs.dataset import DatasetSpec
 
+TOO_LARGE = {"name": "demo-retina", "images": 1_000_000, "size": 512}
 RECIPE = {"name": "mine", "kind": "recipe", "recipe": {"name": "demo-retina", "images": 100}}
 
 
@@ -144,3 +146,13 @@ def test_a_service_registers_no_files_of_its_machine(
         answer = client.post("/v1/datasets", json=body, headers=headers)
         assert answer.status_code == 422, answer.text
         assert "embedded" in answer.json()["errors"][0]["message"]
+
+
+def test_a_recipe_that_would_not_fit_into_memory_is_refused_with_its_bytes(client: TestClient) -> None:
+    answer = client.post("/v1/datasets", json={**RECIPE, "recipe": TOO_LARGE})
+    (fault,) = answer.json()["errors"]
+    assert (answer.status_code, fault["pointer"]) == (422, "/recipe")
+    assert "are 786432000000 bytes when drawn: expected 8589934592 at most" in fault["message"]
+    assert DatasetSpec.read({**RECIPE, "recipe": TOO_LARGE}).recipe, "one that was taken before is still read"
+    fits = {"name": "demo-retina", "images": 10_000, "size": 512}
+    assert client.post("/v1/datasets", json={**RECIPE, "recipe": fits}).status_code == 201

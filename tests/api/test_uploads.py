@@ -11,7 +11,9 @@ from fastapi.testclient import TestClient
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from transfusion_core.db import weights
 from transfusion_core.db.tables import Job
+from transfusion_core.janitor import Janitor
 from transfusion_core.settings import Settings
 
 
@@ -79,6 +81,26 @@ def test_weights_are_kept_under_their_digest(client: TestClient) -> None:
     assert client.app.state.service.store.exists(f"weights/{made['sha256']}")
     assert client.post("/v1/weights", json=body).status_code == 201
     assert [item["name"] for item in client.get("/v1/weights").json()["items"]] == ["source"]
+
+
+def test_weights_that_the_janitor_takes_before_they_are_named_are_put_again(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file was there, of a name that is no more; its removal is over by the time of the new name."""
+    service = client.app.state.service
+    key = f"weights/{hashlib.sha256(b'tensors').hexdigest()}"
+    real = weights.register
+
+    def register(*args: Any, **words: Any) -> Any:
+        at_once = service.settings.model_copy(update={"keep_unpointed_seconds": 0})
+        assert key in [each.key for each in Janitor(service.engine, service.store, at_once).sweep().objects]
+        return real(*args, **words)
+
+    service.store.put_bytes(key, b"tensors")
+    body = {"name": "w", "location": f"upload:{upload(client, b'tensors')}"}
+    monkeypatch.setattr(weights, "register", register)
+    assert client.post("/v1/weights", json=body).status_code == 201
+    assert service.store.get_bytes(key) == b"tensors"
 
 
 def test_a_name_of_weights_stands_for_the_same_bytes_for_ever(client: TestClient) -> None:

@@ -81,3 +81,19 @@ def test_requirements_that_are_open_missing_old_or_listed_are_told(audit: Module
     api.write_text("\n".join({**entries, "jinja2": "jinja2==3.1.5" + hashed}.values()))
     (fault,) = audit.faults_of_requirements(tmp_path)
     assert "jinja2 3.1.5 is listed: CVE-2025-27516" in fault
+
+
+@pytest.mark.parametrize(
+    ("name", "package", "asked"), [("build", "setuptools", "setuptools>="), ("worker-cpu", "numpy", "numpy>=")]
+)
+def test_what_builds_and_what_runs_without_a_gpu_is_looked_at_too(
+    audit: ModuleType, tmp_path: Path, name: str, package: str, asked: str
+) -> None:
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    shutil.copytree(ROOT / "deploy", tmp_path / "deploy")
+    file = tmp_path / "deploy" / "requirements" / f"{name}.txt"
+    assert package in dict(audit._pinned(file))
+    file.write_text(f"{package}>=1\n")
+    faults = list(audit.faults_of_requirements(tmp_path))
+    assert f"{name}.txt: {package} is not pinned and hashed; run make lock" in faults
+    assert any(fault.startswith(f"{name}.txt: {asked}") for fault in faults)

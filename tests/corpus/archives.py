@@ -58,6 +58,7 @@ def archives() -> list[Case]:
         Case("encrypted", lambda: _patched(8, b"\1\0"), "is encrypted"),
         Case("twice", _twice, "two members of the same name"),
         Case("says 8 EB", lambda: _patched(24, struct.pack("<I", 0xFFFFFFF0)), "more than 200 times"),
+        Case("says 2 GB", _of_2_gb, "expected a file of 1073741824 bytes at most, it has 2147483648"),
         Case("too many", lambda: _many(1_001, b""), "more than 1000 files"),
     ]
 
@@ -91,6 +92,11 @@ def _patched(offset: int, data: bytes) -> bytes:
     at = whole.index(b"PK\x01\x02") + offset
     whole[at : at + len(data)] = data
     return bytes(whole)
+
+
+def _of_2_gb() -> bytes:
+    """It says that it shrank by half, which is no bomb's ratio."""
+    return _patched(20, struct.pack("<II", 1 << 30, 2 << 30))
 
 
 def _method(method: int) -> bytes:

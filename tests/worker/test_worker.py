@@ -43,6 +43,23 @@ def test_a_child_knows_neither_database_nor_broker(bench, working):
     assert done.result["database_url"] != bench.settings.database_url
 
 
+@pytest.mark.parametrize("name", ["PGPASSFILE", "PGPASSWORD", "PGSERVICEFILE", "PGUSER", "TRANSFUSION_DATABASE_URL"])
+def test_nothing_that_opens_the_database_is_in_the_environment_of_who_starts_children(monkeypatch, name):
+    monkeypatch.setenv(name, "x")
+    with process._apart():
+        assert name not in os.environ
+    assert os.environ[name] == "x"
+
+
+@pytest.fixture
+def once(bench):
+    """A worker that tries nothing a second time."""
+    worker = bench.worker(max_crashes=1, max_outages=1)
+    worker.start()
+    yield worker
+    worker.stop()
+
+
 @pytest.mark.parametrize(
     ("how", "reason", "error"),
     [
@@ -50,14 +67,22 @@ def test_a_child_knows_neither_database_nor_broker(bench, working):
         ("bug", "bug", "ZeroDivisionError: oh"),
         ("memory", "out_of_memory", "MemoryError: too much"),
         ("cuda", "out_of_memory", "OutOfMemoryError: too much"),
+        ("cublas", "out_of_memory", "CUBLAS_STATUS_ALLOC_FAILED"),
+        ("full", "out_of_memory", "AcceleratorError: CUDA error: out of memory"),
+        ("device", "infrastructure", "uncorrectable ECC error"),
+        ("cudnn", "infrastructure", "CUDNN_STATUS_EXECUTION_FAILED"),
+        ("gemm", "infrastructure", "CUBLAS_STATUS_EXECUTION_FAILED"),
+        ("nccl", "infrastructure", "DistBackendError: NCCL error"),
+        ("assert", "bug", "device-side assert triggered"),
+        ("words", "bug", "ValueError: a text"),
         ("cancelled", "bug", "nobody asked it to stop"),
     ],
 )
-def test_what_a_job_raises_is_a_reason(bench, working, how, reason, error):
+def test_what_a_job_raises_is_a_reason(bench, once, how, reason, error):
     failed = bench.ended(bench.add("fail", how=how))
     assert (failed.state, failed.reason) == ("failed", reason)
     assert error in failed.error
-    assert ("traceback" in (failed.detail or {})) == (how == "bug")
+    assert ("traceback" in (failed.detail or {})) == (how != "cancelled" and reason == "bug")
 
 
 @pytest.mark.parametrize("how", ["disk", "missing"])
@@ -110,6 +135,27 @@ def test_a_worker_that_cannot_start_a_process_yet_tries_again(bench, monkeypatch
     assert bench.ended(bench.add("echo")).state == "succeeded"
     worker.stop()
     assert failures == []
+
+
+def test_a_busy_worker_whose_database_does_not_answer_is_not_well(bench, monkeypatch):
+    monkeypatch.setattr(worker_module, "MAX_SWEEP_SECONDS", 0.1)
+    worker = bench.worker(slots=1)
+    worker.start()
+    job = bench.add_wait()
+    bench.pid()
+    until(lambda: not worker._slots.is_any_free())
+    silent = lambda: health.silent_seconds(bench.settings.cache_dir)  # noqa: E731 - one line, used thrice
+    before = silent()
+    until(lambda: silent() < before + 0.01)
+    with bench.engine.begin() as connection:
+        connection.execute(text("ALTER TABLE jobs RENAME TO jobs_away"))
+    until(lambda: silent() > 0.6)  # a dozen polls
+    with bench.engine.begin() as connection:
+        connection.execute(text("ALTER TABLE jobs_away RENAME TO jobs"))
+    until(lambda: silent() < 0.5)
+    bench.go()
+    assert bench.ended(job).state == "succeeded"
+    worker.stop()
 
 
 def test_a_worker_is_well_while_it_gets_to_its_jobs(bench, monkeypatch):

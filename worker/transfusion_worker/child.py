@@ -7,6 +7,7 @@ broker, and speaks to its supervisor over a pipe.
 import ctypes
 import faulthandler
 import os
+import re
 import signal
 import sys
 import threading
@@ -41,6 +42,10 @@ TOLD_MAX, TRACE_MAX = 8000, 50_000
 """Characters: an error may hold words of the file that it is about."""
 FILES_MAX = 100
 """So many files at most are told one by one; the error counts all."""
+
+DEVICE_FAULT = re.compile(r"CUDA (driver )?error|cuDNN error|CU(DNN|BLAS|SOLVER|SPARSE|FFT)_\w+|NCCL (error|watchdog)")
+"""In what torch says of a device, whose errors are plain RuntimeErrors but for a few."""
+DEVICE_FULL = re.compile(r"out of memory|_ALLOC_FAILED")
 
 JobFunction = Callable[[JobContext], dict[str, Any]]
 
@@ -94,18 +99,39 @@ def reason_of(error: Exception) -> str:
     """Why a job failed, in the words of specs.job.Reason, or `cancelled`."""
     if isinstance(error, JobError):
         return error.reason
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or _is_full_device(error):
         return OutOfMemory.reason
+    if is_device_fault(error):
+        return "infrastructure"
     if isinstance(error, (StoreError, Unavailable, OSError)):
         return "infrastructure"
     return "bug"
 
 
+def is_device_fault(error: Exception) -> bool:
+    """Whether a device, or the network between devices, failed: torch tells of most of that in words alone.
+
+    Not an assertion of a kernel: an index that is out of range is so in the next attempt too.
+    """
+    if not isinstance(error, RuntimeError) or "device-side assert" in str(error):
+        return False
+    return isinstance(error, (torch.AcceleratorError, torch.distributed.DistBackendError)) or bool(
+        DEVICE_FAULT.search(str(error))
+    )
+
+
+def _is_full_device(error: Exception) -> bool:
+    return is_device_fault(error) and bool(DEVICE_FULL.search(str(error)))
+
+
 def _is_outage(error: Exception) -> bool:
     """Whether it may be over by the time of another attempt.
 
-    Not where a name leads to nothing or to other bytes, nor where a process of the job's own died, which is a crash.
+    Not where a name leads to nothing or to other bytes, nor where a process of the job's own or a device under it
+    died, which is a crash.
     """
+    if is_device_fault(error):
+        return False
     return not isinstance(error, (ObjectMissing, ObjectCorrupt, FileNotFoundError, PermissionError, ChildProcessError))
 
 

@@ -1,4 +1,4 @@
-"""Whether a worker is well: when it last looked at the jobs table and was answered.
+"""Whether a worker is well: when it last looked at, or while it is busy swept, the jobs table and was answered.
 
 `python -m transfusion_worker.health` ends with 0 where a worker of this machine and cache folder is well, with 1 and a
 sentence where none is. A process that runs and does not get to its jobs is not well.
@@ -18,7 +18,7 @@ SLACK_SECONDS = 20.0
 
 
 class Pulse:
-    """A file in the worker's scratch folder, touched at each answered look."""
+    """A file in the worker's scratch folder, touched at each answered look or sweep."""
 
     def __init__(self, cache_dir: Path) -> None:
         self._path = scratch_folder(cache_dir) / "pulse"

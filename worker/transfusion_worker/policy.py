@@ -24,5 +24,5 @@ POLICIES: dict[Reason, Policy] = {
     "out_of_memory": Policy.SMALLER,
     "infrastructure": Policy.AGAIN,
 }
-"""A child that dies or hangs is `infrastructure`. One that stopped because it was asked to has no reason at all: the
-job is cancelled, or goes back to its queue and nothing is counted."""
+"""A child that dies or hangs is `infrastructure`, and so is a device that fails under it. One that stopped because it
+was asked to has no reason at all: the job is cancelled, or goes back to its queue and nothing is counted."""

@@ -159,4 +159,6 @@ def _apart() -> Iterator[None]:
 
 
 def _secret_names() -> list[str]:
-    return [f"TRANSFUSION_{name.upper()}" for name in SECRETS]
+    """Of our settings, and all that libpq reads: PGPASSFILE, PGSERVICEFILE and the like lead to the password."""
+    ours = [f"TRANSFUSION_{name.upper()}" for name in SECRETS]
+    return [*ours, *(name for name in os.environ if name.startswith("PG"))]

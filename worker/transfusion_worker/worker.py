@@ -62,7 +62,7 @@ class Worker:
         self._supervisors: set[Supervisor] = set()
         self._listing = threading.Lock()
         self._wake, self._stopping, self._warm = threading.Event(), threading.Event(), threading.Event()
-        self._pulse, self._answered = Pulse(settings.cache_dir), threading.Event()
+        self._pulse, self._answered, self._swept = Pulse(settings.cache_dir), threading.Event(), threading.Event()
         self._threads = [
             threading.Thread(target=self._repeat, args=(act, seconds, woken), name=name, daemon=True)
             for name, act, seconds, woken in (
@@ -214,15 +214,18 @@ class Worker:
         is_busy = not self._slots.is_any_free()
         if not is_busy:
             threading.Thread(target=self.look, name="look", daemon=True).start()
-        if is_busy or self._answered.is_set():  # by the look of the poll before
+        # The look of the poll before; who has no slot free looks at nothing, and is as well as his sweeps.
+        if self._answered.is_set() or (is_busy and self._swept.is_set()):
             self._answered.clear()
             self._pulse.beat()
+        self._swept.clear()
 
     def _sweep(self) -> None:
         faultpoint("sweep")
         if self.settings.mode == "embedded":
             self._tell(jobs.reclaim(self._engine, is_alive=is_alive, max_outages=self.settings.max_outages))
         self._tell(jobs.sweep(self._engine, max_outages=self.settings.max_outages))
+        self._swept.set()
 
     def _tell_equipment(self) -> None:
         workers.seen(self._engine, self.name, equipment(self.settings, self.queues, self._slots))

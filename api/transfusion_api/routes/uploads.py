@@ -4,6 +4,7 @@ import base64
 import hashlib
 import tempfile
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -22,6 +23,7 @@ from transfusion_core.db.scope import Scope
 from transfusion_core.errors import Conflict, InvalidRequest, ObjectMissing, TooLarge
 from transfusion_core.settings import Settings
 from transfusion_core.specs.fault import Fault
+from transfusion_core.store.files import digest_of
 from transfusion_core.store.protocol import Part
 
 LINK_SECONDS = 900
@@ -112,8 +114,9 @@ def put_upload_content(
 ) -> Upload:
     """The bytes of an upload, once."""
     _check_size(content, upload.size_bytes)
-    stored = service.store.put_file(upload.key, content)
-    return _answer(service, uploads.finish(scope, upload.id, stored), request)
+    begun = uploads.begin_whole(scope, upload.id, sha256=digest_of(content))
+    stored = service.store.put_file(begun.key, content)
+    return _answer(service, uploads.finish(scope, begun.id, stored, before=begun.mark), request)
 
 
 def begin_upload_parts(
@@ -152,14 +155,15 @@ def complete_upload(service: Serving, scope: Scoped, upload_id: Id, body: Body, 
     """Say that all bytes were sent: they are joined and read, and must have this digest."""
     upload = uploads.get(scope, upload_id)
     sha256 = read(Completion, body).sha256
+    if upload.whole is not None and upload.whole != sha256:
+        raise _other_bytes(upload.whole, sha256)
     if upload.object is None:
         if service.store.size(upload.key) != upload.size_bytes:
             _join(service, upload)
         stored = stored_at(service, upload.key, upload.size_bytes)
         if stored.sha256 == sha256:
-            return _answer(service, uploads.finish(scope, upload_id, stored), request)
-        service.store.delete(upload.key)
-        uploads.begin_parts(scope, upload_id, before=upload.token, token=None)
+            return _answer(service, uploads.finish(scope, upload_id, stored, before=upload.mark), request)
+        uploads.reject(scope, upload_id, before=upload.mark, discard=partial(service.store.delete, upload.key))
         raise _other_bytes(stored.sha256, sha256)
     if upload.object.sha256 != sha256:
         raise _other_bytes(upload.object.sha256, sha256)
@@ -194,10 +198,14 @@ def _begun(service: Service, scope: Scope, upload: uploads.Upload) -> uploads.Up
             pass
         else:
             return upload
+    if upload.whole is not None:
+        raise Conflict(f"the bytes of upload {upload.id} were sent whole: announce another for parts")
     token = service.store.begin_parts(upload.key)
-    begun = uploads.begin_parts(scope, upload.id, before=upload.token, token=token)
+    begun = uploads.begin_parts(scope, upload.id, before=upload.mark, token=token)
     if begun.token != token:  # another request was faster
         service.store.abandon_parts(upload.key, token)
+    if begun.token is None:
+        raise Conflict(f"upload {upload.id} was begun in another way just now: ask what it has")
     return begun
 
 
@@ -229,7 +237,9 @@ def _other_bytes(found: str, expected: str) -> InvalidRequest:
 
 
 def _answer(service: Service, upload: uploads.Upload, request: Request) -> Upload:
-    link = service.store.presign_put(upload.key, seconds=LINK_SECONDS, size_bytes=upload.size_bytes)
+    link = None  # once its bytes are there, they never change
+    if upload.state == "open":
+        link = service.store.presign_put(upload.key, seconds=LINK_SECONDS, size_bytes=upload.size_bytes)
     here = str(request.url_for("put_upload_content", upload_id=upload.id))
     headers = {} if link else {"Content-Type": "application/octet-stream"}
     return Upload(

@@ -40,7 +40,12 @@ def register_weights(service: Serving, scope: Scoped, body: Body) -> WeightsFile
         _check_suffix(wanted.location, filename)
         contract = wanted.input or told_input(path)
         stored = service.store.put_file(f"weights/{_sha256(path)}", path)
-    return _answer(weights.register(scope, wanted.name, stored, contract))
+        row = weights.register(scope, wanted.name, stored, contract)
+        # Put may have found an object that nobody named any more, and the janitor taken it before it was named again.
+        # Now that it is named, nobody takes it.
+        if not service.store.exists(stored.key):
+            service.store.put_file(stored.key, path)
+    return _answer(row)
 
 
 @router.get("", dependencies=[needs("read")], responses=documented())

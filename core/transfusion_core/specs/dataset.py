@@ -3,10 +3,10 @@
 from operator import not_
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, StringConstraints, field_validator, model_validator
+from pydantic import BeforeValidator, Field, StringConstraints, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from transfusion_core.specs.base import Name, Record, Spec
+from transfusion_core.specs.base import STORED, Name, Record, Spec
 from transfusion_core.specs.text import is_text, one_line
 
 Task = Literal["multiclass", "ordinal", "multilabel"]
@@ -54,6 +54,10 @@ UPLOAD = "upload:"
 """How locations begin that are uploads, before their ids."""
 
 
+DRAWN_MAX_BYTES = 8 << 30
+"""Of the pixels of a recipe, which are in memory together."""
+
+
 class RecipeSpec(Spec):
     """Synthetic images, drawn by the platform itself."""
 
@@ -62,6 +66,17 @@ class RecipeSpec(Spec):
     seed: int = Field(default=0, ge=0, lt=2**31)
     size: int = Field(default=64, ge=16, le=512)
     """Side of the drawn images in pixels."""
+
+    @model_validator(mode="after")
+    def _check_bytes(self, info: ValidationInfo) -> Self:
+        size_bytes = self.images * self.size**2 * 3
+        if size_bytes > DRAWN_MAX_BYTES and info.context != STORED:
+            raise PydanticCustomError(
+                "memory",
+                "{images} images of {size} px are {size_bytes} bytes when drawn: expected {most} at most",
+                {"images": self.images, "size": self.size, "size_bytes": size_bytes, "most": DRAWN_MAX_BYTES},
+            )
+        return self
 
 
 class ColumnsSpec(Spec):

@@ -22,6 +22,8 @@ from transfusion_core.science.isolation import Limits as Walls
 
 PROGRAM = "transfusion_core.science.data.archive"
 PIECE_BYTES = 1 << 20
+FILE_MAX_BYTES = 1 << 30
+"""A file that is read whole, an image or a table, be it plain or a member."""
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 """Others (bzip2, LZMA) shrink nothing that images have, and inflate more from less."""
 _LOCAL_HEADER_BYTES = 30
@@ -35,6 +37,8 @@ class Limits:
     files: int = 1_000_000
     size_bytes: int = 64 * 2**30
     """Of all members, unpacked."""
+    file_bytes: int = FILE_MAX_BYTES
+    """Of a member that is read, unpacked: whoever asks for it has it in memory."""
     ratio: int = 200
     """Unpacked to packed; images hardly shrink, so more is a bomb."""
     ratio_from_bytes: int = 16 * 2**20
@@ -64,6 +68,7 @@ class Archive:
             _check_member(member, limits)
         _check_sizes(members, limits)
         _check_overlaps(members)
+        self._limits = limits
         kept = [member for member in members if not member.is_dir() and not is_hidden(member.filename)]
         self._members = {member.filename: member for member in kept}
         if len(self._members) < len(kept):
@@ -75,6 +80,7 @@ class Archive:
 
     def pieces(self, name: str) -> Iterator[bytes]:
         """A member's bytes, their checksum checked."""
+        check_size(self._members[name].file_size, limits=self._limits)
         try:
             with self._zip.open(self._members[name]) as file:
                 while piece := file.read(PIECE_BYTES):
@@ -87,6 +93,12 @@ def check_count(count: int, limits: Limits) -> None:
     """Refuse more files than are taken."""
     if count > limits.files:
         raise Refused(f"it holds more than {limits.files} files")
+
+
+def check_size(size_bytes: int, *, limits: Limits) -> None:
+    """Refuse a file that is larger than one that is read."""
+    if size_bytes > limits.file_bytes:
+        raise Refused(f"expected a file of {limits.file_bytes} bytes at most, it has {size_bytes}")
 
 
 def _check_member(member: zipfile.ZipInfo, limits: Limits) -> None:

@@ -13,14 +13,12 @@ from typing import Protocol
 from transfusion_core.errors import DataError
 from transfusion_core.science.answering import Refused
 from transfusion_core.science.apart import Apart, Died
-from transfusion_core.science.data.archive import PROGRAM, Limits
+from transfusion_core.science.data.archive import FILE_MAX_BYTES, PROGRAM, Limits, check_size
 from transfusion_core.science.data.paths import is_hidden, is_inside, is_plain
 from transfusion_core.science.frames import Frame
 
 ARCHIVES_MAX = 64
 """Zip archives directly in a folder; each is opened by a process of its own."""
-FILE_MAX_BYTES = 1 << 30
-"""A plain file that is read whole, an image or a table."""
 LINK = "is a link, and links are not followed"
 """Said of a file that is not read."""
 LISTING_SECONDS, READING_SECONDS = 300.0, 300.0
@@ -154,7 +152,7 @@ class ZipTree:
 
     def __init__(self, apart: Apart, name: str, limits: Limits) -> None:
         self._apart, self._name = apart, name
-        self._left_bytes = limits.size_bytes
+        self._limits, self._left_bytes = limits, limits.size_bytes
         try:
             told = apart.ask(Frame({}), within_seconds=LISTING_SECONDS).head.get("sizes")
         except (Refused, Died) as error:
@@ -185,6 +183,7 @@ class ZipTree:
             raise DataError(f"{path}: there is no such member")
         data = bytearray()
         try:
+            check_size(self._sizes[path], limits=self._limits)
             for frame in self._apart.pieces(Frame({"read": path}), within_seconds=READING_SECONDS):
                 data += frame.data
                 if len(data) > min(self._sizes[path], self._left_bytes):

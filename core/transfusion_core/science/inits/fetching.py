@@ -25,7 +25,23 @@ def open_url(url: str, *, timeout_seconds: float) -> Any:
     """What `urllib.request.urlopen` gives. Raises AddressRefused, or ValueError for what is no http or https URL."""
     if urlsplit(url).scheme not in ("http", "https"):
         raise ValueError(f"expected an http or https URL, got {url!r}")
-    return urllib.request.build_opener(_Plain, _Secure).open(url, timeout=timeout_seconds)
+    return _opener().open(url, timeout=timeout_seconds)
+
+
+def _opener() -> urllib.request.OpenerDirector:
+    """Of these handlers alone: `build_opener` would add some for ftp, files and data, which check no address."""
+    opener = urllib.request.OpenerDirector()
+    for handler in (
+        urllib.request.ProxyHandler(),
+        urllib.request.HTTPDefaultErrorHandler(),
+        urllib.request.HTTPErrorProcessor(),
+        urllib.request.UnknownHandler(),
+        _Redirects(),
+        _Plain(),
+        _Secure(),
+    ):
+        opener.add_handler(handler)
+    return opener
 
 
 def checked_addresses(host: str, port: int) -> list[str]:
@@ -87,6 +103,15 @@ class _SecureConnection(http.client.HTTPSConnection):
             self._tunnel()  # type: ignore[attr-defined]
         context = self._context  # type: ignore[attr-defined]
         self.sock = context.wrap_socket(self.sock, server_hostname=through or self.host)
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    def redirect_request(
+        self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
+    ) -> urllib.request.Request | None:
+        if urlsplit(newurl).scheme not in ("http", "https"):
+            raise AddressRefused(f"{req.host} redirects to {newurl!r}: expected an http or https URL")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
 class _Plain(urllib.request.HTTPHandler):

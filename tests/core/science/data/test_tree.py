@@ -74,6 +74,20 @@ def test_too_many_bytes_or_files_are_refused(tmp_path: Path) -> None:
         tree.files()
 
 
+def test_a_member_is_refused_from_the_size_of_a_plain_file_in_its_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = _zip(tmp_path / "large.zip", {"a": b"12345", "b": b"1234"})
+    (tmp_path / "plain").mkdir()
+    (tmp_path / "plain" / "a").write_bytes(b"12345")
+    monkeypatch.setattr("transfusion_core.science.data.tree.FILE_MAX_BYTES", 4)
+    for source in (archive, tmp_path / "plain"):
+        with open_tree(source, limits=Limits(file_bytes=4)) as tree:
+            with pytest.raises(DataError, match=r"^a: expected a file of 4 bytes at most, it has 5$"):
+                tree.read("a")
+            assert not tree.holds("b") or tree.read("b") == b"1234"
+
+
 def test_two_members_of_one_name_are_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "twice.zip", "w") as archive:
         archive.writestr("a.png", b"1")
@@ -194,6 +208,8 @@ def test_more_bytes_than_were_told_are_not_taken() -> None:
     with pytest.raises(DataError, match=r"a: the archive a\.zip unpacks to more than it says"):
         ZipTree(cast(Apart, liar), "a.zip", Limits()).read("a")
     assert liar.closed
+    with pytest.raises(DataError, match="a file of 1073741824 bytes at most"):
+        ZipTree(cast(Apart, TakenOver({"a": 2**40}, [b"1"])), "a.zip", Limits()).read("a")
     tree = ZipTree(cast(Apart, TakenOver({"a": 2, "b": 2}, [b"1", b"2"])), "a.zip", Limits(size_bytes=3))
     assert tree.read("a") == b"12"
     with pytest.raises(DataError, match="unpacks to more"):

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 from urllib.error import URLError
+from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
 
@@ -15,9 +16,10 @@ from transfusion_core.science.inits.fetching import AddressRefused, checked_addr
 
 class Server(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
-        if self.path == "/away":
+        if self.path.startswith("/away"):
             self.send_response(302)
-            self.send_header("Location", "http://169.254.169.254/latest/meta-data")
+            to = parse_qs(urlsplit(self.path).query).get("to", ["http://169.254.169.254/latest/meta-data"])
+            self.send_header("Location", to[0])
         else:
             self.send_response(200)
         self.send_header("Content-Length", "2")
@@ -70,6 +72,25 @@ def test_a_redirect_is_checked_like_the_first_address(port: int) -> None:
         assert answer.read() == b"ok"
     with pytest.raises(URLError, match=r"169\.254\.169\.254, which is no address"):
         open_url(f"http://127.0.0.1:{port}/away", timeout_seconds=5)
+
+
+@pytest.mark.usefixtures("here_is_open")
+@pytest.mark.parametrize("to", ["ftp://127.0.0.1:{}/x", "file:///etc/passwd", "data:,x", "gopher://127.0.0.1:{}/x"])
+def test_a_redirect_to_another_scheme_is_refused_and_nobody_is_asked(port: int, to: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as asked:
+        asked.setblocking(False)
+        target = to.format(asked.getsockname()[1])
+        with pytest.raises(
+            OSError, match=r"(?i)redirects to .*: expected an http or https URL|redirection to url .* is not allowed"
+        ):
+            open_url(f"http://127.0.0.1:{port}/away?to={quote(target)}", timeout_seconds=5)
+        with pytest.raises(BlockingIOError):
+            asked.accept()
+
+
+@pytest.mark.parametrize("scheme", ["ftp", "file", "data"])
+def test_no_handler_for_another_scheme_is_there(scheme: str) -> None:
+    assert scheme not in fetching._opener().handle_open
 
 
 @pytest.mark.usefixtures("here_is_open")

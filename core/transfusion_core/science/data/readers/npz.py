@@ -1,7 +1,8 @@
 """Reads MedMNIST's convention: one .npz with `{train,val,test}_{images,labels}`; `val` and `test` may be left out.
 
 Images are uint8 (n, h, w) or (n, h, w, 3); labels whole numbers (n,) or (n, 1), for a multilabel task 0 and 1
-in (n, l). Nothing is unpickled, and an array's stated shape must fit its bytes before memory is taken for it.
+in (n, l). Nothing is unpickled, an array's stated shape must fit its bytes before memory is taken for it, and a file
+whose arrays are larger than the memory that they may have is refused before any is unpacked.
 """
 
 import io
@@ -14,18 +15,22 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from transfusion_core.errors import DataError
+from transfusion_core.science.data.archive import Limits
 from transfusion_core.science.data.samples import SPLITS, Arrays
 from transfusion_core.science.data.tree import Tree, open_tree
 from transfusion_core.specs.dataset import Split, Task
 
 MAX_CLASSES = 10_000
 TOLD_MAX = 500
+ARRAYS_MAX_BYTES = 16 << 30
+"""Of all arrays of a file, which are in memory together: MedMNIST's largest, PathMNIST of 224 px, has 15 GiB."""
 _HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 
 
 def read_npz(source: Path, *, task: Task) -> Arrays:
     """The arrays of a MedMNIST-like file. Raises DataError."""
-    with open_tree(source) as tree:
+    limits = Limits(size_bytes=ARRAYS_MAX_BYTES, file_bytes=ARRAYS_MAX_BYTES)
+    with open_tree(source, limits=limits) as tree:
         names = {name.removesuffix(".npy") for name in tree.files()}
         present = [split for split in SPLITS if f"{split}_images" in names]
         if "train" not in present:

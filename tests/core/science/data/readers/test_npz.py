@@ -95,6 +95,23 @@ def test_a_shape_that_promises_more_than_its_bytes_is_refused_before_memory_is_t
     _refused(tmp_path, stream.getvalue() + b"few")
 
 
+def test_arrays_that_are_larger_than_memory_may_be_are_refused_before_any_is_unpacked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = _file(tmp_path, train_images=_images(4, 1000, 1000), train_labels=np.array([0, 1, 0, 1]))
+    assert len(read_npz(file, task="multiclass").images) == 4
+    monkeypatch.setattr("transfusion_core.science.data.readers.npz.ARRAYS_MAX_BYTES", 4_000_000)
+    monkeypatch.setattr("transfusion_core.science.data.tree.ZipTree.read", None)
+    with pytest.raises(DataError, match=r"it unpacks to 400\d{4} bytes, more than the 4000000 allowed"):
+        read_npz(file, task="multiclass")
+
+
+def test_one_array_may_be_larger_than_an_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = _file(tmp_path, **GOOD)
+    monkeypatch.setattr("transfusion_core.science.data.tree.FILE_MAX_BYTES", 8)
+    assert len(read_npz(file, task="multiclass").images) == 2
+
+
 def _refused(folder: Path, data: bytes) -> None:
     with zipfile.ZipFile(folder / "bad.npz", "w") as archive:
         archive.writestr("train_images.npy", data)

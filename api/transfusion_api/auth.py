@@ -62,6 +62,11 @@ def caller_of(request: Request) -> Caller | None:
     return Caller(key.id, key.project, key.role) if key else None
 
 
+def address_of(request: Request) -> str:
+    """What requests of one address that bring no good key are counted under."""
+    return f"address {request.client.host if request.client else None}"
+
+
 def _may_use_cookie(service: Service, request: Request, token: str) -> bool:
     brought = request.headers.get(FORM_TOKEN, "")
     return request.method in SAFE_METHODS or hmac.compare_digest(form_token(service, token).encode(), brought.encode())
@@ -92,7 +97,7 @@ def _check(role: Role) -> Callable[[Request], Awaitable[None]]:
         rate, asks_nobody = service.limits.rate, service.settings.mode == "embedded"
         caller = caller_of(request) if asks_nobody else await run_sync(caller_of, request)
         if caller is None:
-            rate.take(f"address {request.client.host if request.client else None}")
+            rate.take(address_of(request))
             raise NotAuthenticated
         rate.take(caller.key_id)
         if RANKS[caller.role] < RANKS[role]:

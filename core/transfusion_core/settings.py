@@ -93,6 +93,8 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(default=1_000_000, ge=1_000)
     body_seconds: float = Field(default=30.0, gt=0)
     """How long a request may wait for the next piece of its body, and an answer for its reader to take one."""
+    whole_body_seconds: float = Field(default=60.0, gt=0)
+    """How long a JSON or form body may take to come, however its pieces do; files that are uploaded may take longer."""
     requests_per_second: float = Field(default=500.0, gt=0)
     """What one API key may ask of one process; twice as many at once after a pause."""
     max_requests: int = Field(default=500, ge=1)

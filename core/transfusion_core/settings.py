@@ -65,7 +65,7 @@ class Settings(BaseSettings):
     store_seconds: float = Field(default=120.0, ge=0)
     """How long an S3 server that does not answer is asked again; requests of the API wait 5 s at most."""
     admin_key: SecretStr | None = None
-    """Admin API key; one is made at the first start unless given."""
+    """Admin API key of 32 characters or more; one is made at the first start unless given. Once revoked it stays so."""
     admin_key_file: Path | None = None
     """Where a made admin key is kept between starts."""
     secret: SecretStr | None = None

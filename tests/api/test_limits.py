@@ -106,10 +106,11 @@ def test_a_service_may_be_called_by_its_names_alone(
 ) -> None:
     made = settings(mode="service", admin_key=ADMIN, allowed_hosts=["transfusion.example"])
     with serve(made, base_url="http://transfusion.example") as client:
-        assert client.get("/healthz").status_code == 200
+        assert client.get("/readyz").status_code == 200
         for host in ("evil.example", "", "[x", "transfusion.example.evil.example"):
-            answer = client.get("/healthz", headers={"Host": host})
+            answer = client.get("/readyz", headers={"Host": host})
             assert (answer.status_code, answer.json()["code"]) == (403, "not_allowed")
+        assert client.get("/healthz", headers={"Host": "10.1.2.3:8000"}).status_code == 200, "probes call by address"
 
 
 @contextmanager

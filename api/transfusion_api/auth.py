@@ -17,13 +17,15 @@ from fastapi.params import Depends as Dependency
 from transfusion_api.service import Service, service_of
 from transfusion_core.db import api_keys, web_sessions
 from transfusion_core.db.scope import LOCAL, Scope
-from transfusion_core.errors import NotAllowed, NotAuthenticated
+from transfusion_core.errors import InvalidRequest, NotAllowed, NotAuthenticated
 from transfusion_core.settings import Settings
 
 Role = Literal["read", "write", "admin"]
 RANKS: dict[str, int] = {"read": 0, "write": 1, "admin": 2}
 """Each role may do what the roles below it may."""
 COOKIE = "transfusion_session"
+MIN_KEY_CHARACTERS = 32
+"""Of an admin key that is given: whoever guesses it has everything."""
 FORM_TOKEN = "x-csrf-token"
 SAFE_METHODS = frozenset({"GET", "HEAD"})
 """What a cookie alone is good for; what changes things brings the session's token besides (routes/sessions.py)."""
@@ -62,6 +64,11 @@ def caller_of(request: Request) -> Caller | None:
     return Caller(key.id, key.project, key.role) if key else None
 
 
+def address_of(request: Request) -> str:
+    """What requests of one address that bring no good key are counted under."""
+    return f"address {request.client.host if request.client else None}"
+
+
 def _may_use_cookie(service: Service, request: Request, token: str) -> bool:
     brought = request.headers.get(FORM_TOKEN, "")
     return request.method in SAFE_METHODS or hmac.compare_digest(form_token(service, token).encode(), brought.encode())
@@ -92,7 +99,7 @@ def _check(role: Role) -> Callable[[Request], Awaitable[None]]:
         rate, asks_nobody = service.limits.rate, service.settings.mode == "embedded"
         caller = caller_of(request) if asks_nobody else await run_sync(caller_of, request)
         if caller is None:
-            rate.take(f"address {request.client.host if request.client else None}")
+            rate.take(address_of(request))
             raise NotAuthenticated
         rate.take(caller.key_id)
         if RANKS[caller.role] < RANKS[role]:
@@ -115,7 +122,10 @@ DRAWN: Dependency = Depends(_drawn, scope="function")
 
 
 def ensure_admin_key(service: Service) -> None:
-    """Make the first admin key, keep it where the settings say, and print it once."""
+    """Make the first admin key, keep it where the settings say, and print it once.
+
+    Raises InvalidRequest where the environment gives one that could be guessed.
+    """
     settings = service.settings
     given = _given_key(settings)
     made = api_keys.ensure_admin(service.engine, service.secret, given)
@@ -126,7 +136,13 @@ def ensure_admin_key(service: Service) -> None:
 
 def _given_key(settings: Settings) -> str | None:
     if settings.admin_key:
-        return settings.admin_key.get_secret_value()
+        key = settings.admin_key.get_secret_value()
+        if settings.mode == "service" and len(key) < MIN_KEY_CHARACTERS:
+            raise InvalidRequest(
+                f"TRANSFUSION_ADMIN_KEY has {len(key)} characters: expected {MIN_KEY_CHARACTERS} or more, at random, "
+                "as of `openssl rand -hex 32`; without it a key is made"
+            )
+        return key
     if settings.admin_key_file and settings.admin_key_file.exists():
         return settings.admin_key_file.read_text().strip() or None
     return None

@@ -31,8 +31,13 @@ async def raw_body(request: Request) -> bytes:
 
 
 async def taken(request: Request) -> bytes:
-    """The body, piece by piece; a sender that is silent for too long is let go."""
-    return b"".join([piece async for piece in pieces(request)])
+    """The whole body, which is small. HTTPException 408 where it takes too long, however its pieces come."""
+    whole_seconds = service_of(request).settings.whole_body_seconds
+    try:
+        with anyio.fail_after(whole_seconds):
+            return b"".join([piece async for piece in pieces(request)])
+    except TimeoutError as error:
+        raise HTTPException(408, f"the body was not there within {whole_seconds:g} seconds") from error
 
 
 async def pieces(request: Request) -> AsyncIterator[bytes]:

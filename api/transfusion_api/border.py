@@ -6,7 +6,7 @@ import ipaddress
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
 from urllib.parse import urlsplit
 
 import anyio
@@ -14,7 +14,6 @@ from fastapi import Request
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from transfusion_api.limits import Places
 from transfusion_api.problems import is_vanished_reader, of_error, problem
 from transfusion_api.service import Service
 from transfusion_core.errors import TooManyRequests
@@ -22,6 +21,9 @@ from transfusion_core.logs import about
 
 LOCAL_NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+PROBE = "/healthz"
+"""Says that the process lives, and nothing else: it is answered when all places are taken, or a full service would be
+taken for a dead one and started anew."""
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",  # with "no-referrer" browsers send "Origin: null" with our own forms
@@ -62,7 +64,7 @@ class Border:
 
     async def _answer(self, request: Request, receive: Receive, headed: "_Headed") -> None:
         try:
-            async with self._places(request).taken():
+            async with self._place(request):
                 await self.app(request.scope, receive, headed.send)
         except TooManyRequests as error:
             await of_error(request, error)(request.scope, receive, headed.send)
@@ -89,16 +91,20 @@ class Border:
                 span.rename(f"{method} {route}")
                 span.tell(status=headed.status)
 
-    def _places(self, request: Request) -> Places:
+    def _place(self, request: Request) -> AbstractAsyncContextManager[None]:
+        if request.url.path == PROBE:
+            return nullcontext()
         limits = self.service.limits
-        return limits.streams if request.url.path.endswith("/events") else limits.requests
+        return (limits.streams if request.url.path.endswith("/events") else limits.requests).taken()
 
     def _refusal(self, request: Request) -> tuple[str, int, str] | None:
         if "\0" in request.scope["path"] or b"%00" in request.scope["query_string"]:
             return "invalid", 422, "NUL characters are not taken in addresses."
         if self.embedded and not _is_local(request):
             return "not_allowed", 403, "An embedded service answers its own machine only, at 127.0.0.1 or localhost."
-        if self.allowed_hosts and _host_name(request.headers.get("host", "")) not in self.allowed_hosts:
+        # Probes call by an address that no setting can know, and are told nothing but that the process lives.
+        named = request.url.path == PROBE or _host_name(request.headers.get("host", "")) in self.allowed_hosts
+        if self.allowed_hosts and not named:
             return "not_allowed", 403, "This service is not called by this name."
         if not _same_origin(request.headers):
             return "not_allowed", 403, "Pages of other origins may not use this service."

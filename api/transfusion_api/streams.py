@@ -111,23 +111,28 @@ class Streams:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._subjects: dict[str, Subject] = {}
+        self._subjects: dict[tuple[str, str], Subject] = {}
+        """By project and id: one of the projects that share a run may lose it before the others do."""
         self._last_id: int | None = None
         self._asked_at = 0.0
         self._failure: Unavailable | None = None
         self._lock = anyio.Lock()
 
     @contextmanager
-    def following(self, subject_id: str, make: Callable[[], Subject]) -> Iterator[Subject]:
-        """The subject of this id, made where nobody follows it yet, and dropped with its last follower."""
-        subject = self._subjects.get(subject_id) or self._subjects.setdefault(subject_id, make())
+    def following(self, project: str, subject_id: str, make: Callable[[], Subject]) -> Iterator[Subject]:
+        """The subject of this id, made where nobody of the project follows it yet, and dropped with its last follower.
+
+        `make` may make it with the scope of whoever comes first.
+        """
+        key = (project, subject_id)
+        subject = self._subjects.get(key) or self._subjects.setdefault(key, make())
         subject.followers += 1
         try:
             yield subject
         finally:
             subject.followers -= 1
             if not subject.followers:
-                del self._subjects[subject_id]
+                del self._subjects[key]
 
     async def refresh(self) -> None:
         """Touch the subjects about which something was written. Raises Unavailable, for all who ask meanwhile."""
@@ -144,7 +149,7 @@ class Streams:
         except Unavailable as error:
             return error
         self._last_id = news.last_id
-        for subject_id, subject in self._subjects.items():
+        for (_, subject_id), subject in self._subjects.items():
             if news.about is None or subject_id in news.about:
                 subject.touch()
         return None
@@ -152,17 +157,17 @@ class Streams:
 
 def stream(
     streams: Streams,
-    subject_id: str,
+    subject: tuple[str, str],
     make: Callable[[], Subject],
     *,
     may_read: Callable[[], bool],
     last_id: int,
 ) -> EventStream:
-    """The answer that follows a subject: see `follow`."""
+    """The answer that follows a subject, told by its project and id: see `follow`."""
 
     async def said() -> AsyncIterator[bytes]:
-        with streams.following(subject_id, make) as subject:
-            async for piece in follow(streams, subject, may_read=may_read, last_id=last_id):
+        with streams.following(*subject, make) as followed:
+            async for piece in follow(streams, followed, may_read=may_read, last_id=last_id):
                 yield piece
 
     return EventStream(said(), headers=HEADERS)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from transfusion_core.specs.report import ChangedRow, Report, ReportDiff, ReportSection, Row
 
@@ -61,11 +62,12 @@ def make_table(title: str, columns: Sequence[Column], rows: Iterable[Row]) -> Ta
     """A table of those columns in which some row has something to show."""
     rows = list(rows)
     shown = [(head, cells) for head, show in columns if any(cells := [show(row) for row in rows])]
-    table = Table(title=title, title_justify="left")
+    # Labels are words of strangers, and to the library "[/x]" would be markup; none of ours is.
+    table = Table(title=Text(title, style="table.title"), title_justify="left")
     for head, _ in shown:
         table.add_column(head, overflow="fold", justify="left" if head in _WORDS | _PROSE else "right")
     for line in zip(*(cells for _, cells in shown), strict=True):
-        table.add_row(*line)
+        table.add_row(*map(Text, line))
     return table
 
 
@@ -100,7 +102,7 @@ def _interval(row: Row) -> str:
 
 
 def _published(row: Row) -> str:
-    return "" if row.published is None else f"{number(row.published)} [{row.mark}]".replace("[", r"\[")
+    return "" if row.published is None else f"{number(row.published)} [{row.mark}]"
 
 
 _WORDS = frozenset({"model", "init", "label", "metric", "layer", "layer b", "pair", "measure", "train size", "test"})

@@ -65,7 +65,7 @@ class Settings(BaseSettings):
     store_seconds: float = Field(default=120.0, ge=0)
     """How long an S3 server that does not answer is asked again; requests of the API wait 5 s at most."""
     admin_key: SecretStr | None = None
-    """Admin API key; one is made at the first start unless given."""
+    """Admin API key of 32 characters or more; one is made at the first start unless given. Once revoked it stays so."""
     admin_key_file: Path | None = None
     """Where a made admin key is kept between starts."""
     secret: SecretStr | None = None
@@ -93,6 +93,8 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(default=1_000_000, ge=1_000)
     body_seconds: float = Field(default=30.0, gt=0)
     """How long a request may wait for the next piece of its body, and an answer for its reader to take one."""
+    whole_body_seconds: float = Field(default=60.0, gt=0)
+    """How long a JSON or form body may take to come, however its pieces do; files that are uploaded may take longer."""
     requests_per_second: float = Field(default=500.0, gt=0)
     """What one API key may ask of one process; twice as many at once after a pause."""
     max_requests: int = Field(default=500, ge=1)

@@ -10,6 +10,7 @@ from fastapi.testclient import TestClient
 
 from transfusion_core.db import api_keys
 from transfusion_core.db.scope import Scope
+from transfusion_core.errors import InvalidRequest
 from transfusion_core.settings import Settings
 
 ADMIN = "tf_admin_" + "a" * 64
@@ -119,6 +120,27 @@ def test_the_first_admin_key_is_made_kept_and_printed_once(
     with serve(made) as client:
         assert capsys.readouterr().out == ""
         assert client.get("/v1/keys", headers=bearer(key)).status_code == 200
+
+
+def test_an_admin_key_that_was_revoked_does_not_come_back_with_the_next_start(
+    settings: Callable[..., Settings], serve: Callable[..., TestClient]
+) -> None:
+    made = settings(mode="service", admin_key=ADMIN)
+    with serve(made) as client:
+        (key,) = client.get("/v1/keys", headers=bearer(ADMIN)).json()["items"]
+        assert client.delete(f"/v1/keys/{key['id']}", headers=bearer(ADMIN)).status_code < 300
+    with serve(made) as client:
+        assert client.get("/v1/keys", headers=bearer(ADMIN)).status_code == 401
+
+
+def test_an_admin_key_that_could_be_guessed_is_refused_at_the_start(
+    settings: Callable[..., Settings], serve: Callable[..., TestClient]
+) -> None:
+    with (
+        pytest.raises(InvalidRequest, match="has 6 characters: expected 32 or more"),
+        serve(settings(mode="service", admin_key="secret")),
+    ):
+        pass
 
 
 def test_a_key_that_was_given_is_not_printed(service: TestClient, capsys: pytest.CaptureFixture[str]) -> None:

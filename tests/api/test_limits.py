@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
@@ -106,10 +106,11 @@ def test_a_service_may_be_called_by_its_names_alone(
 ) -> None:
     made = settings(mode="service", admin_key=ADMIN, allowed_hosts=["transfusion.example"])
     with serve(made, base_url="http://transfusion.example") as client:
-        assert client.get("/healthz").status_code == 200
+        assert client.get("/readyz").status_code == 200
         for host in ("evil.example", "", "[x", "transfusion.example.evil.example"):
-            answer = client.get("/healthz", headers={"Host": host})
+            answer = client.get("/readyz", headers={"Host": host})
             assert (answer.status_code, answer.json()["code"]) == (403, "not_allowed")
+        assert client.get("/healthz", headers={"Host": "10.1.2.3:8000"}).status_code == 200, "probes call by address"
 
 
 @contextmanager
@@ -186,16 +187,56 @@ def test_a_body_that_does_not_go_on_is_let_go(settings: Callable[..., Settings])
             connection.close()
 
 
+@pytest.mark.parametrize(
+    ("path", "kind"), [("/v1/experiments", "application/json"), ("/login", "application/x-www-form-urlencoded")]
+)
+def test_a_body_that_comes_in_drops_is_let_go(settings: Callable[..., Settings], path: str, kind: str) -> None:
+    with serving(settings(body_seconds=5, whole_body_seconds=0.3)) as address:
+        connection = opened(address, "POST", path, f"Content-Type: {kind}", "Content-Length: 500")
+        connection.settimeout(0.02)
+        data, deadline = b"", time.monotonic() + 4
+        while not data and time.monotonic() < deadline:
+            connection.sendall(b"x")
+            with suppress(TimeoutError):
+                data = connection.recv(65536)
+        assert data.startswith(b"HTTP/1.1 408")
+        connection.close()
+
+
+def test_attempts_to_log_in_are_counted_before_their_body_is_read(settings: Callable[..., Settings]) -> None:
+    form = ["Content-Type: application/x-www-form-urlencoded", "Content-Length: 500"]
+    made = settings(mode="service", admin_key=ADMIN, body_seconds=5, requests_per_second=0.5)
+    with serving(made) as address:
+        first = opened(address, "POST", "/login", *form)
+        second = opened(address, "POST", "/login", *form)
+        first.settimeout(0.5)
+        second.settimeout(0.5)
+        refused = [answer for each in (first, second) if (answer := _answer_or_none(each))]
+        assert [(status, told["code"]) for status, told in refused] == [(429, "too_many_requests")]
+        first.close()
+        second.close()
+
+
+def _answer_or_none(connection: socket.socket) -> tuple[int, Any] | None:
+    try:
+        return answer_of(connection)
+    except TimeoutError:
+        return None
+
+
 def test_more_requests_than_places_are_told_to_return(settings: Callable[..., Settings]) -> None:
     with serving(settings(max_requests=1, body_seconds=5)) as address:
         slow = opened(address, "POST", "/v1/experiments", "Content-Type: application/json", "Content-Length: 500")
         deadline = time.monotonic() + 5
         status = 200
         while status != 429 and time.monotonic() < deadline:
-            connection = opened(address, "GET", "/healthz")
+            connection = opened(address, "GET", "/v1/runs")
             status, told = answer_of(connection)
             connection.close()
         assert (status, told["code"]) == (429, "too_many_requests")
+        probe = opened(address, "GET", "/healthz")
+        assert answer_of(probe)[0] == 200, "a full service lives all the same"
+        probe.close()
         slow.close()
 
 

@@ -17,7 +17,7 @@ from transfusion_api.border import Border
 from transfusion_api.problems import is_vanished_reader
 from transfusion_api.streams import Streams, Subject
 from transfusion_core.db.events import Event
-from transfusion_core.errors import Unavailable
+from transfusion_core.errors import NotFound, Unavailable
 from transfusion_core.settings import Settings
 
 
@@ -118,13 +118,25 @@ def test_a_silent_stream_says_that_it_is_there(monkeypatch: pytest.MonkeyPatch) 
 def test_a_subject_is_there_as_long_as_it_is_followed() -> None:
     made = Streams(Nothing)  # type: ignore[arg-type]
     make = partial(Subject, lambda _: [], dict)
-    with made.following("x", make) as first:
-        with made.following("x", make) as second:
+    with made.following("p", "x", make) as first:
+        with made.following("p", "x", make) as second:
             assert first is second
-        with made.following("x", make) as third:
+        with made.following("p", "x", make) as third:
             assert first is third
-    with made.following("x", make) as last:
+    with made.following("p", "x", make) as last:
         assert last is not first
+
+
+def test_a_project_that_may_read_no_more_breaks_no_stream_of_another() -> None:
+    def gone() -> dict[str, Any]:
+        raise NotFound("this project has deleted its experiment")
+
+    made = Streams(Nothing)  # type: ignore[arg-type]
+    with (
+        made.following("a", "run", partial(Subject, lambda _: [], gone)),
+        made.following("b", "run", partial(Subject, lambda _: [], lambda: {"state": "running"})) as theirs,
+    ):
+        assert asyncio.run(theirs.now()) == {"state": "running"}
 
 
 def test_a_reader_that_hangs_up_is_no_bug_and_a_bug_is_one() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from transfusion_client.tables import number, print_report, tables_of
+from transfusion_client.tables import _EVERY, make_table, number, print_report, tables_of
 from transfusion_core.specs.report import Report, Row
 
 
@@ -135,3 +135,12 @@ def test_speed_ups_and_areas_do_not_stand_among_the_steps() -> None:
     assert steps == [["m", "pretrained", "restricted_mean_steps", "200"]]
     assert speed == [["m", "pretrained", "speed_up", "pretrained-random", "at least 2", "log-rank", "0.0400"]]
     assert areas == [["m", "pretrained", "area_under_curve", "0.7000"]]
+
+
+def test_labels_that_look_like_markup_are_printed_as_they_are() -> None:
+    paper = StringIO()
+    rows = [
+        Row(model="cbr-tiny", init="random", label=label, metric="auroc", value=0.5) for label in ("[/x]", "[red]y")
+    ]
+    Console(file=paper, width=160).print(make_table("of [/these]", _EVERY, rows))
+    assert all(words in paper.getvalue() for words in ("[/x]", "[red]y", "of [/these]"))

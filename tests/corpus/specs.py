@@ -42,6 +42,14 @@ RAW = [
     b"name: !!python/object/apply:os.system ['true']", b'{"seeds": ' + b"9" * 5_000 + b"}", b"\x80\x04K\x01.",
 ]  # fmt: skip
 
+MANY: list[dict[str, Any]] = [
+    {"seeds": 1000},
+    {"seeds": 1000, "train_sizes": [*range(1, 21)], "sections": ["performance"]},
+    {"seeds": 1000, "sections": ["movement"]},
+    {"seeds": 150, "models": ["cbr-tiny", "cbr-small", "resnet18"], "train_sizes": [*range(50, 70)]},
+]
+"""Few words that ask for millions of jobs."""
+
 
 def bodies() -> list[Case]:
     """Each value in each place of a good spec, and bodies that are no JSON to begin with."""
@@ -49,6 +57,10 @@ def bodies() -> list[Case]:
         Case(f"spec {place} {number}", lambda place=place, value=value: _body(place, value), "errors|pointer|invalid")
         for place in PLACES
         for number, value in enumerate(VALUES)
+    ]
+    small = {"name": "x", "dataset": "demo-retina", "models": ["cbr-tiny"]}
+    cases += [
+        Case(f"many {n}", lambda many=many: json.dumps(small | many).encode(), "runs") for n, many in enumerate(MANY)
     ]
     return [*cases, *(Case(f"body {raw[:30]!r}", lambda raw=raw: raw, "invalid|too_large") for raw in RAW)]
 

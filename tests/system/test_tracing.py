@@ -133,7 +133,7 @@ def test_a_service_and_its_worker_write_json_with_the_ids_of_one_request(
         "TRANSFUSION_DATABASE_URL": f"sqlite:///{tmp_path}/db",
         "TRANSFUSION_STORE_URL": f"file://{tmp_path}/store",
         "TRANSFUSION_CACHE_DIR": str(tmp_path / "cache"),
-        "TRANSFUSION_ADMIN_KEY": "tf_admin",
+        "TRANSFUSION_ADMIN_KEY": "tf_admin_of_this_test_and_of_nothing_else",
         "TRANSFUSION_POLL_SECONDS": "0.2",
         "TRANSFUSION_SLOTS": "1",
         "TRANSFUSION_LOG_FORMAT": "json",

@@ -170,4 +170,4 @@ async def stream_run_events(
         return caller_of(request) is not None
 
     made = partial(Subject, read, look)
-    return stream(service.streams, found.id, made, may_read=may_read, last_id=last_event_id)
+    return stream(service.streams, (scope.project, found.id), made, may_read=may_read, last_id=last_event_id)

@@ -11,16 +11,21 @@ from urllib.parse import parse_qs
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import RedirectResponse, Response
 
-from transfusion_api.auth import COOKIE, Caller, form_token, scope_for
+from transfusion_api.auth import COOKIE, Caller, address_of, form_token, scope_for
 from transfusion_api.body import taken
 from transfusion_api.routes.pages import log_in_page
-from transfusion_api.service import Service, Serving
+from transfusion_api.service import Service, Serving, service_of
 from transfusion_core.db import api_keys, web_sessions
 from transfusion_core.errors import InvalidRequest, NotAllowed
 
 router = APIRouter(include_in_schema=False)
 MAX_FORM_BYTES = 10_000
 _FORM = "application/x-www-form-urlencoded"
+
+
+async def _counted(request: Request) -> None:
+    """Count an attempt to log in before its body is read: nobody needs a key to send one."""
+    service_of(request).limits.rate.take(address_of(request))
 
 
 async def form(request: Request) -> dict[str, str]:
@@ -37,10 +42,9 @@ async def form(request: Request) -> dict[str, str]:
 Form = Annotated[dict[str, str], Depends(form)]
 
 
-@router.post("/login", max_body_size=MAX_FORM_BYTES)
+@router.post("/login", dependencies=[Depends(_counted)], max_body_size=MAX_FORM_BYTES)
 def log_in(service: Serving, request: Request, fields: Form) -> Response:
     """Begin a session with an API key."""
-    service.limits.rate.take(f"address {request.client.host if request.client else None}")
     key = api_keys.verify(service.engine, service.secret, fields.get("key", "").strip())
     if key is None:
         return log_in_page(request, status=401, fault="This is no key of this service, or it has ended.")

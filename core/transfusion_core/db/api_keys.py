@@ -5,6 +5,7 @@
 
 import hashlib
 import hmac
+import logging
 import secrets
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,6 +25,7 @@ from transfusion_core.db.tables import ApiKey as Row
 from transfusion_core.errors import NotAllowed, NotFound
 from transfusion_core.specs.quota import Quota
 
+_log = logging.getLogger(__name__)
 Role = Literal["read", "write", "admin"]
 _FROM_ENVIRONMENT = "admin key of the environment"
 _SECRET_BYTES = 32
@@ -111,6 +113,7 @@ def revoke(scope: Scope, key_id: str) -> ApiKey:
 def ensure_admin(engine: Engine, secret: bytes, key: str | None) -> str | None:
     """See to it that an admin key exists: `key` if given (an earlier one from here is revoked), else a new one.
 
+    A given key that somebody has revoked stays revoked; the log says so.
     The plaintext is returned where a new one was made.
     """
     if key is None:
@@ -121,18 +124,31 @@ def ensure_admin(engine: Engine, secret: bytes, key: str | None) -> str | None:
 
 def _take_admin(engine: Engine, secret: bytes, key: str) -> None:
     key_id, bits = _parts(key)
-    digest = _digest(secret, key_id, bits)
+    digest, scope = _digest(secret, key_id, bits), Scope(engine)
 
-    def work(session: Session) -> None:
-        earlier = (Row.name == _FROM_ENVIRONMENT, Row.id != key_id, Row.revoked_at.is_(None))
-        session.execute(update(Row).where(*earlier).values(revoked_at=clock()))
+    def work(session: Session) -> bool:
         row = session.get(Row, key_id)
+        if row is not None and row.revoked_at is not None and audit.holds(session, "key.revoke", key_id):
+            return False
+        earlier = (Row.name == _FROM_ENVIRONMENT, Row.id != key_id, Row.revoked_at.is_(None))
+        for replaced in session.scalars(select(Row).where(*earlier)).all():
+            replaced.revoked_at = clock()
+            audit.add(session, scope, "key.replace", replaced.id)
         if row is None:
             _add(session, key_id, digest=digest, name=_FROM_ENVIRONMENT, role="admin", project=LOCAL, expires_at=None)
+        elif row.revoked_at is None and row.secret_digest == digest:
+            return True
         else:
             row.revoked_at, row.secret_digest = None, digest
+        audit.add(session, scope, "key.take", key_id)
+        return True
 
-    transact(engine, work)
+    if not transact(engine, work):
+        _log.warning(
+            "the admin key that this service is started with (id %s) was revoked, and stays so: "
+            "set another TRANSFUSION_ADMIN_KEY, or remove the file of the key, and one is made where there is none",
+            key_id,
+        )
 
 
 def _make_admin(engine: Engine, secret: bytes) -> str | None:

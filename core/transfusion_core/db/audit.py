@@ -33,6 +33,13 @@ def add(session: Session, scope: Scope, action: str, subject: str) -> None:
     session.execute(insert(bare(Row)), {"id": new_id(), "action": action, "subject": subject, **who})
 
 
+def holds(session: Session, action: str, subject: str) -> bool:
+    """Whether such a deed was ever done to this subject."""
+    return (
+        session.scalars(select(Row.id).where(Row.action == action, Row.subject == subject).limit(1)).first() is not None
+    )
+
+
 def page(scope: Scope, *, limit: int, cursor: str | None = None) -> Page[AuditEvent]:
     """Deeds of the project, for those who run the service of all projects; the newest first."""
     query = select(Row).where(scope.answers_for(Row.project))

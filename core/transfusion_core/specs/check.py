@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from transfusion_core.specs.check_grids import axes_faults, placed, products
+from transfusion_core.specs.check_size import Product, size_faults
 from transfusion_core.specs.check_sources import input_faults
 from transfusion_core.specs.check_training import NO_STAGES, training_faults
 from transfusion_core.specs.comparison import (
@@ -45,6 +46,7 @@ class Readable:
     training: Recipe | None
     similarity: SimilaritySpec | None
     compares: bool
+    seeds: int
     known: frozenset[str] = field(default_factory=frozenset)
     """Names that the body gives to sources, readable or not."""
 
@@ -53,6 +55,12 @@ class Readable:
         """The same without the sources that no init names: of one grid, they are others'."""
         named = {init.source for init in self.inits.values()}
         return replace(self, sources={name: source for name, source in self.sources.items() if name in named})
+
+    @property
+    def product(self) -> Product:
+        """The runs that it asks for."""
+        sizes = list(dict.fromkeys(self.train_sizes.values()))
+        return Product(list(self.models.values()), list(self.inits.values()), sizes, self.seeds)
 
 
 def check(body: Any, facts: Facts) -> list[Fault]:
@@ -64,9 +72,12 @@ def check(body: Any, facts: Facts) -> list[Fault]:
         faults = faults_of(error, ExperimentSpec)
     if isinstance(body, dict):
         found = [*_datasets(readable(body), facts)]
+        asked: dict[str, Product] = {}
         for place, part in products(body):
             parts = readable(part).used if place else readable(part)
             found += [placed(fault, place) for rule in _RULES for fault in rule(parts, facts)]
+            asked[pointer(place or ["seeds"])] = parts.product
+        found += size_faults(asked, _sections(body))
         faults += {(fault.pointer, fault.message): fault for fault in found}.values()
         faults += axes_faults(body)
     return faults
@@ -75,8 +86,6 @@ def check(body: Any, facts: Facts) -> list[Fault]:
 def readable(body: dict[str, Any]) -> Readable:
     """What can be read of a body, field by field."""
     sources = body.get("sources", {}) if isinstance(body.get("sources", {}), dict) else {}
-    defaults = ExperimentSpec.model_fields
-    sections = body.get("sections", defaults["sections"].get_default())
     models = _items(ModelName, body.get("models"))
     return Readable(
         dataset=_one(DatasetRef, body.get("dataset")),
@@ -87,9 +96,15 @@ def readable(body: dict[str, Any]) -> Readable:
         image_size=_one(int, body.get("image_size", 64)),
         training=_one(Recipe, body.get("training", {})),
         similarity=_one(SimilaritySpec, body.get("similarity", {})),
-        compares=isinstance(sections, list) and any(isinstance(s, str) and s in COMPARING for s in sections),
+        compares=bool(_sections(body) & COMPARING),
+        seeds=max(0, _one(int, body.get("seeds", ExperimentSpec.model_fields["seeds"].default)) or 0),
         known=frozenset(map(str, sources)),
     )
+
+
+def _sections(body: dict[str, Any]) -> frozenset[str]:
+    sections = body.get("sections", ExperimentSpec.model_fields["sections"].get_default())
+    return frozenset(each for each in sections if isinstance(each, str)) if isinstance(sections, list) else frozenset()
 
 
 def _one(kind: Any, raw: Any) -> Any:

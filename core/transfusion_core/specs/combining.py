@@ -12,7 +12,7 @@ from transfusion_core.specs.expand import resolve
 from transfusion_core.specs.experiment import ExperimentSpec, Grid, Section, largest
 from transfusion_core.specs.facts import Facts
 from transfusion_core.specs.fault import Fault, faults_of, pointer
-from transfusion_core.specs.grid import cells, whole
+from transfusion_core.specs.grid import cells, whole_count
 from transfusion_core.specs.rates import RateGrid
 
 ALIKE = ("dataset", "image_size", "training", "similarity")
@@ -62,7 +62,7 @@ def combined(asked: CombineSpec, specs: Sequence[ExperimentSpec]) -> ExperimentS
             "grids": _union(map(_grids, specs)),
         }
     )
-    is_product = len(cells(union)) == len([*whole(union)])
+    is_product = len(cells(union)) == whole_count(union)
     return union.model_copy(update={"grids": None}) if is_product else union
 
 

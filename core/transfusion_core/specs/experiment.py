@@ -111,7 +111,10 @@ class Grid(Spec):
 
 
 class ExperimentSpec(Spec):
-    """A grid of models x inits x train sizes x seeds on one dataset, and the report sections wanted."""
+    """A grid of models x inits x train sizes x seeds on one dataset, and the report sections wanted.
+
+    It asks for 10,000 runs and 100,000 comparisons of them at most.
+    """
 
     name: str = Field(min_length=1, max_length=200)
     dataset: DatasetRef

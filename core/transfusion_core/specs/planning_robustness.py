@@ -1,7 +1,6 @@
 """The jobs of the section `robustness`: each trained network by itself, and a few lines between two."""
 
 from collections.abc import Iterator, Sequence
-from itertools import product
 
 from transfusion_core.specs.experiment import ExperimentSpec
 from transfusion_core.specs.init import Init
@@ -34,15 +33,13 @@ def lines(cells: Sequence[JobDraft]) -> Iterator[tuple[JobDraft, JobDraft]]:
 
     A slim network has other shapes than the random one: there is no line between them.
     """
-    for a, b in product(cells, repeat=2):
-        if any(a.labels[word] != b.labels[word] for word in ("model", "train_size")):
-            continue
-        seeds = b.labels["seed"] - a.labels["seed"]
-        if all(a.labels[word] == b.labels[word] for word in ARM):
-            if seeds == 1:
-                yield a, b
-        elif b.labels["init"] == "random" and seeds == 0 and Init.read(a.spec["init"]).slim is None:
-            yield a, b
+    places = {tuple(cell.labels[word] for word in (*ARM, "seed")): place for place, cell in enumerate(cells)}
+    for a in cells:
+        model, init, source, size, seed = (a.labels[word] for word in (*ARM, "seed"))
+        found = [places.get((model, init, source, size, seed + 1))]
+        if init != "random" and Init.read(a.spec["init"]).slim is None:
+            found.append(places.get((model, "random", None, size, seed)))
+        yield from ((a, cells[place]) for place in sorted(place for place in found if place is not None))
 
 
 def probe_job(spec: ExperimentSpec, cell: JobDraft, ingest: JobDraft, *, stages: bool = True) -> JobDraft:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import select
 
-from transfusion_core.db import api_keys, secrets
+from transfusion_core.db import api_keys, audit, secrets
 from transfusion_core.db.engine import unit_of_work
 from transfusion_core.db.scope import Scope
 from transfusion_core.db.tables import ApiKey
@@ -74,6 +74,24 @@ def test_a_key_of_the_environment_may_have_any_shape_and_replaces_the_one_before
     assert api_keys.verify(engine, SECRET, "changed_key_1").role == "admin"
     api_keys.ensure_admin(engine, SECRET, "letmein")
     assert api_keys.verify(engine, SECRET, "letmein").role == "admin"
+
+
+def test_a_key_of_the_environment_that_somebody_revoked_stays_revoked(engine, caplog):
+    api_keys.ensure_admin(engine, SECRET, "letmein")
+    (key,) = api_keys.page(Scope(engine), limit=9).items
+    api_keys.revoke(Scope(engine), key.id)
+    api_keys.ensure_admin(engine, SECRET, "letmein")
+    assert api_keys.verify(engine, SECRET, "letmein") is None
+    assert "set another TRANSFUSION_ADMIN_KEY" in caplog.text
+    api_keys.ensure_admin(engine, SECRET, "another")
+    assert api_keys.verify(engine, SECRET, "another").role == "admin"
+
+
+def test_the_record_tells_which_keys_the_environment_brought(engine):
+    for key in ("letmein", "letmein", "another", "letmein"):
+        api_keys.ensure_admin(engine, SECRET, key)
+    deeds = [(event.action, event.actor) for event in audit.page(Scope(engine), limit=9).items]
+    assert sorted(deeds) == [("key.replace", "local")] * 2 + [("key.take", "local")] * 3
 
 
 def test_the_database_alone_makes_no_key(engine):

@@ -47,3 +47,12 @@ def test_a_session_of_nobody_is_nobodys(engine):
     assert web_sessions.key_of(engine, "x") is None
     with unit_of_work(engine) as session:
         assert session.execute(text("SELECT count(*) FROM web_sessions")).scalar() == 0
+
+
+def test_nobody_empties_the_record(engine):
+    if engine.dialect.name == "sqlite":
+        pytest.skip("SQLite has no TRUNCATE")
+    uploads.create(Scope(engine), filename="a", size_bytes=1)
+    with pytest.raises(DBAPIError, match="only ever added"), engine.begin() as connection:
+        connection.execute(text("TRUNCATE audit_events CASCADE"))
+    assert [event.actor for event in audit.page(Scope(engine), limit=9).items] == ["local"]

@@ -46,11 +46,13 @@ class Problem(Record):
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """OpenAPI's description of the problems that a route answers; every route may refuse a key or a parameter."""
+    """OpenAPI's description of the problems that a route answers; every route may refuse a key or a parameter, or
+    find that the store has lost or spoilt what it needs.
+    """
     content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
     found: dict[int | str, dict[str, Any]] = {
         status: {"description": HTTPStatus(status).phrase, "content": content}
-        for status in sorted({401, 403, 422, 429, 503, *statuses})
+        for status in sorted({401, 403, 422, 429, 502, 503, *statuses})
     }
     return found
 

@@ -285,3 +285,13 @@ def test_a_combination_sent_twice_is_made_once(
     body = {"experiments": [experiment["id"], other["id"]]}
     first, second = (_combine(client, body, **{"Idempotency-Key": "k"}) for _ in range(2))
     assert first.json()["id"] == second.json()["id"]
+
+
+def test_the_key_of_an_experiment_that_was_deleted_says_so(client: TestClient, spec: dict[str, Any]) -> None:
+    headers = {"Idempotency-Key": "gone"}
+    made = client.post("/v1/experiments", json=spec, headers=headers).json()
+    client.post(f"/v1/experiments/{made['id']}/cancel")
+    assert client.delete(f"/v1/experiments/{made['id']}").status_code == 200
+    again = client.post("/v1/experiments", json=spec, headers=headers)
+    assert (again.status_code, again.json()["code"]) == (409, "conflict")
+    assert "was deleted" in again.json()["detail"]

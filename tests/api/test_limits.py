@@ -99,6 +99,8 @@ def test_a_caller_that_asks_too_often_is_told_when_to_return(
         guesses = [client.get("/v1/runs", headers=bearer("wrong")).status_code for _ in range(6)]
         assert guesses[0] == 401
         assert guesses[-1] == 429
+        pages = [client.get("/", headers={"Cookie": "a=b"}, follow_redirects=False).status_code for _ in range(6)]
+        assert pages[-1] == 429
 
 
 def test_a_service_may_be_called_by_its_names_alone(

@@ -16,7 +16,7 @@ from transfusion_api.service import Service, Serving
 from transfusion_api.streams import BATCH, STREAM, EventStream, LastEventId, Subject, stream
 from transfusion_core.db import events, experiments, idempotency, runs
 from transfusion_core.db.scope import Scope
-from transfusion_core.errors import InvalidRequest
+from transfusion_core.errors import Conflict, InvalidRequest, NotFound
 from transfusion_core.faultpoints import faultpoint
 from transfusion_core.specs.combining import CombineSpec, named_in
 from transfusion_core.specs.expand import Expansion
@@ -115,7 +115,10 @@ def _created(
     remembered = idempotency.look(scope, *token) if token else None
     experiment_id = remembered.data["id"] if remembered else _create(service, scope, expanded(), token, parent)
     response.headers["Location"] = f"/v1/experiments/{experiment_id}"
-    return experiments.get(scope, experiment_id)
+    try:
+        return experiments.get(scope, experiment_id)
+    except NotFound as error:
+        raise Conflict("the experiment that this Idempotency-Key made was deleted; send another key") from error
 
 
 def _create(

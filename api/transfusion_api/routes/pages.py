@@ -19,7 +19,17 @@ from fastapi.responses import HTMLResponse, Response
 from jinja2 import Environment, PackageLoader, select_autoescape
 
 from transfusion_api.answers import Cursor, Id
-from transfusion_api.auth import COOKIE, DRAWN, Caller, Scoped, caller_of, form_token, needs, scope_for
+from transfusion_api.auth import (
+    COOKIE,
+    DRAWN,
+    Caller,
+    Scoped,
+    address_of,
+    caller_of,
+    form_token,
+    needs,
+    scope_for,
+)
 from transfusion_api.body import Body, storable
 from transfusion_api.reports import report_of
 from transfusion_api.routes import documents, models
@@ -49,7 +59,8 @@ class LogInFirst(Exception):
 
 
 def _reader(request: Request) -> Scope:
-    caller = caller_of(request)
+    caller, rate = caller_of(request), service_of(request).limits.rate
+    rate.take(caller.key_id if caller else address_of(request))
     if caller is None:
         raise LogInFirst
     request.state.caller = caller

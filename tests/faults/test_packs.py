@@ -11,6 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from packs import Shelf
+from platforms import job_children
 from transfusion_core.db.engine import transact
 from transfusion_core.db.placing import place
 from transfusion_core.db.records import JobRow
@@ -23,7 +24,7 @@ from transfusion_core.specs.facts import ingest_draft
 from transfusion_core.specs.job import JobDraft
 from transfusion_core.specs.pixels import pixels_draft
 from transfusion_core.store import open_store
-from worker_bench import Bench, Start
+from worker_bench import Bench, Start, is_running, until
 
 pytestmark = pytest.mark.faults
 
@@ -81,6 +82,27 @@ def test_jobs_that_are_killed_in_the_middle_begin_again(
     assert [(job.state, job.attempt, job.error) for job in ended] == [("succeeded", 2, None)] * 2
     _check(bench, archive, ended)
     check(worker.pid)
+
+
+def test_a_worker_that_is_killed_with_its_ingest_in_hand_is_replaced_by_another(
+    bench: Bench, start: Start, check, archive: Path, tmp_path: Path
+) -> None:
+    """The supervisor itself, when the first piece lies in the store: its child goes too, another does all of it."""
+    once = tmp_path / "once"
+    once.mkdir()
+    draft = ingest_draft(SPEC)
+    job = _placed(bench, draft)
+    killed = start(environment={"FAULT": "uploaded:sleep:600", "FAULT_ONCE": str(once)}, lease_seconds=2.0)
+    until((once / "uploaded").exists, seconds=120)
+    children = job_children(killed.pid)
+    killed.kill()
+    worker = start()
+    ended = [bench.ended(job, seconds=240)]
+    ended.append(bench.ended(_placed(bench, pixels_draft(draft.key, SIZE)), seconds=240))
+    assert [(job.state, job.attempt, job.error) for job in ended] == [("succeeded", 2, None), ("succeeded", 1, None)]
+    _check(bench, archive, ended)
+    check(worker.pid)
+    assert not any(map(is_running, children))
 
 
 def test_those_who_ask_for_the_same_get_one_pack(bench: Bench, start: Start, check, archive: Path) -> None:

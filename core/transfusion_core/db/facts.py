@@ -85,6 +85,8 @@ def _dataset(session: Session, scope: Scope, name: str) -> DatasetFacts | None:
         # The foretold ones first: keys must be the same before and after a drawn dataset is ingested.
         splits=foretold_splits(spec) or (row.result["splits"] if row.result else None),
         classes=len(row.result["classes"]) if row.result else None,
+        channels=row.result["channels"] if row.result else None,
+        resolutions=row.result["resolutions"] if row.result else {},
     )
 
 

@@ -13,7 +13,7 @@ from transfusion_core.specs.check import (
     sample_warnings,
     samples_per_image,
 )
-from transfusion_core.specs.check_sources import contract_of, size_warnings
+from transfusion_core.specs.check_sources import contract_of, input_warnings
 from transfusion_core.specs.comparing import comparisons
 from transfusion_core.specs.comparison import Measure
 from transfusion_core.specs.dataset import DatasetSpec
@@ -66,7 +66,7 @@ def expand(spec: ExperimentSpec, facts: Facts) -> Expansion:
     spec, warnings = resolve(spec, facts)
     used = {name: source for name, source in spec.sources.items() if any(init.source == name for init in spec.inits)}
     models = [catalogue()[model] for model in spec.models]
-    warnings = [*warnings, *size_warnings(used, models, facts, image_size=spec.image_size)]
+    warnings = [*warnings, *input_warnings(spec, used, models, facts)]
     datasets = _datasets(spec, facts)
     ingests = {facts_.name: replace(facts_.ingest, labels={"dataset": facts_.name}) for facts_ in datasets}
     pixels = {name: pixels_draft(ingest.key, spec.image_size, dataset=name) for name, ingest in ingests.items()}

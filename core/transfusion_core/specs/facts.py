@@ -23,6 +23,10 @@ class DatasetFacts:
     """Images per split; None until it is ingested, where it cannot be foretold."""
     classes: int | None = None
     """Classes or labels; None until it is ingested."""
+    channels: int | None = None
+    """1 where every image is grey, else 3; None until it is ingested."""
+    resolutions: dict[str, int] = field(default_factory=dict)
+    """`WIDTHxHEIGHT` to number of images, the most frequent ones; empty until it is ingested."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -141,6 +141,56 @@ def test_another_size_is_a_warning_of_the_plan(source: dict[str, str], told: str
     assert told in plan(expansion, frozenset()).warnings
 
 
+def met(found: Facts, **looks: Any) -> Facts:
+    """The facts, once the datasets were ingested and look so; of names without a version, as specs mostly have them."""
+    named = {name: each for name, each in found.datasets.items() if "@" not in name}
+    return replace(found, datasets={name: replace(each, **looks) for name, each in named.items()})
+
+
+PRETRAIN = {"pretrain": {"dataset": "demo-natural", "training": {"steps": 20}}}
+
+
+@pytest.mark.parametrize(
+    ("source", "contract", "channels", "told"),
+    [
+        ({"weights": "mine"}, IMAGENET, 1, "source s of resnet18 was learnt on images of three channels, those of the "
+         "dataset are grey: they are repeated in each"),
+        ({"weights": "mine"}, GREY, 3, "source s of resnet18 was learnt on grey images, those of the dataset have "
+         "colour: each channel enters with a third of the weights"),
+        ({"timm": "default"}, GREY, 1, "source s of resnet18 was learnt on images of three channels, those of the "
+         "dataset are grey: they are repeated in each"),
+        ({"weights": "mine"}, GREY, 1, None),
+        ({"weights": "mine"}, IMAGENET, None, None),
+        (PRETRAIN, GREY, 1, None),
+    ],
+)  # fmt: skip
+def test_colour_that_is_not_the_datasets_is_a_warning(
+    source: dict[str, Any], contract: dict[str, Any], channels: int | None, told: str | None
+) -> None:
+    expansion = expand(
+        ExperimentSpec.model_validate(body(source, dataset="demo-retina")), met(known(**contract), channels=channels)
+    )
+    assert [warning for warning in expansion.warnings if "learnt on" in warning] == ([told] if told else [])
+
+
+def test_a_source_run_is_held_against_what_it_is_trained_on() -> None:
+    found = met(facts(), channels=1)
+    natural = {"demo-natural": replace(found.datasets["demo-natural"], channels=3)}
+    expansion = expand(
+        ExperimentSpec.model_validate(body(PRETRAIN, dataset="demo-retina")),
+        replace(found, datasets={**found.datasets, **natural}),
+    )
+    assert any("learnt on images of three channels" in warning for warning in expansion.warnings)
+
+
+def test_images_that_are_enlarged_are_counted() -> None:
+    written = ExperimentSpec.model_validate(body(image_size=64, dataset="demo-retina"))
+    found = met(known(**IMAGENET), resolutions={"300x60": 7, "28x28": 2, "640x640": 90, "64x100": 1})
+    (told,) = (each for each in expand(written, found).warnings if "enlarged" in each)
+    assert told == "9 of 100 images of demo-retina@1 are enlarged to 64 px: their shorter sides are 28 px or more"
+    assert not [each for each in expand(written, met(found, resolutions={"64x64": 9})).warnings if "enlarged" in each]
+
+
 def test_the_same_size_or_an_unused_source_is_none() -> None:
     found = known(**IMAGENET, size=64)
     for written in (body(), body({"timm": "default"}, inits=["random"])):

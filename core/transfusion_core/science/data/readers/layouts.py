@@ -38,6 +38,8 @@ FINDINGS = [
     *("Infiltration", "Mass", "Nodule", "Pleural_Thickening", "Pneumonia", "Pneumothorax"),
 ]
 """Those of ChestX-ray14."""
+_PACKED = (".tar", ".tar.gz", ".tgz", ".7z", ".rar")
+"""Suffixes of archives that are not opened; ChestX-ray14 comes in twelve of them."""
 ABOUT = {"Path", "Sex", "Age", "Frontal/Lateral", "AP/PA"}
 """CheXpert's columns that are no labels."""
 
@@ -116,6 +118,7 @@ class _Images:
     def __init__(self, files: Sequence[str], links: frozenset[str]) -> None:
         self._files = [file for file in (*files, *sorted(links)) if is_called_image(file)]
         self._links = links
+        self._packed = next((file for file in files if file.lower().endswith(_PACKED)), None)
         self._by_depth: dict[int, dict[str, list[str]]] = {}
         self.linked: set[str] = set()
         """Links of which a row's fault has told."""
@@ -135,10 +138,11 @@ class _Images:
         if len(found) > 1 and split is not None:
             in_folder = [file for file in found if split in file.rpartition("/")[0].lower()]
             found = in_folder or found
-        if len(found) != 1:
-            raise RowFault(
-                "there is no such image" if not found else f"{len(found)} images have this name: {found[:3]}"
-            )
+        if len(found) > 1:
+            raise RowFault(f"{len(found)} images have this name: {found[:3]}")
+        if not found:
+            unpack = f" (of archives only zip is opened: unpack {self._packed})" if self._packed else ""
+            raise RowFault(f"there is no such image{unpack}")
         return found[0]
 
     def missing(self, listed: Sequence[str], own: str) -> str:

@@ -289,6 +289,13 @@ def test_an_image_in_no_list_is_a_fault(tmp_path: Path) -> None:
     assert "in none of train_val_list.txt, test_list.txt" in fault.message
 
 
+def test_an_image_that_may_lie_in_an_archive_of_another_kind_is_told_so(tmp_path: Path) -> None:
+    header = "Image Index,Finding Labels,Patient ID"
+    files = {"Data_Entry_2017.csv": f"{header}\n00000001_000.png,No Finding,1\n", "images_001.tar.gz": ""}
+    (fault,) = listing(tmp_path, "chestxray14", files).faults
+    assert fault.message.endswith("no such image (of archives only zip is opened: unpack images_001.tar.gz)")
+
+
 def test_a_dataset_without_its_table_is_told_what_is_expected(tmp_path: Path) -> None:
     with pytest.raises(
         DataError, match=r"train\*\.csv or valid\*\.csv.*'id_code', 'diagnosis'.*found \['labels.csv'\]"

@@ -48,19 +48,28 @@ def _one_file(path: Path) -> Iterator[Path]:
 
 
 def write_zip(folder: Path, archive: Path) -> None:
-    """Everything under a folder, stored as it is: images do not compress. Links are followed to files, not folders.
+    """Everything under a folder, stored as it is: images do not compress. Links to files are followed.
 
     The same names and contents make the same bytes, whenever files were written: an archive that was cut off on its way
-    can be gone on with, and images that were copied anew are the same dataset.
+    can be gone on with, and images that were copied anew are the same dataset. What is hidden, which no service reads,
+    is left out. Raises InvalidRequest for what else would be: links to folders or to nothing, and what is no file.
     """
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as packed:
         for here, folders, names in os.walk(folder):
-            folders.sort()
-            for file in (Path(here, name) for name in sorted(names)):
-                if file.is_file():
-                    member = zipfile.ZipInfo(file.relative_to(folder).as_posix())  # of 1980
-                    member.file_size = file.stat().st_size
-                    with file.open("rb") as source, packed.open(member, "w") as target:
-                        shutil.copyfileobj(source, target, COPIED_BYTES)
+            folders[:] = sorted(_shown(folders))
+            for link in (Path(here, name) for name in folders):
+                if link.is_symlink():
+                    raise InvalidRequest(f"{link} is a link to a folder, which is not followed: add that folder")
+            for file in (Path(here, name) for name in sorted(_shown(names))):
+                if not file.is_file():
+                    raise InvalidRequest(f"{file} is no file, and no link to one")
+                member = zipfile.ZipInfo(file.relative_to(folder).as_posix())  # of 1980
+                member.file_size = file.stat().st_size
+                with file.open("rb") as source, packed.open(member, "w") as target:
+                    shutil.copyfileobj(source, target, COPIED_BYTES)
         if not packed.namelist():
             raise InvalidRequest(f"there are no files in {folder}")
+
+
+def _shown(names: list[str]) -> Iterator[str]:
+    return (name for name in names if not name.startswith("."))

@@ -29,6 +29,7 @@ from torchvision.io import ImageReadMode, decode_jpeg, read_file
 from torchvision.transforms.v2.functional import resize
 
 from transfusion_core.science.data.recipes import RECIPES
+from transfusion_core.science.data.recipes.canvas import Drawn
 from transfusion_core.settings import Settings
 from transfusion_core.specs.dataset import DatasetSpec, Pixels
 from transfusion_core.specs.pixels import pixels_draft
@@ -56,7 +57,7 @@ class Pass:
 
 def draw(folder: Path, count: int) -> int:
     """Files `0/..` and `1/..` of fundus-like pictures with a camera's noise; the mean of their bytes."""
-    drawn = RECIPES["demo-retina"](DRAWN, seed=0, size=SIDE).images
+    drawn = Drawn.whole(RECIPES["demo-retina"](DRAWN, seed=0, size=SIDE)).images
     random, sizes = np.random.default_rng(0), []
     for number in range(count):
         path = folder / str(number % 2) / f"{number}.jpg"

@@ -262,7 +262,9 @@ def test_a_file_is_uploaded_with_its_headers_and_its_length(client: Client, serv
 def test_a_folder_is_uploaded_as_one_archive(client: Client, service: Any, tmp_path: Path) -> None:
     (tmp_path / "train" / "cat").mkdir(parents=True)
     (tmp_path / "train" / "cat" / "1.png").write_bytes(b"one")
-    (tmp_path / "train" / "gone.png").symlink_to(tmp_path / "nowhere")
+    (tmp_path / ".cache").mkdir()
+    (tmp_path / ".cache" / "2.png").write_bytes(b"hidden")
+    (tmp_path / "train" / ".DS_Store").symlink_to(tmp_path / "nowhere")
     client.datasets.add("pets", tmp_path)
     with zipfile.ZipFile(BytesIO(service.uploads["u1"])) as archive:
         assert archive.namelist() == ["train/cat/1.png"]

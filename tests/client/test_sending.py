@@ -127,3 +127,21 @@ def test_an_archive_depends_on_names_and_contents_alone(tmp_path: Path) -> None:
     assert made[0] == made[1]
     with zipfile.ZipFile(tmp_path / "one.zip") as archive:
         assert (archive.testzip(), archive.read("a/1.png")) == (None, b"a/1.png" * 1000)
+
+
+def test_a_link_to_a_file_is_followed_and_nothing_is_left_out_without_a_word(tmp_path: Path) -> None:
+    folder, other = tmp_path / "folder", tmp_path / "other"
+    for each in (folder, other):
+        each.mkdir()
+    (other / "1.png").write_bytes(b"one")
+    (folder / "1.png").symlink_to(other / "1.png")
+    write_zip(folder, tmp_path / "folder.zip")
+    with zipfile.ZipFile(tmp_path / "folder.zip") as archive:
+        assert (archive.namelist(), archive.read("1.png")) == (["1.png"], b"one")
+    (folder / "more").symlink_to(other)
+    with pytest.raises(InvalidRequest, match="more is a link to a folder, which is not followed: add that folder"):
+        write_zip(folder, tmp_path / "folder.zip")
+    (folder / "more").unlink()
+    (folder / "2.png").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(InvalidRequest, match=r"2\.png is no file, and no link to one"):
+        write_zip(folder, tmp_path / "folder.zip")

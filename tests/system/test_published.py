@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from platforms import TINY, Platform, embedded
-from published import PUBLISHED
+from published import PUBLISHED, picture
 from transfusion_client import Client
 from transfusion_core.specs.dataset import LAYOUT_TASKS
 from transfusion_core.specs.manifest import read_manifest
@@ -56,3 +56,27 @@ def test_a_network_is_trained_on_films_whose_labels_are_missing_in_part(platform
         spec = {**TINY, "dataset": "films", "train_sizes": [16], "sections": ["performance"], "inits": ["random"]}
         experiment = client.experiments.create(spec | {"sources": {}}).wait(progress=False, timeout_seconds=240)
         assert experiment.state == "succeeded", experiment.counts
+
+
+def test_a_source_domain_is_an_imagenet_folder(platform: Platform, tmp_path: Path) -> None:
+    """`train/<wnid>/*.JPEG` and `val/<wnid>/*.JPEG`, some grey: learnt from, then transferred to retinas."""
+    for wnid in range(1440764, 1440772):
+        for split, count in (("train", 16), ("val", 4)):
+            for number in range(count):
+                file = tmp_path / "ILSVRC" / split / f"n{wnid:08d}" / f"n{wnid:08d}_{number}.JPEG"
+                file.parent.mkdir(parents=True, exist_ok=True)
+                mode = "L" if number == 3 else "RGB"
+                file.write_bytes(picture(wnid * 100 + number, "JPEG", mode, (50 + number, 40)))
+    retinas = PUBLISHED["aptos"]().write(tmp_path / "retinas")
+    with Client(platform.url) as client:
+        source = client.datasets.add("imagenet", tmp_path / "ILSVRC")
+        client.datasets.add("retinas", retinas, kind="aptos", skip_unreadable=True)
+        done = client.datasets.wait(source.name, timeout_seconds=120)
+        assert (done.state, done.images, len(done.classes), done.splits["val"]) == ("succeeded", 160, 8, 32)
+        client.datasets.wait("retinas", timeout_seconds=120)
+        pretrain = {"dataset": "imagenet", "training": {"steps": 4, "eval_every": 4}}
+        spec = {**TINY, "dataset": "retinas", "train_sizes": [16], "sections": ["performance"]}
+        spec |= {"sources": {"natural": {"pretrain": pretrain}}}
+        experiment = client.experiments.create(spec).wait(progress=False, timeout_seconds=240)
+        assert experiment.state == "succeeded", experiment.counts
+        assert len(experiment.runs()) == 2 * 2 + 1  # the source itself is the one more

@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -76,18 +77,21 @@ class Apart:
         return last
 
     def pieces(self, question: Frame, *, within_seconds: float) -> Iterator[Frame]:
-        """As `ask`, for an answer that comes in pieces."""
+        """As `ask`, for an answer that comes in pieces; what is done between them takes none of the time."""
         began = time.monotonic()
         deadline = began + within_seconds + self._grace_seconds
         try:
             question.write(lambda data: self._send(data, deadline))
             more = True
             while more:
-                frame = Frame.read(lambda count: self._receive(count, deadline), data_max_bytes=ANSWER_MAX_BYTES)
+                frame = Frame.read(partial(self._receive, deadline=deadline), data_max_bytes=ANSWER_MAX_BYTES)
                 if REFUSED in frame.head:
                     raise Refused(str(frame.head[REFUSED]))
                 more = bool(frame.head.get(MORE))
+                waited = time.monotonic()
                 yield frame
+                between = time.monotonic() - waited
+                began, deadline = began + between, deadline + between
         except TimeoutError as error:
             raise Died(f"reading it took longer than {within_seconds:g} seconds and was given up") from error
         except (BrokenFrame, OSError) as error:

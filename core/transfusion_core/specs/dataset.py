@@ -54,8 +54,8 @@ UPLOAD = "upload:"
 """How locations begin that are uploads, before their ids."""
 
 
-DRAWN_MAX_BYTES = 8 << 30
-"""Of the pixels of a recipe, which are in memory together."""
+DRAWN_MAX_BYTES = 64 << 30
+"""Of the pixels of a recipe; as much as an archive may hold."""
 
 
 class RecipeSpec(Spec):
@@ -72,7 +72,7 @@ class RecipeSpec(Spec):
         size_bytes = self.images * self.size**2 * 3
         if size_bytes > DRAWN_MAX_BYTES and info.context != STORED:
             raise PydanticCustomError(
-                "memory",
+                "excess",
                 "{images} images of {size} px are {size_bytes} bytes when drawn: expected {most} at most",
                 {"images": self.images, "size": self.size, "size_bytes": size_bytes, "most": DRAWN_MAX_BYTES},
             )

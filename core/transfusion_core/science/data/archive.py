@@ -78,13 +78,15 @@ class Archive:
         """The members and their sizes, by name, sorted."""
         return {name: self._members[name].file_size for name in sorted(self._members)}
 
-    def pieces(self, name: str) -> Iterator[bytes]:
-        """A member's bytes, their checksum checked."""
+    def pieces(self, name: str, *, first: bool) -> Iterator[bytes]:
+        """A member's bytes, their checksum checked; or the first piece of them."""
         check_size(self._members[name].file_size, limits=self._limits)
         try:
             with self._zip.open(self._members[name]) as file:
                 while piece := file.read(PIECE_BYTES):
                     yield piece
+                    if first:
+                        return
         except _BROKEN as error:
             raise Refused(f"the archive is broken there: {error}") from error
 
@@ -148,7 +150,7 @@ def main() -> None:
         if name is None:
             yield Frame({"sizes": archive.sizes()})
             return
-        for piece in archive.pieces(name):
+        for piece in archive.pieces(name, first=question.head.get("first", False)):
             yield Frame({MORE: True}, piece)
         yield Frame({})
 

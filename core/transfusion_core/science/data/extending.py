@@ -7,6 +7,7 @@ place. A patient is told from the parent's by the parent's salt. Files are exten
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import chain, compress
 
 import numpy as np
 import torch
@@ -63,18 +64,21 @@ class Parent:
     def joined_arrays(self, new: Arrays, task: Task) -> Arrays:
         """The parent's images in the order of its pack, and the new ones after them. Raises DataError."""
         self._check_task(task)
-        order = torch.argsort(self.annotations.places)
-        images = np.stack([np.asarray(image) for image in self.images])
-        if images.shape[1:] != new.images.shape[1:]:
-            told = [" x ".join(map(str, shape[1:])) for shape in (images.shape, new.images.shape)]
+        images = (np.asarray(image) for image in self.images)
+        first = next(images)
+        if first.shape != new.shape:
+            told = [" x ".join(map(str, shape)) for shape in (first.shape, new.shape)]
             raise DataError(f"expected images of {told[0]}, as in the version that is extended, got {told[1]}")
-        classes, newer = self._classes(new.classes), set(map(hash_of_pixels, new.images))
-        kept = np.array([hash_of_pixels(image) not in newer for image in images])
-        rows = order[torch.from_numpy(kept)].tolist()
+        classes, newer = self._classes(new.classes), {hash_of_pixels(image).hex() for image in new.images}
+        order = torch.argsort(self.annotations.places).tolist()
+        hashes = {row.file: row.sha256 for row in self.rows}  # those of arrays lie in the arrays' order, rows do not
+        kept = [hashes[self.annotations.names[row]] not in newer for row in order]
+        rows = [row for row, stays in zip(order, kept, strict=True) if stays]
         mine = _recoded(self.annotations.labels.numpy()[rows], self.annotations.classes, classes)
-        numbered = enumerate(new.splits, start=len(images))
+        numbered = enumerate(new.splits, start=len(order))
         return Arrays(
-            images=np.concatenate([images[kept], new.images]),
+            images=chain(compress(chain([first], images), kept), new.images),
+            shape=new.shape,
             labels=np.concatenate([mine, _recoded(new.labels, new.classes, classes)]),
             classes=classes,
             splits=[*(SPLITS[int(self.annotations.split[row])] for row in rows), *new.splits],

@@ -120,13 +120,8 @@ def pixels_of(image: Image.Image) -> NDArray[np.uint8]:
 
 def narrowed(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Pixels (h, w, c) without the channels that say nothing: one is left where every pixel is grey."""
-    return pixels[..., :1] if is_grey(pixels) else pixels
-
-
-def is_grey(pixels: NDArray[np.uint8]) -> bool:
-    """Are the channels, the last axis, equal everywhere."""
-    middle = pixels[len(pixels) // 2]  # one row or image tells nearly all that are not
-    return all(_equal(part) for part in (middle, pixels))
+    middle = pixels[len(pixels) // 2]  # one row tells nearly all images that are not
+    return pixels[..., :1] if all(_equal(part) for part in (middle, pixels)) else pixels
 
 
 def _equal(pixels: NDArray[np.uint8]) -> bool:

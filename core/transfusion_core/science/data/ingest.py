@@ -22,7 +22,7 @@ from transfusion_core.errors import DataError
 from transfusion_core.science.data.annotations import Annotations
 from transfusion_core.science.data.batching import Keep
 from transfusion_core.science.data.extending import Parent
-from transfusion_core.science.data.images import Look, is_grey, narrowed
+from transfusion_core.science.data.images import Look, narrowed
 from transfusion_core.science.data.manifest import manifest_of
 from transfusion_core.science.data.opening import open_samples
 from transfusion_core.science.data.pack import Kept, PackWriter
@@ -33,6 +33,7 @@ from transfusion_core.science.data.readers.folder import check_classes, list_fol
 from transfusion_core.science.data.readers.layouts import LAYOUTS, list_layout
 from transfusion_core.science.data.readers.npz import read_npz
 from transfusion_core.science.data.recipes import RECIPES
+from transfusion_core.science.data.recipes.canvas import Drawn
 from transfusion_core.science.data.resizing import squared
 from transfusion_core.science.data.samples import SPLITS, Arrays, Label, Listing, Sample, hash_of_pixels
 from transfusion_core.science.data.splits import Shares, assign, extend
@@ -43,6 +44,7 @@ from transfusion_core.specs.dataset import (
     FileFault,
     IngestResult,
     Pixels,
+    RecipeSpec,
     Split,
     StoredObject,
     Task,
@@ -235,9 +237,7 @@ def _collect(
     whose: _Whose,
 ) -> _Collected:
     if spec.recipe is not None:
-        drawn = RECIPES[spec.recipe.name](spec.recipe.images, seed=spec.recipe.seed, size=spec.recipe.size)
-        arrays = Arrays(drawn.images, drawn.labels, drawn.classes, [None] * len(drawn.images))
-        return _from_arrays(arrays, spec, writer, progress)
+        return _from_recipe(spec.recipe, spec, writer, progress)
     if source is None:
         raise ValueError(f"a dataset of kind {spec.kind!r} needs a source")
     if spec.kind == "npz":
@@ -312,24 +312,42 @@ def _from_files(
     )
 
 
+def _from_recipe(recipe: RecipeSpec, spec: DatasetSpec, writer: _Writer, progress: Progress) -> _Collected:
+    """Drawn, and given to the store, a few at a time."""
+    parts: list[Drawn] = []
+
+    def images() -> Iterator[NDArray[np.uint8]]:
+        for part in RECIPES[recipe.name](recipe.images, seed=recipe.seed, size=recipe.size):
+            parts.append(replace(part, images=np.empty((0, *part.images.shape[1:]), np.uint8)))
+            yield from part.images
+
+    shape = (recipe.size, recipe.size, 3)
+    arrays = Arrays(images(), shape, labels=np.empty(0, np.int64), classes=[], splits=[None] * recipe.images)
+    found = _from_arrays(arrays, spec, writer, progress)
+    return replace(found, labels=Drawn.whole(parts).labels, classes=parts[0].classes)
+
+
 def _from_arrays(arrays: Arrays, spec: DatasetSpec, writer: _Writer, progress: Progress) -> _Collected:
-    images = np.ascontiguousarray(arrays.images)
-    height, width = images.shape[1:3]
-    hashes = []
-    for done, image in enumerate(images):
+    hashes: list[bytes] = []
+    grey = True
+    for done, each in enumerate(arrays.images, start=1):
+        image = np.ascontiguousarray(each)
+        narrow = narrowed(image)
+        grey = grey and narrow.shape[-1] == 1
         hashes.append(hash_of_pixels(image))
-        writer.add(image, [squared(narrowed(image), size) for size in spec.image_sizes])
-        _report(progress, done + 1, len(images))
+        writer.add(image, [squared(narrow, size) for size in spec.image_sizes])
+        _report(progress, done, len(arrays.splits))
+    height, width, _ = arrays.shape
     return _Collected(
         names=arrays.names or [f"{split or 'image'}/{position}" for position, split in enumerate(arrays.splits)],
-        places=list(range(len(images))),
+        places=list(range(len(hashes))),
         hashes=hashes,
         labels=arrays.labels,
         classes=arrays.classes,
         splits=arrays.splits,
         patients=None,
-        grey=is_grey(images),
-        sizes=[(width, height)] * len(images),
+        grey=grey,
+        sizes=[(width, height)] * len(hashes),
     )
 
 

@@ -45,10 +45,12 @@ class Listing:
 
 @dataclass(frozen=True)
 class Arrays:
-    """Images that came as one array; their order is part of their identity."""
+    """Images of one shape that came in arrays; their order is part of their identity."""
 
-    images: NDArray[np.uint8]
-    """(n, h, w, c) with c 1 or 3."""
+    images: Iterable[NDArray[np.uint8]]
+    """n times (h, w, c), with c 1 or 3; they need not be in memory together."""
+    shape: tuple[int, int, int]
+    """(h, w, c)."""
     labels: NDArray[np.int64] | NDArray[np.float32]
     """(n,) classes or grades, or (n, l) for a multilabel task."""
     classes: list[str]

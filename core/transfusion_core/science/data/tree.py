@@ -22,6 +22,8 @@ ARCHIVES_MAX = 64
 LINK = "is a link, and links are not followed"
 """Said of a file that is not read."""
 LISTING_SECONDS, READING_SECONDS = 300.0, 300.0
+SLOWEST_BYTES = 10 << 20
+"""A member is given another second for so many bytes."""
 
 
 class Tree(Protocol):
@@ -177,22 +179,31 @@ class ZipTree:
         """Is there such a member."""
         return path in self._sizes
 
-    def read(self, path: str) -> bytes:
-        """The member's bytes, their checksum checked."""
+    def size_bytes(self, path: str) -> int:
+        """Of a member, unpacked. DataError where there is none."""
         if path not in self._sizes:
             raise DataError(f"{path}: there is no such member")
-        data = bytearray()
+        return self._sizes[path]
+
+    def read(self, path: str) -> bytes:
+        """The member's bytes, their checksum checked."""
+        return b"".join(self.pieces(path))
+
+    def pieces(self, path: str, *, first: bool = False) -> Iterator[bytes | bytearray]:
+        """The same, a piece at a time, to the last one; or the first piece alone."""
+        size, came = self.size_bytes(path), 0
+        question, seconds = Frame({"read": path, "first": first}), READING_SECONDS + size / SLOWEST_BYTES
         try:
-            check_size(self._sizes[path], limits=self._limits)
-            for frame in self._apart.pieces(Frame({"read": path}), within_seconds=READING_SECONDS):
-                data += frame.data
-                if len(data) > min(self._sizes[path], self._left_bytes):
+            check_size(size, limits=self._limits)
+            for frame in self._apart.pieces(question, within_seconds=seconds):
+                came += len(frame.data)
+                if came > min(size, self._left_bytes):
                     self._apart.close()
                     raise DataError(f"{path}: the archive {self._name} unpacks to more than it says")
+                yield frame.data
         except (Refused, Died) as error:
             raise DataError(f"{path}: {error}") from error
-        self._left_bytes -= len(data)
-        return bytes(data)
+        self._left_bytes -= came
 
 
 @contextmanager

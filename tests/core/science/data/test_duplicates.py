@@ -11,6 +11,7 @@ from PIL import Image
 
 from transfusion_core.science.data.duplicates import BLOCK, Fingerprint, exact_groups, fingerprint, near_groups
 from transfusion_core.science.data.recipes import RECIPES
+from transfusion_core.science.data.recipes.canvas import Drawn
 
 
 def _jpeg(image: Image.Image) -> Image.Image:
@@ -37,7 +38,7 @@ CHANGES: dict[str, Callable[[Image.Image], Image.Image]] = {
 
 
 def drawn(name: str, images: int = 300) -> list[Image.Image]:
-    pixels = RECIPES[name](images, seed=3, size=64).images
+    pixels = Drawn.whole(RECIPES[name](images, seed=3, size=64)).images
     return [Image.fromarray(each if each.shape[2] == 3 else each[..., 0]).convert("RGB") for each in pixels]
 
 

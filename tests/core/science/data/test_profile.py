@@ -13,6 +13,7 @@ from transfusion_core.science.data.annotations import Annotations
 from transfusion_core.science.data.ingest import ingest
 from transfusion_core.science.data.profile import labels_of, profile
 from transfusion_core.science.data.recipes import RECIPES
+from transfusion_core.science.data.recipes.canvas import Drawn
 from transfusion_core.specs.dataset import DatasetSpec
 from transfusion_core.specs.profile import MOST_FILES, DatasetProfile
 
@@ -70,7 +71,7 @@ def test_duplicates_and_patients_across_splits_are_found(tmp_path: Path, png: Pn
 
 
 def test_a_picture_saved_anew_in_another_split_is_a_leak(tmp_path: Path) -> None:
-    drawn = RECIPES["demo-retina"](30, seed=0, size=96).images
+    drawn = Drawn.whole(RECIPES["demo-retina"](30, seed=0, size=96)).images
     rows = ["file,label,split"]
     for number, pixels in enumerate(drawn):
         Image.fromarray(pixels).save(tmp_path / f"{number}.png")

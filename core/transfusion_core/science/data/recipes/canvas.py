@@ -4,7 +4,7 @@ Pictures are drawn with additions, multiplications and comparisons of float32 al
 every machine computes alike: the same seed and size give the same bytes everywhere.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,24 +23,25 @@ class Drawn:
     """What a recipe drew."""
 
     images: Images
-    """(n, size, size, 3)."""
+    """(n, size, size, 3), maybe a view."""
     labels: Labels
     """int64 (n,) class or grade; for a multilabel recipe float32 (n, len(classes)), NaN where missing."""
     classes: list[str]
+
+    @classmethod
+    def whole(cls, parts: "Iterable[Drawn]") -> "Drawn":
+        """All parts in memory together."""
+        drawn = list(parts)
+        labels: Labels = np.concatenate([part.labels for part in drawn])
+        return cls(np.concatenate([part.images for part in drawn]), labels, drawn[0].classes)
 
 
 @dataclass(frozen=True)
 class Chunk:
     """A run of images that share a generator. Parameters are drawn for all `CHUNK`, then cut to `count`."""
 
-    start: int
     count: int
     generator: np.random.Generator
-
-    @property
-    def place(self) -> slice:
-        """Where the chunk's images lie in the whole."""
-        return slice(self.start, self.start + self.count)
 
     def uniform(self, low: float, high: float, *shape: int) -> Floats:
         """Uniform numbers in [low, high), float32 (count, *shape); the first ones do not depend on `count`."""
@@ -64,7 +65,7 @@ def chunks(images: int, *, seed: int, recipe: int) -> Iterator[Chunk]:
     """Chunks that cover `images` images; each chunk's generator depends on seed, recipe and position alone."""
     for number, start in enumerate(range(0, images, CHUNK)):
         generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence([recipe, seed, number])))
-        yield Chunk(start, min(CHUNK, images - start), generator)
+        yield Chunk(min(CHUNK, images - start), generator)
 
 
 def axis(size: int) -> Floats:

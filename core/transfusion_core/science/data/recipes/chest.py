@@ -4,6 +4,8 @@ Lungs, heart, ribs, exposure and grain vary freely. Each finding is drawn or not
 the labels is missing, as in real label sets. The pictures are not medical images.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,20 +18,17 @@ MISSING = 0.05
 _RECIPE = 2
 
 
-def draw(images: int, *, seed: int, size: int) -> Drawn:
+def draw(images: int, *, seed: int, size: int) -> Iterator[Drawn]:
     """Draw `images` grey pictures of `size` pixels; labels are 1, 0 or NaN.
 
     The first k are the same whatever `images` is.
     """
-    pixels = np.empty((images, size, size, 3), np.uint8)
-    labels = np.empty((images, len(CLASSES)), np.float32)
     for chunk in chunks(images, seed=seed, recipe=_RECIPE):
         present = chunk.uniform(0, 1, len(CLASSES)) < SHARES
         missing = chunk.uniform(0, 1, len(CLASSES)) < MISSING
-        labels[chunk.place] = np.where(missing, np.float32(np.nan), present.astype(np.float32))
-        film = _film(chunk, present, size) * np.float32(255)
-        pixels[chunk.place] = np.clip(film, 0, 255).astype(np.uint8)[..., None]
-    return Drawn(pixels, labels, list(CLASSES))
+        labels = np.where(missing, np.float32(np.nan), present.astype(np.float32))
+        film = np.clip(_film(chunk, present, size) * np.float32(255), 0, 255).astype(np.uint8)
+        yield Drawn(np.broadcast_to(film[..., None], (*film.shape, 3)), labels, list(CLASSES))
 
 
 def _film(chunk: Chunk, present: NDArray[np.bool_], size: int) -> Floats:

@@ -4,7 +4,7 @@
 stand in for photographs where none may be had; features learned on them are those of edges and corners.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,21 +52,18 @@ CLASSES = [f"{shape}-{layout}" for shape in SHAPES for layout in LAYOUTS]
 _RECIPE = 3
 
 
-def draw(images: int, *, seed: int, size: int) -> Drawn:
+def draw(images: int, *, seed: int, size: int) -> Iterator[Drawn]:
     """Draw `images` pictures of `size` pixels; labels are class indices.
 
     The first k are the same whatever `images` is.
     """
-    pixels = np.empty((images, size, size, 3), np.uint8)
-    labels = np.empty(images, np.int64)
     for chunk in chunks(images, seed=seed, recipe=_RECIPE):
-        labels[chunk.place] = label = chunk.integers(0, len(CLASSES))
+        label = chunk.integers(0, len(CLASSES))
         turned = _frame(chunk, size)
         ground, colour = _ground(chunk), chunk.uniform(0, 1, 3)
         texture = _texture(chunk, size)
         mask = _subjects(turned, label)
-        pixels[chunk.place] = to_bytes(_blend(ground, colour, texture, mask))
-    return Drawn(pixels, labels, list(CLASSES))
+        yield Drawn(to_bytes(_blend(ground, colour, texture, mask)), label, list(CLASSES))
 
 
 def _ground(chunk: Chunk) -> Floats:

@@ -4,6 +4,7 @@ Optic disc, vessels, illumination and tint vary freely and say nothing about the
 solve the task; it is local, as in diabetic retinopathy. The pictures are not medical images.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,15 +49,11 @@ class Lesions:
     bright: NDArray[np.bool_]
 
 
-def draw(images: int, *, seed: int, size: int) -> Drawn:
+def draw(images: int, *, seed: int, size: int) -> Iterator[Drawn]:
     """Draw `images` pictures of `size` pixels; labels are grades. The first k are the same whatever `images` is."""
-    pixels = np.empty((images, size, size, 3), np.uint8)
-    grades = np.empty(images, np.int64)
     for chunk in chunks(images, seed=seed, recipe=_RECIPE):
         grade = np.searchsorted(np.cumsum(GRADE_SHARES[:-1]), chunk.uniform(0, 1), side="right")
-        grades[chunk.place] = grade
-        pixels[chunk.place] = to_bytes(_picture(chunk, grade, size))
-    return Drawn(pixels, grades, list(CLASSES))
+        yield Drawn(to_bytes(_picture(chunk, grade, size)), grade.astype(np.int64), list(CLASSES))
 
 
 def _picture(chunk: Chunk, grade: NDArray[np.int64], size: int) -> Floats:

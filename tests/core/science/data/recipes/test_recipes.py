@@ -8,6 +8,7 @@ from scipy.ndimage import gaussian_filter
 from scipy.stats import rankdata
 
 from transfusion_core.science.data.recipes import RECIPES, chest, natural, retina
+from transfusion_core.science.data.recipes.canvas import Drawn
 from transfusion_core.specs.dataset import RECIPE_TASKS, RecipeName
 
 
@@ -17,14 +18,14 @@ def test_the_specs_and_the_recipes_name_the_same_set() -> None:
 
 @pytest.mark.parametrize("name", sorted(RECIPES))
 def test_the_first_images_do_not_depend_on_how_many_are_drawn(name: str) -> None:
-    few, many = (RECIPES[name](images, seed=3, size=32) for images in (70, 150))
+    few, many = (Drawn.whole(RECIPES[name](images, seed=3, size=32)) for images in (70, 150))
     np.testing.assert_array_equal(few.images, many.images[:70])
     np.testing.assert_array_equal(few.labels, many.labels[:70])
 
 
 @pytest.mark.parametrize("name", sorted(RECIPES))
 def test_the_seed_decides_everything(name: str) -> None:
-    first, again, other = (RECIPES[name](10, seed=seed, size=32) for seed in (1, 1, 2))
+    first, again, other = (Drawn.whole(RECIPES[name](10, seed=seed, size=32)) for seed in (1, 1, 2))
     np.testing.assert_array_equal(first.images, again.images)
     np.testing.assert_array_equal(first.labels, again.labels)
     assert (first.images != other.images).any()
@@ -33,26 +34,26 @@ def test_the_seed_decides_everything(name: str) -> None:
 @pytest.mark.parametrize("size", [16, 40, 129])
 @pytest.mark.parametrize("name", sorted(RECIPES))
 def test_every_size_is_drawn_as_colour_bytes(name: str, size: int) -> None:
-    drawn = RECIPES[name](5, seed=0, size=size)
+    drawn = Drawn.whole(RECIPES[name](5, seed=0, size=size))
     assert drawn.images.shape == (5, size, size, 3)
     assert drawn.images.dtype == np.uint8
     assert drawn.images.std() > 10
 
 
 def test_retina_grades_have_their_shares() -> None:
-    shares = np.bincount(retina.draw(2000, seed=0, size=16).labels.astype(int), minlength=5) / 2000
+    shares = np.bincount(Drawn.whole(retina.draw(2000, seed=0, size=16)).labels.astype(int), minlength=5) / 2000
     np.testing.assert_allclose(shares, retina.GRADE_SHARES, atol=0.03)
 
 
 def test_retina_lesions_cancel_so_that_mean_colour_says_nothing() -> None:
-    drawn = retina.draw(1500, seed=0, size=32)
+    drawn = Drawn.whole(retina.draw(1500, seed=0, size=32))
     means = drawn.images.reshape(1500, -1, 3).mean(1)
     aucs = [_auroc(means[:, channel], drawn.labels >= 2) for channel in range(3)]
     assert all(0.4 < auc < 0.6 for auc in aucs)
 
 
 def test_chest_pictures_are_grey_with_missing_labels() -> None:
-    drawn = chest.draw(1000, seed=0, size=16)
+    drawn = Drawn.whole(chest.draw(1000, seed=0, size=16))
     assert (drawn.images == drawn.images[..., :1]).all()
     assert drawn.labels.shape == (1000, 5)
     assert np.isnan(drawn.labels).mean() == pytest.approx(chest.MISSING, abs=0.01)
@@ -60,7 +61,7 @@ def test_chest_pictures_are_grey_with_missing_labels() -> None:
 
 
 def test_every_chest_finding_shows_as_a_brighter_place() -> None:
-    drawn = chest.draw(1500, seed=0, size=32)
+    drawn = Drawn.whole(chest.draw(1500, seed=0, size=32))
     films = drawn.images[..., 0].astype(float)
     for column in range(5):
         with_it, without = (films[drawn.labels[:, column] == value].mean(0) for value in (1, 0))
@@ -68,14 +69,14 @@ def test_every_chest_finding_shows_as_a_brighter_place() -> None:
 
 
 def test_natural_has_at_least_twenty_classes_all_of_them_drawn() -> None:
-    drawn = natural.draw(1000, seed=0, size=16)
+    drawn = Drawn.whole(natural.draw(1000, seed=0, size=16))
     assert len(drawn.classes) == 24
     assert set(drawn.labels.tolist()) == set(range(24))
 
 
 def test_retina_grades_are_told_by_counting_local_spots() -> None:
     """What a small network learns in a few dozen steps: how much of the picture differs from its surroundings."""
-    drawn = retina.draw(600, seed=0, size=64)
+    drawn = Drawn.whole(retina.draw(600, seed=0, size=64))
     green = drawn.images[..., 1].astype(np.float32)
     apart = gaussian_filter(green, (0, 1, 1)) - gaussian_filter(green, (0, 4, 4))
     inside = np.hypot(*np.mgrid[-1:1:64j, -1:1:64j]) < 0.85

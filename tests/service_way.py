@@ -25,18 +25,30 @@ class Service:
         self.port = port
         self.api: subprocess.Popen[str] | None = None
 
+    def migrate(self) -> None:
+        """`transfusion migrate`."""
+        subprocess.run([str(TRANSFUSION), "migrate"], check=True, env={**os.environ, **self.environment}, timeout=60)
+
     def start_api(self) -> None:
-        """The REST service in a process of its own; at the same address each time."""
+        """The REST service in a process of its own, once it answers; at the same address each time."""
         self.api = start(["api", "--port", str(self.port)], ready=None, environment=self.environment).process
+        until(self._answers, "the API")
 
     def stop_api(self) -> None:
         """And its end."""
-        assert self.api is not None
-        stop(self.api)
+        if self.api is not None:
+            stop(self.api)
 
     def start_worker(self) -> subprocess.Popen[str]:
         """A worker in a process of its own."""
         return start(["worker", "--queues", "gpu,cpu"], ready=None, environment=self.environment).process
+
+    def _answers(self) -> bool:
+        try:
+            with self.client() as client:
+                return bool(client.health())
+        except TransfusionError:
+            return False
 
     def client(self) -> Client:
         """A client with the admin key."""
@@ -44,8 +56,8 @@ class Service:
 
 
 @contextmanager
-def running_service() -> Iterator[Service]:
-    """Servers, a migrated database and a running API; no worker."""
+def running_service(**more: str) -> Iterator[Service]:
+    """Servers, a migrated database and a running API; no worker. `more` of the environment is all processes' own."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory()))
         environment = {
@@ -59,19 +71,12 @@ def running_service() -> Iterator[Service]:
             "TRANSFUSION_BEAT_SECONDS": "1",
             "AWS_ACCESS_KEY_ID": KEY,
             "AWS_SECRET_ACCESS_KEY": SECRET,
+            **more,
         }
         made = Service(environment, free_port())
-        subprocess.run([str(TRANSFUSION), "migrate"], check=True, env={**os.environ, **environment}, timeout=60)
-        made.start_api()
+        made.migrate()
         stack.callback(made.stop_api)
+        made.start_api()
         with made.client() as client:
-            until(lambda: _answers(client), "the API")
             add_few_demos(client)
         yield made
-
-
-def _answers(client: Client) -> bool:
-    try:
-        return bool(client.health())
-    except TransfusionError:
-        return False

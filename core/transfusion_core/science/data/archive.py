@@ -78,7 +78,7 @@ class Archive:
         """The members and their sizes, by name, sorted."""
         return {name: self._members[name].file_size for name in sorted(self._members)}
 
-    def pieces(self, name: str, *, first: bool) -> Iterator[bytes]:
+    def pieces(self, name: str, *, first: bool = False) -> Iterator[bytes]:
         """A member's bytes, their checksum checked; or the first piece of them."""
         check_size(self._members[name].file_size, limits=self._limits)
         try:

@@ -1,7 +1,8 @@
 """From a body to jobs: facts are looked up, every fault is told at once, and what the store has lost is found out."""
 
+import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -16,10 +17,10 @@ from transfusion_core.specs.expand import Expansion, expand
 from transfusion_core.specs.experiment import ExperimentSpec, Plan
 from transfusion_core.specs.fault import Fault
 from transfusion_core.specs.fitting import unmet
-from transfusion_core.specs.job import OF_DATASETS
+from transfusion_core.specs.job import OF_DATASETS, JobKind
 from transfusion_core.specs.quota import Account
-from transfusion_core.specs.removal import object_keys
-from transfusion_core.store import Store
+from transfusion_core.specs.removal import object_digests
+from transfusion_core.store import Store, damaged_in
 
 LOOKS = 8
 """At the store, at once: ten thousand finished runs are looked through in seconds."""
@@ -72,19 +73,34 @@ def lost_keys(service: Service, expansion: Expansion) -> frozenset[str]:
     Datasets are shared under every `cache`.
     """
     ours = {"train", "compare", "profile", "report"} if expansion.spec.cache == "use" else set()
-    kinds = OF_DATASETS | ours
-    return lost_among(service, [draft.key for draft in expansion.drafts if draft.kind in kinds])
+    wanted = [draft.key for draft in expansion.drafts if draft.kind in OF_DATASETS | ours]
+    return lost_among(service, wanted, asked_by=[draft.key for draft in expansion.drafts])
 
 
-def lost_among(service: Service, keys: Sequence[str]) -> frozenset[str]:
-    """Those of the keys whose jobs have succeeded, and whose bytes are gone.
+def lost_of(service: Service, kinds: Mapping[str, JobKind]) -> frozenset[str]:
+    """Of an experiment's jobs, by key, the ingests and pixels whose bytes are no longer in the store as they were."""
+    return lost_among(service, [key for key, kind in kinds.items() if kind in OF_DATASETS], asked_by=list(kinds))
 
-    Asked outside of any transaction.
+
+def lost_among(service: Service, keys: Sequence[str], *, asked_by: Sequence[str] = ()) -> frozenset[str]:
+    """Those of the keys whose jobs have succeeded, and whose bytes are gone, or damaged as jobs of `asked_by` told.
+
+    To look for damage is to read: only what a job has failed by is read. Asked outside of any transaction.
     """
     done = jobs.results(service.engine, keys)
-    wanted = {key: set(object_keys(result)) for key, result in done.items()}
+    wanted = {key: dict(object_digests(result)) for key, result in done.items()}
     gone = _gone(service.store, set().union(*wanted.values()))
-    return frozenset(key for key, objects in wanted.items() if objects & gone)
+    blamed = {damaged_in(told) for told in jobs.complaints(service.engine, asked_by)} - gone
+    digests = {key: sha256 for objects in wanted.values() for key, sha256 in objects.items() if key in blamed}
+    gone |= {key for key, sha256 in digests.items() if _digest_of(service.store, key) != sha256}
+    return frozenset(key for key, objects in wanted.items() if not gone.isdisjoint(objects))
+
+
+def _digest_of(store: Store, key: str) -> str:
+    sha256 = hashlib.sha256()
+    for piece in store.open_stream(key):
+        sha256.update(piece)
+    return sha256.hexdigest()
 
 
 def _gone(store: Store, keys: Iterable[str]) -> set[str]:

@@ -43,3 +43,37 @@ def test_the_last_of_thousands_of_objects_is_missed(client: TestClient, tmp_path
     for keys in (many, few):
         (store / keys[-1]).unlink()
     assert lost_among(service, list(drafts.values())) == {drafts["m"], drafts["f"]}
+
+
+@pytest.mark.parametrize("lost", ["pixels gone", "pixels damaged", "packs gone", "nothing"])
+def test_a_retry_makes_again_what_the_store_has_lost_of_a_dataset(
+    client: TestClient, spec: dict[str, Any], made: Any, tmp_path: Path, lost: str
+) -> None:
+    """Its runs failed for want of it. Bytes are read where a run said that they are damaged, and only there."""
+    experiment = client.post("/v1/experiments", json=spec).json()["id"]
+    engine = client.app.state.service.engine  # type: ignore[attr-defined]
+    folder = tmp_path / "store"
+    while job := jobs.claim(engine, worker="w:1:1", queues=["cpu", "gpu"], lease_seconds=60):
+        if job.kind == "train":
+            stored = next(folder.glob("pixels/*")).relative_to(folder)
+            told = f"object '{stored}': expected sha256 {'0' * 64}, got {'1' * 64}"
+            jobs.fail(engine, job.id, job.attempt, reason="infrastructure", error=told)
+        else:
+            jobs.succeed(engine, job.id, job.attempt, made.results[job.kind](client.app.state.service.store, job))  # type: ignore[attr-defined]
+    assert client.get(f"/v1/experiments/{experiment}").json()["state"] == "failed"
+    for file in folder.glob(f"{lost.partition(' ')[0]}/*"):
+        file.chmod(0o600)
+        file.write_bytes(b"2")
+        if lost.endswith("gone"):
+            file.unlink()
+    assert client.post(f"/v1/experiments/{experiment}/retry").status_code == 200
+    with engine.connect() as connection:
+        ask = "SELECT kind, count(*) FROM jobs WHERE kind IN ('ingest', 'pixels') GROUP BY kind"
+        placed = dict(map(tuple, connection.exec_driver_sql(ask)))
+    again = {"packs gone": {"ingest": 2, "pixels": 1}, "nothing": {"ingest": 1, "pixels": 1}}
+    assert placed == again.get(lost, {"ingest": 1, "pixels": 2})
+    for file in folder.glob("pixels/*"):  # its key is the job's here, and not the attempt's
+        file.unlink()
+    made.work(client)
+    assert client.get(f"/v1/experiments/{experiment}").json()["state"] == "succeeded"
+    assert client.get(f"/v1/experiments/{experiment}").json()["counts"].get("failed", 0) == 0

@@ -2,6 +2,7 @@
 SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
+SOAK_MINUTES ?= 60
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -36,8 +37,9 @@ test: setup ## Run the whole suite
 bench: setup ## Run the benchmarks, one after the other
 	@for script in tests/benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
-soak: setup ## The long form of the fault tests
-	TRANSFUSION_SOAK=1 TRANSFUSION_WALKS=150 $(BIN)/python -m pytest tests/faults tests/core/db/test_claims.py tests/api/test_app.py tests/api/test_state_machine.py tests/system/test_compose.py
+soak: setup ## The long form of the fault tests; SOAK_MINUTES=60 of them with a fault every 20 s
+	TRANSFUSION_SOAK=1 TRANSFUSION_WALKS=360 TRANSFUSION_SOAK_MINUTES=$(SOAK_MINUTES) $(BIN)/python -m pytest tests/faults tests/core/db/test_claims.py tests/core/db/test_state_machine.py tests/api/test_app.py tests/api/test_state_machine.py tests/system/test_compose.py
+	TRANSFUSION_SOAK=1 $(BIN)/python tests/benchmarks/bench_load.py crowd beats
 	$(BIN)/python tests/benchmarks/soak_hours.py
 
 screenshots: setup ## Pictures of every page, to be looked at, in screenshots/

@@ -11,9 +11,11 @@ from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.errors import Unsatisfiable
 
+from platforms import SOAK
+
 TAKEN = ("method", "url", "params", "headers", "json", "data", "content")
-STEPS = 20
-"""Of one walk."""
+STEPS = 60 if SOAK else 20
+"""Of one walk, at most."""
 
 
 def _bounded(examples: int, **more: Any) -> settings:

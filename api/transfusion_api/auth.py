@@ -50,18 +50,33 @@ def needs(role: Role) -> Dependency:
 
 
 def caller_of(request: Request) -> Caller | None:
-    """Whoever the request's key, or its session, stands for; None without one that is known and has not ended."""
+    """Whoever the request's key, or its session, stands for; None without one that is known and has not ended.
+
+    Raises TooManyRequests, without a look at the database, where the request's address has brought too many bad keys
+    and this is none that was good lately: others that come from the address, as through a proxy, are let in meanwhile.
+    """
     service = service_of(request)
     if service.settings.mode == "embedded":
         return _OWN_MACHINE
     scheme, _, presented = request.headers.get("authorization", "").partition(" ")
+    token = request.cookies.get(COOKIE, "")
     if scheme.lower() == "bearer" and presented:
-        key = api_keys.verify(service.engine, service.secret, presented.strip())
-    elif (token := request.cookies.get(COOKIE)) and _may_use_cookie(service, request, token):
-        key = web_sessions.key_of(service.engine, token)
-    else:
-        key = None
-    return Caller(key.id, key.project, key.role) if key else None
+        return _verified(request, presented, lambda: api_keys.verify(service.engine, service.secret, presented.strip()))
+    if token and _may_use_cookie(service, request, token):
+        return _verified(request, token, lambda: web_sessions.key_of(service.engine, token))
+    return None
+
+
+def _verified(request: Request, presented: str, verify: Callable[[], api_keys.ApiKey | None]) -> Caller | None:
+    limits = service_of(request).limits
+    if not limits.known.has(presented):
+        limits.rate.check(address_of(request))
+    key = verify()
+    if key is None:
+        limits.known.forget(presented)
+        return None
+    limits.known.add(presented)
+    return Caller(key.id, key.project, key.role)
 
 
 def address_of(request: Request) -> str:
@@ -83,7 +98,14 @@ def scope_for(request: Request, caller: Caller) -> Scope:
     """What this caller may reach."""
     request_id = request.scope.get("transfusion.request_id")
     traceparent = request.scope.get("transfusion.traceparent")
-    return Scope(service_of(request).engine, caller.project, caller.key_id, request_id, traceparent)
+    return Scope(
+        service_of(request).engine,
+        caller.project,
+        caller.key_id,
+        request_id,
+        traceparent,
+        reads_only=caller.role == "read",
+    )
 
 
 async def _scope(request: Request) -> Scope:

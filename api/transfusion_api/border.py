@@ -95,7 +95,8 @@ class Border:
         if request.url.path == PROBE:
             return nullcontext()
         limits = self.service.limits
-        return (limits.streams if request.url.path.endswith("/events") else limits.requests).taken()
+        places = limits.streams if request.url.path.endswith("/events") else limits.requests
+        return places.taken_by(request.client.host if request.client else "")
 
     def _refusal(self, request: Request) -> tuple[str, int, str] | None:
         if "\0" in request.scope["path"] or b"%00" in request.scope["query_string"]:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
+from access import ADMIN, bearer, key_of
 from transfusion_core.db import jobs
 from transfusion_core.settings import Settings
 from transfusion_core.specs.dataset import DatasetSpec
@@ -50,6 +51,26 @@ def test_a_dataset_that_an_experiment_brought_is_looked_at_when_it_is_asked_for(
     assert client.get("/v1/datasets/demo-retina/samples").json()["code"] == "not_ready"
     assert work() == 1
     assert client.get("/v1/datasets/demo-retina/profile").status_code == 200
+
+
+def test_a_key_that_may_only_read_starts_no_look_at_a_dataset(
+    settings: Callable[..., Settings], serve: Callable[..., TestClient], made: Any
+) -> None:
+    """Nor does a page of its session; who may write has it made by asking, and it is there for both."""
+    with serve(settings(mode="service", admin_key=ADMIN), base_url="http://service.example") as client:
+        reads, writes = (bearer(key_of(client, role=role, project="one")) for role in ("read", "write"))
+        assert client.post("/v1/experiments", json=made.spec, headers=writes).status_code == 201
+        made.work(client)
+        for what in ("profile", "samples", "charts/classes.json", "charts/classes.svg"):
+            answer = client.get(f"/v1/datasets/demo-retina/{what}", headers=reads)
+            assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+            assert "nobody has looked at demo-retina@1 yet" in answer.json()["detail"]
+        assert client.get("/datasets/demo-retina", headers=reads).status_code == 200
+        assert made.work(client) == 0
+        assert client.get("/v1/datasets/demo-retina/profile", headers=writes).json()["code"] == "not_ready"
+        assert client.get("/v1/datasets/demo-retina/profile", headers=reads).json()["code"] == "not_ready"
+        assert made.work(client) == 1
+        assert client.get("/v1/datasets/demo-retina/profile", headers=reads).status_code == 200
 
 
 def test_a_profile_that_failed_says_so(client: TestClient) -> None:

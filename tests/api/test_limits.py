@@ -15,10 +15,11 @@ import pytest
 import uvicorn
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
+from sqlalchemy.event import listen
 
 from access import ADMIN, bearer, key_of
 from transfusion_api.app import create_app
-from transfusion_api.limits import Places, RateLimit
+from transfusion_api.limits import Known, Places, RateLimit
 from transfusion_core.errors import TooManyRequests
 from transfusion_core.settings import Settings
 
@@ -101,6 +102,55 @@ def test_a_caller_that_asks_too_often_is_told_when_to_return(
         assert guesses[-1] == 429
         pages = [client.get("/", headers={"Cookie": "a=b"}, follow_redirects=False).status_code for _ in range(6)]
         assert pages[-1] == 429
+
+
+def test_bad_keys_beyond_an_address_s_rate_are_refused_without_a_look_at_the_database(
+    settings: Callable[..., Settings], serve: Callable[..., TestClient]
+) -> None:
+    """Whoever has shown a good key from that address, as through a proxy, is let in all the same."""
+    made = settings(mode="service", admin_key=ADMIN, requests_per_second=0.01)
+    with serve(made, base_url="http://service.example") as client:
+        reads = key_of(client, role="read")
+        assert client.get("/v1/runs", headers=bearer(reads)).status_code == 200
+        asked: list[str] = []
+        listen(client.app.state.service.engine, "before_cursor_execute", lambda *of: asked.append(of[2]))
+        statuses = [client.get("/v1/runs", headers=bearer(f"tf_guess_{n}")).status_code for n in range(5)]
+        assert statuses == [401, 429, 429, 429, 429]
+        first = len(asked)
+        assert client.get("/v1/runs", headers=bearer("tf_guess_5")).status_code == 429
+        assert client.get("/v1/runs", headers={"Cookie": "transfusion_session=guess"}).status_code == 429
+        assert len(asked) == first
+        answer = client.get("/v1/runs", headers=bearer(reads))
+        assert answer.status_code == 429, "its own rate is as low"
+        assert len(asked) > first, "but it was looked at"
+
+
+def test_keys_that_were_good_are_remembered_ten_thousand_at_most_and_forgotten_when_they_are_not() -> None:
+    known = Known()
+    for number in range(10_001):
+        known.add(str(number))
+    assert [known.has(each) for each in ("0", "1", "10000")] == [False, True, True]
+    known.forget("1")
+    assert not known.has("1")
+
+
+def test_one_address_gets_four_fifths_of_the_places() -> None:
+    async def crowd() -> list[str]:
+        places, go = Places(5, what="x"), asyncio.Event()
+
+        async def visit(address: str) -> str:
+            async with places.taken_by(address):
+                await go.wait()
+                return "in"
+
+        tasks = [asyncio.create_task(visit(address)) for address in "aaaaabb"]
+        await asyncio.sleep(0)
+        go.set()
+        answers = await asyncio.gather(*tasks, return_exceptions=True)
+        assert not places._held
+        return [answer if isinstance(answer, str) else type(answer).__name__ for answer in answers]
+
+    assert asyncio.run(crowd()) == ["in"] * 4 + ["TooManyRequests", "in", "TooManyRequests"]
 
 
 def test_a_service_may_be_called_by_its_names_alone(

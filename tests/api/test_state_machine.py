@@ -16,6 +16,8 @@ from transfusion_core.db.moves import MOVES
 
 TIMES = 100 if SOAK else 5
 """That a cancel meets a finish, in each state."""
+LIVES = 100 if SOAK else 5
+"""Chains of requests, of 14 steps at most."""
 FINAL = ("succeeded", "failed", "cancelled")
 ALLOWED = {"cancel": ("queued", "running"), "resume": ("cancelled",), "retry": ("failed",), "delete": FINAL}
 
@@ -109,9 +111,10 @@ def _is_legal(client: TestClient, run_id: str) -> None:
     assert client.get(f"/v1/runs/{run_id}").json()["state"] == state
 
 
+@pytest.mark.timeout(3600 if SOAK else 600)
 def test_experiments_live_by_the_table_of_moves(client: TestClient, made: Any) -> None:
     bounded = hypothesis_settings(
-        max_examples=5, stateful_step_count=14, deadline=None, suppress_health_check=list(HealthCheck)
+        max_examples=LIVES, stateful_step_count=14, deadline=None, suppress_health_check=list(HealthCheck)
     )
     run_state_machine_as_test(machine_of(client, made), settings=bounded)
 

@@ -106,16 +106,78 @@ def test_a_damaged_bundle_gives_way_to_the_one_before(tmp_path: Path, undisturbe
         until(lambda: len(_bundles(tmp_path)) == 2, "two bundles")
         platform.kill()
     newest = tmp_path / "store" / _bundles(tmp_path)[0]
-    data = bytearray(newest.read_bytes())
-    data[-1] ^= 1
-    newest.chmod(0o600)
-    newest.write_bytes(bytes(data))
+    _flip(newest)
     with embedded(tmp_path) as platform, Client(platform.url) as client:
         left, log = _left(client, made.id)
         assert left == undisturbed
         told = "\n".join(log)
         assert "cannot continue from step" in told
         assert "continues after step" in told
+
+
+HARMS = ("copy flipped", "shard flipped", "shard gone", "pack and shards gone")
+
+
+@pytest.mark.parametrize("harm", HARMS if SOAK else HARMS[:2])
+def test_a_run_whose_images_are_damaged_or_lost_when_it_resumes_ends_as_its_twin(
+    tmp_path: Path, undisturbed: dict[str, Any], harm: str
+) -> None:
+    """A damaged copy is fetched again. What the store has lost fails the run with the reason, and a retry makes the
+    pixels anew, and the pack where that is lost too.
+    """
+    with embedded(tmp_path, OFTEN) as platform, Client(platform.url) as client:
+        made = client.experiments.create(LONG)
+        until(lambda: training_child(client, made.id, platform.process.pid), "a training")
+        until(lambda: len(_bundles(tmp_path)) == 2, "two bundles")
+        platform.kill()
+    _harm(tmp_path, harm)
+    few = {"TRANSFUSION_MAX_CRASHES": "2", "TRANSFUSION_RETRY_SECONDS": "0.05"}
+    with embedded(tmp_path, few) as platform, Client(platform.url) as client:
+        if harm != "copy flipped":
+            assert client.experiments.get(made.id).wait(progress=False, timeout_seconds=240).state == "failed"
+            (run,) = client.experiments.runs(made.id)
+            assert run.reason == "infrastructure"
+            assert ("expected sha256" if harm == "shard flipped" else "there is no object") in (run.error or "")
+            client.experiments.retry(made.id)
+        left, log = _left(client, made.id)
+        assert left == undisturbed
+        assert any("continues after step" in line for line in log), log
+
+
+def _harm(data: Path, harm: str) -> None:
+    if harm == "copy flipped":
+        _flip(next(data.rglob("pixels/*.bin")))
+        return
+    for copy in data.rglob("pixels/*.bin"):
+        copy.unlink()
+    lost = [_shards(data), *([_pack(data)] if harm.startswith("pack") else [])]
+    for file in [data / "store" / key for keys in lost for key in keys]:
+        if harm == "shard flipped":
+            _flip(file)
+        else:
+            file.unlink()
+
+
+def _flip(file: Path) -> None:
+    changed = bytearray(file.read_bytes())
+    changed[len(changed) // 2] ^= 1
+    file.chmod(0o600)
+    file.write_bytes(bytes(changed))
+
+
+def _shards(data: Path) -> list[str]:
+    return [shard["object"]["key"] for pixels in _results(data, "pixels") for shard in pixels["shards"]]
+
+
+def _pack(data: Path) -> list[str]:
+    return [piece["key"] for found in _results(data, "ingest") for piece in found["pack"]]
+
+
+def _results(data: Path, kind: str) -> list[dict[str, Any]]:
+    (database,) = data.glob("*.db")
+    with closing(sqlite3.connect(database, timeout=10)) as connection:
+        rows = connection.execute("SELECT result FROM jobs WHERE kind = ? AND result IS NOT NULL", (kind,)).fetchall()
+    return [json.loads(row) for (row,) in rows]
 
 
 if SOAK:

@@ -152,7 +152,8 @@ def _before(name: str) -> str:
 def get_dataset_profile(service: Serving, scope: Scoped, name: Id) -> DatasetProfile:
     """What a dataset is like: counts, patients, duplicates, leaks, samples.
 
-    It is made when a dataset is registered, or else when it is first asked for: `not_ready` until it is there.
+    It is made when a dataset is registered, or else when a key that may write first asks for it, and until then is not
+    found by a key that may only read: `not_ready` until it is there.
     """
     return profile_of(service, scope, name)
 
@@ -203,7 +204,10 @@ def _chart(service: Service, scope: Scope, name: str, chart: str) -> dict[str, A
 
 
 def profile_of(service: Service, scope: Scope, name: str) -> DatasetProfile:
-    """The profile of a dataset. Raises NotFound, NotReady, and Conflict where there will be none."""
+    """The profile of a dataset. Raises NotFound, NotReady, and Conflict where there will be none.
+
+    Where nobody has looked at the dataset yet, whoever may start work has it done by asking; others get NotFound.
+    """
     return DatasetProfile.model_validate(stored_json(service, _profile_result(service, scope, name)["profile"]))
 
 

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Header, Request, Response
 from transfusion_api.answers import Cursor, Filter, Id, Limit, Page, StateFilter
 from transfusion_api.auth import DRAWN, Scoped, caller_of, needs
 from transfusion_api.body import Body, takes
-from transfusion_api.planning import beside_the_fleet, combined_of, expansion_of, lost_keys
+from transfusion_api.planning import beside_the_fleet, combined_of, expansion_of, lost_keys, lost_of
 from transfusion_api.problems import documented
 from transfusion_api.removing import removed
 from transfusion_api.service import Service, Serving
@@ -191,8 +191,9 @@ def resume_experiment(service: Serving, scope: Scoped, experiment_id: Id) -> Exp
 
 @router.post("/{experiment_id}/retry", dependencies=[needs("write")], responses=documented(404, 409))
 def retry_experiment(service: Serving, scope: Scoped, experiment_id: Id) -> Experiment:
-    """Try the failed jobs of an experiment again."""
-    service.ring(experiments.retry(scope, experiment_id))
+    """Try the failed jobs of an experiment again. What the store has lost of its datasets is made again first."""
+    missing = lost_of(service, experiments.keys(scope, experiment_id))
+    service.ring(experiments.retry(scope, experiment_id, verified_missing=missing))
     return experiments.get(scope, experiment_id)
 
 

@@ -257,8 +257,11 @@ def _run_in_words(labels: dict[str, Any]) -> str:
 
 
 def _profile_state(service: Service, scope: Scope, name: str) -> str:
-    """The state of the job that looks at a dataset; it is made when it is first asked for."""
-    job, queues = datasets.profile_job(scope, name)
+    """The state of the job that looks at a dataset, which is made when somebody who may write first asks; "" before."""
+    try:
+        job, queues = datasets.profile_job(scope, name)
+    except NotFound:
+        return ""
     service.ring(queues)
     return job.state
 

@@ -173,14 +173,20 @@ def ingested(scope: Scope, name: str) -> IngestResult:
 
 
 def profile_job(scope: Scope, name: str) -> tuple[JobRow, list[str]]:
-    """The job that looks at the dataset, placed where there was none yet; queues to ring. Raises NotFound."""
+    """The job that looks at the dataset, placed where there was none yet; queues to ring.
+
+    Raises NotFound, also where nobody has looked and whoever asks may start no work.
+    """
 
     def work(session: Session) -> tuple[JobRow, list[str]]:
-        ingest = session.get_one(Job, _find(session, scope, name).job)
-        draft = profile_draft(ingest.key)
+        dataset = _find(session, scope, name)
+        draft = profile_draft(session.get_one(Job, dataset.job).key)
         query = select(Job).where(Job.key == draft.key, Job.shared)
         if job := session.scalars(query).one_or_none():
             return JobRow.of(job), []
+        if scope.reads_only:
+            told = f"nobody has looked at {dataset.name} yet; it is done when a key that may write asks for this"
+            raise NotFound(told)
         placed = place(session, scope, [draft])
         return JobRow.of(session.scalars(query).one()), sorted(placed.queues)
 

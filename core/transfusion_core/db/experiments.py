@@ -1,7 +1,7 @@
 """Experiments: created with all their jobs in one transaction, cancelled, resumed, retried, deleted."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import Engine, delete, insert, select, update
 from sqlalchemy.orm import Session
@@ -12,6 +12,7 @@ from transfusion_core.db.datasets import add_demo
 from transfusion_core.db.engine import transact, unit_of_work
 from transfusion_core.db.idempotency import Request, answered, remember
 from transfusion_core.db.ids import new_id
+from transfusion_core.db.mending import replace_lost
 from transfusion_core.db.paging import Page, cursor_after, page_rows
 from transfusion_core.db.placing import place
 from transfusion_core.db.records import Created, JobRow
@@ -24,6 +25,7 @@ from transfusion_core.errors import Conflict, NotFound
 from transfusion_core.specs.expand import Expansion
 from transfusion_core.specs.experiment import Experiment
 from transfusion_core.specs.facts import ingest_draft
+from transfusion_core.specs.job import JobKind
 
 
 def create(
@@ -232,15 +234,29 @@ def resume(scope: Scope, experiment_id: str) -> list[str]:
     return _again(scope, experiment_id, "cancelled", "resume")
 
 
-def retry(scope: Scope, experiment_id: str) -> list[str]:
-    """Try again what failed in a failed experiment; the queues to ring. Raises Conflict unless it has failed."""
-    return _again(scope, experiment_id, "failed", "retry")
+def retry(scope: Scope, experiment_id: str, *, verified_missing: frozenset[str] = frozenset()) -> list[str]:
+    """Try again what failed in a failed experiment; the queues to ring. Raises Conflict unless it has failed.
+
+    `verified_missing`: keys of ingests and pixels whose bytes the store has lost; they are done again, first.
+    """
+    return _again(scope, experiment_id, "failed", "retry", missing=verified_missing)
+
+
+def keys(scope: Scope, experiment_id: str) -> dict[str, JobKind]:
+    """The keys of its jobs, and of what kind each is; none where there is no such experiment."""
+    query = select(Job.key, Job.kind).join(ExperimentJob, ExperimentJob.job_id == Job.id)
+    query = query.join(Row, Row.id == ExperimentJob.experiment_id)
+    with unit_of_work(scope.engine, write=False) as session:
+        rows = session.execute(query.where(Row.id == experiment_id, Row.project == scope.project))
+        return {key: cast(JobKind, kind) for key, kind in rows}
 
 
 _TOLD = {"resume": "resumed", "retry": "retried"}
 
 
-def _again(scope: Scope, experiment_id: str, expected: str, verb: str) -> list[str]:
+def _again(
+    scope: Scope, experiment_id: str, expected: str, verb: str, *, missing: frozenset[str] = frozenset()
+) -> list[str]:
     def work(session: Session) -> list[str]:
         row = _held(session, scope, experiment_id)
         state = standing.state(session, row)
@@ -250,7 +266,8 @@ def _again(scope: Scope, experiment_id: str, expected: str, verb: str) -> list[s
         renew_report(session, _report(session, experiment_id))
         _tell(session, experiment_id, _TOLD[verb])
         audit.add(session, scope, f"experiment.{verb}", experiment_id)
-        return sorted(revive(session, _job_ids(session, experiment_id)))
+        queues = replace_lost(session, scope, experiment_id, missing) if missing else set()
+        return sorted(queues | revive(session, _job_ids(session, experiment_id)))
 
     return transact(scope.engine, work)
 

@@ -246,6 +246,14 @@ def results(engine: Engine, keys: Iterable[str]) -> dict[str, dict[str, Any] | N
         return {key: result for batch in batches(keys) for key, result in session.execute(_done(), {"keys": batch})}
 
 
+def complaints(engine: Engine, keys: Iterable[str]) -> list[str]:
+    """What jobs of these keys said that failed for want of something: each thing once."""
+    failed = select(Job.error).where(Job.state == "failed", Job.reason == "infrastructure", Job.error.is_not(None))
+    with unit_of_work(engine, write=False) as session:
+        told = [session.scalars(failed.where(Job.key.in_(batch)).distinct()).all() for batch in batches(keys)]
+    return [error for errors in told for error in errors if error is not None]
+
+
 @cache
 def _done() -> Executable:
     shared = select(Job.key, Job.result).where(Job.shared, Job.state == "succeeded")

@@ -15,7 +15,7 @@ from transfusion_core.db.moves import UNENDED
 from transfusion_core.db.scope import Scope
 from transfusion_core.db.tables import Dataset, Job, Need, bare
 from transfusion_core.db.transitions import batches, lock, release_ready, revive
-from transfusion_core.errors import Conflict
+from transfusion_core.errors import Conflict, NotAllowed
 from transfusion_core.specs.job import OF_DATASETS, QUEUES, JobDraft, Origin
 
 Cache = Literal["use", "refresh", "off"]
@@ -74,6 +74,8 @@ def place(
             fresh.add(draft.key)
     _check_needs(drafts, existing)
     if new or revived:
+        if scope.reads_only:
+            raise NotAllowed("this would start work, and your key may only read")
         quotas.check(session, scope)
     _unshare(session, stale)
     shares = _shares(session, scope, drafts, existing, fresh)

@@ -27,6 +27,8 @@ class Scope:
     request_id: str | None = None
     traceparent: str | None = None
     """The span of the request, see tracing.py."""
+    reads_only: bool = False
+    """Who asks may start no work."""
 
     def answers_for(self, project: InstrumentedAttribute[str]) -> ColumnElement[bool]:
         """SQL over an account's column: the project's own entries, for those who run the service all of them."""

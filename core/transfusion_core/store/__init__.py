@@ -7,10 +7,10 @@ from transfusion_core.errors import StoreError
 from transfusion_core.settings import Settings
 from transfusion_core.store.folder import FolderStore
 from transfusion_core.store.patience import Patience
-from transfusion_core.store.protocol import Listed, Store, Unfinished
+from transfusion_core.store.protocol import Listed, Store, Unfinished, damaged_in
 from transfusion_core.store.timing import timed
 
-__all__ = ["FolderStore", "Listed", "Store", "Unfinished", "open_store", "timed"]
+__all__ = ["FolderStore", "Listed", "Store", "Unfinished", "damaged_in", "open_store", "timed"]
 
 
 def open_store(settings: Settings) -> Store:

@@ -12,6 +12,7 @@ from transfusion_core.specs.dataset import StoredObject
 
 KEY = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")
 MAX_KEY_LENGTH = 512
+_DAMAGED = re.compile(r"object '([^']+)': expected sha256 [0-9a-f]{64}, got ")
 CHUNK_BYTES = 1 << 20
 Data = bytes | bytearray | memoryview
 """Of a whole object; a store has none of it any more when it is done."""
@@ -139,6 +140,12 @@ def check_key(key: str) -> str:
             f" {MAX_KEY_LENGTH} characters at most), got {key[:80]!r}"
         )
     return key
+
+
+def damaged_in(told: str) -> str | None:
+    """The key of the object of which these words say that it is damaged, as `check_digest` says it."""
+    found = _DAMAGED.search(told)
+    return found and found[1]
 
 
 def check_digest(stored: StoredObject, sha256: str) -> None:

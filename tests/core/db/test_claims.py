@@ -8,6 +8,7 @@ from threading import Barrier
 import pytest
 from sqlalchemy import Engine, select, text, update
 
+from beats import beat_at_once
 from platforms import SOAK
 from transfusion_core.db import events, jobs
 from transfusion_core.db.engine import unit_of_work
@@ -17,6 +18,7 @@ from transfusion_core.specs.job import JobDraft
 
 QUEUES = ("gpu", "cpu")
 DOORBELLS = 1000 if SOAK else 100
+BEATING, BEATS = (200, 20) if SOAK else (40, 4)
 HELD_SECONDS = 10.0 if SOAK else 1.0
 
 
@@ -36,6 +38,15 @@ def test_a_thousand_claims_over_a_hundred_jobs_take_each_once(engine, world):
         claimed = [job.id for job in pool.map(lambda n: _claim(engine, f"w{n}"), range(1000)) if job]
     assert len(claimed) == len(set(claimed)) == 100
     assert len([event for event in events.after(engine, limit=5000) if event.data["to"] == "running"]) == 100
+
+
+def test_of_many_jobs_that_beat_at_once_none_loses_its_lease(engine):
+    url = engine.url.render_as_string(hide_password=False)
+    count = BEATING if engine.dialect.name == "postgresql" else 20  # an embedded platform has no more
+    beaten = beat_at_once(url, count, rounds=BEATS, lease_seconds=6, every_seconds=1)
+    assert beaten.lost == 0
+    assert len(beaten.seconds) == count * BEATS
+    assert beaten.least_left_seconds > 0
 
 
 def test_two_workers_that_hear_one_doorbell_again_and_again_claim_once_each_time(engine, world):

@@ -3,11 +3,13 @@
 import tempfile
 from pathlib import Path
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 from sqlalchemy import select, update
 
+from platforms import SOAK
 from transfusion_core.db import events, jobs
 from transfusion_core.db.clock import clock
 from transfusion_core.db.engine import connect, migrate, unit_of_work
@@ -30,7 +32,14 @@ def _diamond() -> list[JobDraft]:
     return [a, b, c, d, JobDraft.make("report", {"n": "r"}, needs=keys, needs_success=False)]
 
 
+CHAINS = 650 if SOAK else 8
+"""Of 16 steps at most, so that `make soak` takes ten thousand and more."""
+
+
 class Workers(RuleBasedStateMachine):
+    steps = 0
+    """Of all chains."""
+
     def __init__(self) -> None:
         super().__init__()
         self.folder = tempfile.TemporaryDirectory()
@@ -82,6 +91,10 @@ class Workers(RuleBasedStateMachine):
             revive(session, [ids[place]])
 
     @invariant()
+    def is_counted(self) -> None:
+        Workers.steps += 1
+
+    @invariant()
     def events_form_a_legal_path_and_attempts_rise(self) -> None:
         last: dict[str, tuple[str | None, int]] = {}
         for event in events.after(self.engine):
@@ -107,5 +120,9 @@ class Workers(RuleBasedStateMachine):
             assert any(state not in ENDED for state in needs[job_id])
 
 
-Workers.TestCase.settings = settings(max_examples=8, stateful_step_count=16, deadline=None)
-TestWorkers = Workers.TestCase
+@pytest.mark.timeout(3600 if SOAK else 600)
+def test_whatever_workers_do_jobs_move_legally_attempts_rise_and_nobody_is_forgotten() -> None:
+    Workers.steps = 0
+    run_state_machine_as_test(Workers, settings=settings(max_examples=CHAINS, stateful_step_count=16, deadline=None))
+    print(f"{Workers.steps} steps in {CHAINS} chains")
+    assert not SOAK or Workers.steps >= 10_000

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Self
 
+import torch
 from torch import Tensor, distributed
 
 from transfusion_core.science.similarity.gathering import Gathering
@@ -57,6 +58,12 @@ class Collected:
         for gathering in self.gatherings:
             gathering.all_reduce(group, self.shards)
         return replace(self, done=frozenset().union(*parts))
+
+    def to(self, device: torch.device | str) -> "Collected":
+        """Bring the sums of all images to a device, on which they are then evaluated; this one is of no more use."""
+        for gathering in self.gatherings:
+            gathering.total = gathering.total.to(device)
+        return self
 
     def state(self) -> dict[str, Any]:
         """Return everything as plain containers of tensors, fit for `torch.save`."""

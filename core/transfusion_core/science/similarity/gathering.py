@@ -97,7 +97,7 @@ class Gathering:
 
     def state(self) -> dict[str, Any]:
         """Return what was summed as plain containers of tensors, fit for `torch.save`; no samples may be waiting."""
-        shards = {number: sums.state() for number, sums in self.shards.items()}
+        shards = [[number, sums.state()] for number, sums in self.shards.items()]
         return {"widths": self.widths, "total": self.total.state(), "shards": shards, "broken": dict(self.broken)}
 
     @classmethod
@@ -105,7 +105,7 @@ class Gathering:
         """Rebuild what `state` returned; it takes no more samples."""
         gathering = cls(state["widths"], [], positions=1, shards={}, keep=bool(state["shards"]), permute=False)
         gathering.total, gathering.broken = Sums.from_state(state["total"]), dict(state["broken"])
-        gathering.shards = {number: Sums.from_state(sums) for number, sums in state["shards"].items()}
+        gathering.shards = {number: Sums.from_state(sums) for number, sums in state["shards"]}
         return gathering
 
     @property

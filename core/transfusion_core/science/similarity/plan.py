@@ -75,18 +75,22 @@ class Plan:
         each(add, range(len(self.groups)), numbers=sum(found.numel() for found in samples.values()) if on_cpu else 0)
 
     def _cut(self, couples: Sequence[tuple[View, View]], images: int) -> tuple[int, bool]:
-        """Return how many shards there are, and whether their sums are kept."""
+        """Return how many shards there are, and whether their sums are kept.
+
+        Of a pass with intervals they are those of an undivided one, so that nulls and intervals are too: where there
+        are more parts than shards some have none.
+        """
         numbers = sum(width**2 for width in self._widths.values())
         numbers += sum(self._widths[a] * self._widths[b] for a, b in couples)
-        affordable = min(SHARDS, images // 2, _SHARD_BYTES // (4 * numbers))
-        if self._options.intervals and affordable >= max(_FEWEST_SHARDS, self._options.part.of):
+        affordable, parts = min(SHARDS, images // 2, _SHARD_BYTES // (4 * numbers)), self._options.part.of
+        if self._options.intervals and affordable >= _FEWEST_SHARDS and parts <= SHARDS:
             return affordable, True
-        return min(self._options.part.of, images), False
+        return min(parts, images), False
 
     def _no_interval(self, images: int) -> str:
         return (
-            f"no interval: it needs {max(_FEWEST_SHARDS, self._options.part.of)} shards of at least 2 images, and "
-            f"{_SHARD_BYTES >> 30} GiB for their sums; there are {images} images and {len(self._widths)} layers"
+            f"no interval: it needs {_FEWEST_SHARDS} shards of at least 2 images, {_SHARD_BYTES >> 30} GiB for their "
+            f"sums and {SHARDS} parts at most; there are {images} images and {len(self._widths)} layers"
         )
 
     def _gathering(

@@ -43,7 +43,7 @@ class Amount:
         """What is wrong with asking for so much."""
         return Fault(
             pointer=place,
-            message=f"asks for {self.runs:,} runs and {self.comparisons:,} comparisons of them; "
+            message=f"asks for {self.runs:,} runs and {self.comparisons:,} comparisons of them, each part counted; "
             f"an experiment has {MAX_RUNS:,} and {MAX_COMPARISONS:,} at most",
             allowed=[f"<= {MAX_RUNS} runs", f"<= {MAX_COMPARISONS} comparisons"],
         )

@@ -14,6 +14,7 @@ from transfusion_core.science.similarity import (
     MEASURES,
     Collected,
     LayerPair,
+    Moments,
     Network,
     Options,
     Part,
@@ -23,6 +24,7 @@ from transfusion_core.science.similarity import (
     compare_checkpoints,
     evaluate,
     iid_baseline,
+    linear_cka,
     load_collected,
     save_collected,
 )
@@ -244,6 +246,36 @@ def test_the_permutation_null_of_independent_networks_is_below_their_value_and_a
         assert result.null_iid < result.null_permutation < result.value
         low, high = result.interval
         assert low < result.value < high
+
+
+@pytest.mark.parametrize("positions", [1, 4, 16])
+def test_the_permutation_null_has_what_a_position_says_however_few_are_drawn(positions):
+    """The zeros that pad the border of bright images say much, and the same in any two of them."""
+    bright = 1.5 + blobs(600, size=8)
+    found = []
+    for budget in (positions, 64):
+        options = Options(sampling=Sampling(positions_per_image=budget), intervals=False)
+        found += compare(network(1), network(2), bright, layers=["0"], measures=["cka"], options=options)
+    few, whole = found
+    assert whole.null_permutation > 0.03
+    assert few.null_permutation == pytest.approx(whole.null_permutation, abs=0.02)
+
+
+@pytest.mark.parametrize("count", [2, 3, 40, 41])
+def test_the_permutation_null_is_of_every_image_beside_its_neighbour(count):
+    """Whatever batches, shards and parts there are."""
+    flat = [nn.Sequential(nn.Flatten(), nn.Linear(27, 2)).double() for _ in range(2)]
+    images = torch.randn(count, 3, 3, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    order = [image ^ 1 for image in range(count)]
+    if count % 2:
+        order[-3:] = [count - 2, count - 1, count - 3]
+    moments = Moments(2, 2)
+    with torch.no_grad():
+        moments.update(flat[0](images), flat[1](images)[order])
+    for batch_size, intervals in ((64, True), (7, True), (1, False), (2, False)):
+        options = Options(batch_size=batch_size, intervals=intervals)
+        (result,) = compare(*flat, images, layers=["1"], measures=["cka"], options=options)
+        assert result.null_permutation == pytest.approx(linear_cka(moments), abs=1e-10)
 
 
 def test_the_permutation_null_of_independent_samples_is_that_of_noise():

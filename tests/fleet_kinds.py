@@ -44,5 +44,5 @@ def other(context: JobContext) -> dict[str, Any]:
 KINDS = {
     "ingest": ingest,
     "train": train,
-    **dict.fromkeys(("pixels", "compare", "profile", "probe", "barrier", "report"), other),
+    **dict.fromkeys(("pixels", "moments", "compare", "profile", "probe", "barrier", "report"), other),
 }

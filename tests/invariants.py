@@ -15,6 +15,7 @@ from platforms import job_children
 from transfusion_core.db.clock import clock
 from transfusion_core.db.engine import unit_of_work
 from transfusion_core.db.moves import ENDED, MOVES
+from transfusion_core.db.pointers import is_spent
 from transfusion_core.db.tables import Dataset, Event, Job, Need, Upload, Weights
 from transfusion_core.janitor import Janitor
 from transfusion_core.settings import Settings
@@ -111,12 +112,14 @@ def what_is_pointed_at_is_there_and_whole(engine: Engine, store: Store, jobs: di
 
 def _pointers(engine: Engine, jobs: dict[str, Job]) -> list[StoredObject]:
     with unit_of_work(engine, write=False) as session:
+        spent = set(session.scalars(select(Job.id).where(is_spent())))
         others = [
             *session.scalars(select(Dataset.result)),
             *session.scalars(select(Weights.object)),
             *session.scalars(select(Upload.object)),
         ]
-    named = [found for job in jobs.values() for found in (job.result, job.handover)] + others
+    speaking = [job for job in jobs.values() if job.id not in spent]
+    named = [found for job in speaking for found in (job.result, job.handover)] + others
     pointers = {pointer.key: pointer for document in named for pointer in _objects_in(document)}
     return list(pointers.values())
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from transfusion_core.db.facts import facts_for, run_facts
 from transfusion_core.db.scope import Scope
 from transfusion_core.errors import InvalidRequest, NotFound
+from transfusion_core.specs.check import parts_fault
 from transfusion_core.specs.comparison import ComparisonSpec
 from transfusion_core.specs.facts import Facts, RunFacts
 from transfusion_core.specs.fault import Fault, nearest
@@ -96,3 +97,5 @@ def _probe_faults(spec: ComparisonSpec, a: RunFacts, b: RunFacts, facts: Facts) 
     if splits and (spec.images or 0) > splits["test"]:
         message = f"the test split has {splits['test']} images"
         yield Fault(pointer="/images", message=message, value=spec.images, allowed=[f"1 .. {splits['test']}"])
+    fault = parts_fault(spec, splits, "/parts")
+    yield from [fault] if fault else []

@@ -40,6 +40,39 @@ def test_the_same_comparison_is_measured_once(client: TestClient, pair: list[str
     assert len(ids) == 1
 
 
+def test_a_comparison_may_be_done_in_parts(client: TestClient, pair: list[str], work: Callable[[], int]) -> None:
+    body = {"a": f"{pair[0]}@final", "b": f"{pair[1]}@final", "measures": ["cka"]}
+    made = client.post("/v1/comparisons", json={**body, "parts": 3}).json()
+    assert made["state"] == "waiting"
+    assert work() == 4
+    assert client.get(f"/v1/comparisons/{made['id']}").json()["results"][0]["value"] == 0.5
+    for parts in (1, 3, 4):
+        again = client.post("/v1/comparisons", json={**body, "parts": parts}).json()
+        assert (again["id"], again["state"]) == (made["id"], "succeeded")
+    assert work() == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "nearest"),
+    [({"parts": 0}, "1"), ({"parts": 17}, "16"), ({"images": 5, "parts": 3}, "2"), ({"parts": "many"}, None)],
+    ids=str,
+)
+def test_more_parts_than_there_is_work_for_are_refused(
+    client: TestClient, pair: list[str], changes: dict[str, Any], nearest: str | None
+) -> None:
+    body = {"a": f"{pair[0]}@final", "b": f"{pair[1]}@final", **changes}
+    found = faults(client.post("/v1/comparisons", json=body))
+    assert set(found) == {"/parts"}
+    assert found["/parts"].get("nearest") == nearest
+
+
+def test_the_plan_of_an_experiment_has_the_parts(client: TestClient, spec: dict[str, Any]) -> None:
+    whole = client.post("/v1/experiments/plan", json=spec).json()["jobs_by_kind"]
+    body = {**spec, "similarity": {**spec.get("similarity", {}), "parts": 2}}
+    split = client.post("/v1/experiments/plan", json=body).json()["jobs_by_kind"]
+    assert split == {**whole, "moments": 2 * whole["compare"]}
+
+
 def test_an_idempotency_key_is_honoured(client: TestClient, pair: list[str]) -> None:
     body = {"a": f"{pair[0]}@final", "b": f"{pair[1]}@final"}
     headers = {"Idempotency-Key": "one"}

@@ -19,7 +19,7 @@ from transfusion_core.specs.init import Slim, SourceRef
 from transfusion_core.specs.job import CheckpointRef, CompareJob
 from transfusion_worker.assignment import Need
 from transfusion_worker.context import CurvePoint
-from transfusion_worker.jobs import compare, location
+from transfusion_worker.jobs import compare, compared, location
 from transfusion_worker.jobs.checkpoints import About, LoadedCheckpoint, keep, load
 from transfusion_worker.jobs.dataset import pixels_of
 from transfusion_worker.jobs.location import resolve
@@ -196,8 +196,8 @@ def comparison(**changes) -> CompareJob:
 def test_a_layer_that_does_not_exist_is_named_with_the_nearest():
     model = build_random("cbr-tiny", classes=2, image_size=32, seed=0)
     with pytest.raises(DataError, match=r"no layer 'stage1\.konv'.*stage1\.conv"):
-        compare._layers(model, ABOUT, comparison(layers=["stage1.konv"]))
-    assert compare._layers(model, ABOUT, comparison(layers=["stage1.conv"])) == ["stage1.conv"]
+        compared._layers(model, ABOUT, comparison(layers=["stage1.konv"]))
+    assert compared._layers(model, ABOUT, comparison(layers=["stage1.conv"])) == ["stage1.conv"]
 
 
 @pytest.fixture(scope="module")
@@ -210,14 +210,14 @@ def transformer():
     return LoadedCheckpoint(about, dict(model.state_dict()), "c" * 64)
 
 
-def whole(images) -> compare.ProbeImages:
-    return compare.ProbeImages(images, torch.arange(len(images)))
+def whole(images) -> compared.ProbeImages:
+    return compared.ProbeImages(images, torch.arange(len(images)))
 
 
 def measure(context, job, side) -> ComparisonResult:
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (20, 3, 32, 32), dtype=torch.uint8, generator=generator)
-    return compare._measure(context, job, (side, side), whole(images), "digest of the probe set")
+    return compare.measure(compared.prepare(context, job, (side, side), whole(images), "digest of the probe set"))
 
 
 def test_the_class_token_of_a_transformer_is_a_layer_of_its_own(make, transformer):
@@ -247,7 +247,7 @@ def test_a_checkpoint_compared_with_itself_is_built_and_run_once(make, transform
     assert found.value == pytest.approx(1, abs=1e-6)
     other = replace(transformer, sha256="e" * 64)
     images = torch.zeros(20, 3, 32, 32, dtype=torch.uint8)
-    compare._measure(make(), job, (transformer, other), whole(images), "digest of the probe set")
+    compare.measure(compared.prepare(make(), job, (transformer, other), whole(images), "digest of the probe set"))
     assert len(runs) == 3 * once
 
 
@@ -263,12 +263,12 @@ def test_probe_images_are_read_batch_by_batch_in_the_order_of_their_rows(make, t
     rows = torch.randperm(200, generator=torch.Generator().manual_seed(1))[:150]
     job = comparison(layers=["blocks.3"], nulls=False)
     lazy, at_once = (
-        compare._measure(make(), job, (transformer, transformer), images, "digest of the probe set")
-        for images in (compare.ProbeImages(Mapped(), rows), whole(pixels[rows]))
+        compare.measure(compared.prepare(make(), job, (transformer, transformer), images, "digest of the probe set"))
+        for images in (compared.ProbeImages(Mapped(), rows), whole(pixels[rows]))
     )
     assert lazy == at_once
     assert sum(read) == 151  # one for the shapes, then each once
-    assert max(read) <= compare.BATCH_SIZE
+    assert max(read) <= compared.BATCH_SIZE
 
 
 def test_registers_are_no_places_and_no_class_token(make):
@@ -278,10 +278,12 @@ def test_registers_are_no_places_and_no_class_token(make):
     job = comparison(image_size=48, layers=["embeds.proj", "blocks.0"], nulls=False, positions_per_image=100)
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (4, 3, 48, 48), dtype=torch.uint8, generator=generator)
-    found = compare._measure(make(), job, (side, side), whole(images), "digest of the probe set").results
+    found = compare.measure(
+        compared.prepare(make(), job, (side, side), whole(images), "digest of the probe set")
+    ).results
     assert [result.n for result in found] == [4 * 9, 4 * 9]
     with pytest.raises(DataError, match=r"no layer 'blocks\.0\[class\]'"):
-        compare._layers(model, about, comparison(image_size=48, layers=["blocks.0[class]"]))
+        compared._layers(model, about, comparison(image_size=48, layers=["blocks.0[class]"]))
 
 
 def test_the_papers_protocol_and_averaged_maps_reach_the_engine(make, transformer):
@@ -307,9 +309,9 @@ def test_the_floor_of_untrained_networks_is_worked_out_once(make, transformer):
 
 
 def test_pairs_are_all_or_one_to_one():
-    assert len(compare._pairs(["a", "b"], ["c", "d", "e"], comparison(pairs="all"))) == 6
+    assert len(compared._pairs(["a", "b"], ["c", "d", "e"], comparison(pairs="all"))) == 6
     with pytest.raises(DataError, match="got 2 and 3"):
-        compare._pairs(["a", "b"], ["c", "d", "e"], comparison())
+        compared._pairs(["a", "b"], ["c", "d", "e"], comparison())
 
 
 def test_pixels_that_do_not_say_in_which_order_they_lie_are_those_of_another_version():

@@ -15,7 +15,7 @@ from transfusion_api.service import Service, Serving
 from transfusion_core.db import comparisons, idempotency
 from transfusion_core.db.clock import rfc3339
 from transfusion_core.db.scope import Scope
-from transfusion_core.specs.comparing import comparison_draft
+from transfusion_core.specs.comparing import comparison_draft, in_parts
 from transfusion_core.specs.comparison import Comparison, ComparisonSpec, ProbeSet
 from transfusion_core.specs.keys import digest
 from transfusion_core.specs.pixels import pixels_draft
@@ -45,8 +45,8 @@ def create_comparison(
 def _create(service: Service, scope: Scope, body: Any, token: idempotency.Request | None) -> str:
     spec = read(ComparisonSpec, body)
     pair = pair_of(scope, spec)
-    draft = comparison_draft(spec, pair.a, pair.b, pair.dataset)
-    needs = [pixels_draft(pair.dataset, pair.a.image_size)]
+    *parts, draft = in_parts(comparison_draft(spec, pair.a, pair.b, pair.dataset), spec.parts)
+    needs = [pixels_draft(pair.dataset, pair.a.image_size), *parts]
     created = comparisons.create(scope, draft, spec.a, spec.b, needs=needs, priority=spec.priority, idempotency=token)
     service.ring(created.queues)
     return created.id

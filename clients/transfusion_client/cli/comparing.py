@@ -28,6 +28,7 @@ def compare(
         str | None, typer.Option(help="With commas: cca, svcca, pwcca, cka, cka_debiased, procrustes, regression.")
     ] = None,
     dataset: Annotated[str | None, typer.Option(help="Probe images come from its test split.")] = None,
+    parts: Annotated[int | None, typer.Option(help="Jobs that share the images between them: 1 to 16.")] = None,
     wait: Annotated[bool, typer.Option(help="Wait for the numbers.")] = True,
     url: Url = None,
     key: Key = None,
@@ -41,6 +42,7 @@ def compare(
             layers=layers if layers in (None, "stages") else split(layers),
             measures=split(measures) if measures else None,
             dataset=dataset,
+            parts=parts,
         )
         if wait:
             comparison = client.comparisons.wait(comparison.id)

@@ -20,7 +20,7 @@ from transfusion_core.db.scope import Scope
 from transfusion_core.db.tables import Experiment as Row
 from transfusion_core.db.tables import ExperimentJob, Job, Need, bare
 from transfusion_core.db.transitions import batches, lock, move, release_ready, revive
-from transfusion_core.db.wanted import deletable, delete_jobs, renew_report, unwanted
+from transfusion_core.db.wanted import deletable, delete_jobs, parts_of, renew_report, unwanted
 from transfusion_core.errors import Conflict, NotFound
 from transfusion_core.specs.expand import Expansion
 from transfusion_core.specs.experiment import Experiment
@@ -82,6 +82,7 @@ def _link(session: Session, experiment_id: str, expansion: Expansion, ids: dict[
     links = [
         {"experiment_id": experiment_id, "job_id": ids[draft.key], "ordinal": ordinal, "labels": draft.labels}
         for ordinal, draft in enumerate(expansion.drafts)
+        if draft.key in ids  # parts of a comparison that is there have none
     ]
     session.execute(insert(bare(ExperimentJob)), links)
 
@@ -284,6 +285,7 @@ def remove(scope: Scope, experiment_id: str) -> str:
         if state in ("queued", "running"):
             raise Conflict(f"experiment {experiment_id} is {state}; cancel it first")
         job_ids = [*_job_ids(session, experiment_id), *(job.id for job in _earlier(session, experiment_id))]
+        job_ids += parts_of(session, job_ids)
         lock(session, job_ids)
         session.execute(delete(ExperimentJob).where(ExperimentJob.experiment_id == experiment_id))
         freed = deletable(session, job_ids)

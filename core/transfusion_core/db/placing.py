@@ -1,5 +1,6 @@
 """From drafts to rows: links the jobs that exist by key, inserts those that do not, revives those that failed."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -16,7 +17,7 @@ from transfusion_core.db.scope import Scope
 from transfusion_core.db.tables import Dataset, Job, Need, bare
 from transfusion_core.db.transitions import batches, lock, release_ready, revive
 from transfusion_core.errors import Conflict, NotAllowed
-from transfusion_core.specs.job import OF_DATASETS, QUEUES, JobDraft, Origin
+from transfusion_core.specs.job import OF_DATASETS, PARTS, QUEUES, JobDraft, Origin, without_idle_parts
 
 Cache = Literal["use", "refresh", "off"]
 
@@ -53,11 +54,15 @@ def place(
 ) -> Placed:
     """Give every draft its row, needs first. Keys in `missing` have lost their bytes and are done again.
 
+    Parts of a job are given rows only with the job itself: one that is there keeps the parts that it has, or none, and
+    one that is done again has them done again.
+
     What is new is on the account of whoever asks; raises QuotaExceeded where that is used up. Ingests and pixels are
     shared under every `cache`: a dataset version is immutable, read again only if it is lost.
     """
     placed = Placed()
     existing = _existing(session, drafts)
+    drafts, missing = _with_parts(session, drafts, existing, cache, missing)
     placed.ids = {key: row.id for key, row in existing.items()}
     new: list[JobDraft] = []
     stale: list[_Existing] = []
@@ -117,6 +122,40 @@ def _columns() -> Select[Any]:
 def _as_existing(row: Any) -> _Existing:
     is_complete = (row.result or {}).get("complete") is not False
     return _Existing(row.id, row.key, row.kind, row.state, is_complete, -row.turn, row.share)
+
+
+def _with_parts(
+    session: Session,
+    drafts: Sequence[JobDraft],
+    existing: dict[str, _Existing],
+    cache: Cache,
+    missing: frozenset[str],
+) -> tuple[Sequence[JobDraft], frozenset[str]]:
+    """The drafts without idle parts, and the keys whose bytes count as lost: those of parts go after a success."""
+    split = [draft for draft in drafts if draft.parts]
+    if not split:
+        return drafts, missing
+    kept = {
+        draft.key
+        for draft in split
+        if draft.key in existing and not _is_replaced(draft, existing[draft.key], cache, missing, set())
+    }
+    again = {part for draft in split if draft.key not in kept for part in draft.parts}
+    has = _parts_of(session, {existing[key].id: key for key in kept if existing[key].state != "succeeded"})
+    left = without_idle_parts(drafts, kept - {draft.key for draft in split if has[draft.key].issuperset(draft.parts)})
+    for key in {draft.key for draft in drafts} - {draft.key for draft in left}:
+        existing.pop(key, None)
+    return left, missing | again
+
+
+def _parts_of(session: Session, keys: dict[str, str]) -> defaultdict[str, set[str]]:
+    """The keys of the parts that these jobs, by id, need."""
+    found: defaultdict[str, set[str]] = defaultdict(set)
+    query = select(Need.job_id, Job.key).join(Job, Job.id == Need.need_id).where(Job.kind.in_(PARTS))
+    for batch in batches(sorted(keys)):
+        for job_id, part in session.execute(query.where(Need.job_id.in_(batch))):
+            found[keys[job_id]].add(part)
+    return found
 
 
 def _is_replaced(draft: JobDraft, row: _Existing, cache: Cache, missing: frozenset[str], fresh: set[str]) -> bool:

@@ -1,22 +1,24 @@
 """Which objects of the store the database speaks for; all others may go.
 
 A job that has not succeeded speaks for everything below its own place: its next attempt may start from a bundle, and a
-bundle names checkpoints that no row does. One that has succeeded speaks for what its result names.
+bundle names checkpoints that no row does. One that has succeeded speaks for what its result names; one that did a part
+of another job, only until that one has succeeded too.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
-from sqlalchemy import Engine, and_, not_, select, text
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, Engine, and_, exists, literal, not_, select, text
+from sqlalchemy.orm import Session, aliased
 
 from transfusion_core.db import removals
 from transfusion_core.db.clock import clock
 from transfusion_core.db.engine import transact, unit_of_work
 from transfusion_core.db.moves import ENDED
 from transfusion_core.db.scope import LOCAL
-from transfusion_core.db.tables import Job, Upload, Weights
+from transfusion_core.db.tables import Job, Need, Upload, Weights
 from transfusion_core.db.transitions import batches
 from transfusion_core.specs.dataset import UPLOAD
+from transfusion_core.specs.job import PARTS
 from transfusion_core.specs.removal import object_digests, object_keys
 
 NOUNS = ("jobs", "uploads", "weights")
@@ -32,10 +34,21 @@ def unpointed(engine: Engine, keys: Sequence[str]) -> list[str]:
 
 def pointed(session: Session) -> Iterator[tuple[str, str]]:
     """Key and sha256 of every object that a row names, some more than once."""
-    succeeded = select(Job.result).where(Job.state == "succeeded")
+    succeeded = select(Job.result).where(Job.state == "succeeded", ~is_spent())
     for query in (succeeded, select(Upload.object), select(Weights.object)):
         for named in session.scalars(query, execution_options={"yield_per": _ROWS_AT_A_TIME}):
             yield from object_digests(named)
+
+
+def is_spent() -> ColumnElement[bool]:
+    """Whether a job did a part of others, none of which is still to succeed: what it left is for nobody."""
+    whole = aliased(Job)
+    still = exists(
+        select(literal(1))
+        .where(Need.need_id == Job.id, whole.id == Need.job_id, whole.state != "succeeded")
+        .correlate(Job)
+    )
+    return and_(Job.kind.in_(PARTS), Job.state == "succeeded", ~still)
 
 
 def begun(session: Session) -> set[str]:
@@ -136,7 +149,8 @@ def _of_jobs(session: Session, keys: Sequence[str]) -> Iterable[str]:
     for key in keys:
         below.setdefault(key.split("/")[1], []).append(key)
     for batch in batches(sorted(below)):
-        for job_id, state, result in session.execute(select(Job.id, Job.state, Job.result).where(Job.id.in_(batch))):
+        query = select(Job.id, Job.state, Job.result).where(Job.id.in_(batch), ~is_spent())
+        for job_id, state, result in session.execute(query):
             yield from object_keys(result) if state == "succeeded" else below[job_id]
 
 

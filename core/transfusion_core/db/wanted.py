@@ -10,6 +10,7 @@ from transfusion_core.db.ids import new_id
 from transfusion_core.db.moves import UNENDED
 from transfusion_core.db.tables import Comparison, Dataset, Experiment, ExperimentJob, Job, Need
 from transfusion_core.db.transitions import batches, lock, with_needs
+from transfusion_core.specs.job import PARTS
 
 
 def unwanted(session: Session, experiment_id: str) -> list[str]:
@@ -44,6 +45,13 @@ def deletable(session: Session, job_ids: Iterable[str]) -> list[str]:
     while kept := _needed_by_others(session, left):
         left -= kept
     return sorted(left)
+
+
+def parts_of(session: Session, job_ids: Sequence[str]) -> list[str]:
+    """Jobs that do parts of these: an experiment that found them under way was never linked to them."""
+    query = select(Need.need_id).join(Job, Job.id == Need.need_id).where(Job.kind.in_(PARTS)).distinct()
+    found = (session.scalars(query.where(Need.job_id.in_(batch))) for batch in batches(job_ids))
+    return sorted({part for parts in found for part in parts})
 
 
 def delete_jobs(session: Session, job_ids: Sequence[str]) -> None:

@@ -27,6 +27,8 @@ from transfusion_core.specs.training import Recipe
 SAMPLE_HUNGRY = ("cca", "pwcca")
 """Measures that do not exist unless there are more samples than dimensions."""
 DEFAULT_PROBE_IMAGES = 1000
+IMAGES_PER_PART = 2
+"""As many as a shard has: a part of a comparison takes whole shards."""
 MAX_ITEMS = 100
 """No list of a spec may be longer; what stands behind is not looked at."""
 COMPARING = frozenset({"similarity", "movement", "reuse"})
@@ -60,7 +62,8 @@ class Readable:
     def product(self) -> Product:
         """The runs that it asks for."""
         sizes = list(dict.fromkeys(self.train_sizes.values()))
-        return Product(list(self.models.values()), list(self.inits.values()), sizes, self.seeds)
+        parts = self.similarity.parts if self.similarity else 1
+        return Product(list(self.models.values()), list(self.inits.values()), sizes, self.seeds, parts)
 
 
 def check(body: Any, facts: Facts) -> list[Fault]:
@@ -326,6 +329,28 @@ def _probe_images(parts: Readable, facts: Facts) -> Iterator[Fault]:
         )
 
 
+def parts_fault(similarity: SimilaritySpec, splits: dict[str, int] | None, place: str) -> Fault | None:
+    """What is wrong with more parts than a comparison's images, as far as it is known how many there are, are for."""
+    most = max(1, probe_images(similarity, splits) // IMAGES_PER_PART)
+    if similarity.parts <= most or (splits is None and similarity.images is None):
+        return None
+    return Fault(
+        pointer=place,
+        message=f"each part has {IMAGES_PER_PART} images or more; {probe_images(similarity, splits)} images are "
+        f"enough for {most}",
+        value=similarity.parts,
+        allowed=[f"1 .. {most}"],
+        nearest=str(most),
+    )
+
+
+def _parts(parts: Readable, facts: Facts) -> Iterator[Fault]:
+    splits = facts.datasets[parts.dataset].splits if parts.dataset in facts.datasets else None
+    if parts.similarity and parts.compares:
+        fault = parts_fault(parts.similarity, splits, "/similarity/parts")
+        yield from [fault] if fault else []
+
+
 def _samples(parts: Readable, facts: Facts) -> Iterator[Fault]:
     if not (parts.compares and parts.similarity and parts.image_size):
         return
@@ -374,7 +399,7 @@ def samples_per_image(
     return min(budget, entry.positions(stage, image_size))
 
 
-_RULES = (_twins, _inits, _prefixes, _sources, _trainings, _image_size, _train_sizes, _probe_images, _samples)
+_RULES = (_twins, _inits, _prefixes, _sources, _trainings, _image_size, _train_sizes, _probe_images, _parts, _samples)
 """What each product is checked by."""
 
 

@@ -12,7 +12,8 @@ from transfusion_core.specs.sections import PARTIAL
 
 MAX_RUNS = 10_000
 MAX_COMPARISONS = 100_000
-"""Of pairs of runs, and of runs with their own beginnings; lines between two runs are among them."""
+"""Of pairs of runs, and of runs with their own beginnings; lines between two runs and parts of comparisons are among
+them."""
 
 Seeds = Mapping["Arm", int]
 """The arms of one model and train size, with how many seeds each has."""
@@ -42,7 +43,7 @@ class Amount:
         """What is wrong with asking for so much."""
         return Fault(
             pointer=place,
-            message=f"asks for {self.runs:,} runs and {self.comparisons:,} comparisons of them; "
+            message=f"asks for {self.runs:,} runs and {self.comparisons:,} comparisons of them, each part counted; "
             f"an experiment has {MAX_RUNS:,} and {MAX_COMPARISONS:,} at most",
             allowed=[f"<= {MAX_RUNS} runs", f"<= {MAX_COMPARISONS} comparisons"],
         )
@@ -56,6 +57,8 @@ class Product:
     inits: Sequence[InitSpec]
     train_sizes: Sequence[Any]
     seeds: int
+    parts: int = 1
+    """Of each comparison."""
 
     def arms(self, model: ModelEntry) -> list[Arm]:
         """The arms of one of its models."""
@@ -65,19 +68,21 @@ class Product:
     def amount(self, sections: frozenset[str]) -> Amount:
         """What it asks for by itself."""
         blocks = (dict.fromkeys(self.arms(model), self.seeds) for model in self.models)
-        return _sum((_of_block(block, sections) for block in blocks), times=len(self.train_sizes))
+        return _sum((_of_block(block, sections, self.parts) for block in blocks), times=len(self.train_sizes))
 
 
 def amount_of(products: Iterable[Product], sections: frozenset[str]) -> Amount:
     """What products ask for together, of which none asks for too much: what several have in common counts once."""
     blocks: dict[tuple[str, Any], dict[Arm, int]] = defaultdict(dict)
+    parts = 1
     for product in products:
+        parts = max(parts, product.parts)
         for model in product.models:
             arms = product.arms(model)
             for size in product.train_sizes:
                 block = blocks[model.name, size]
                 block |= {arm: max(product.seeds, block.get(arm, 0)) for arm in arms}
-    return _sum((_of_block(block, sections) for block in blocks.values()), times=1)
+    return _sum((_of_block(block, sections, parts) for block in blocks.values()), times=1)
 
 
 def size_faults(products: Mapping[str, Product], sections: frozenset[str]) -> Iterator[Fault]:
@@ -93,7 +98,7 @@ def _sum(amounts: Iterable[Amount], *, times: int) -> Amount:
     return Amount(times * sum(each.runs for each in found), times * sum(each.comparisons for each in found))
 
 
-def _of_block(block: Seeds, sections: frozenset[str]) -> Amount:
+def _of_block(block: Seeds, sections: frozenset[str], parts: int) -> Amount:
     """Of one model and train size; runs of others are never compared. It follows comparing.py, and `lines`."""
     runs = sum(block.values())
     pairs, starts, firsts = _pairs(block), _starts(block), _firsts(block)
@@ -104,6 +109,7 @@ def _of_block(block: Seeds, sections: frozenset[str]) -> Amount:
         comparisons += pairs + firsts
     elif "movement" in sections:
         comparisons += starts
+    comparisons *= 1 + parts if parts > 1 else 1
     if "robustness" in sections:
         comparisons += _lines(block)
     return Amount(runs, comparisons)

@@ -31,7 +31,8 @@ def comparisons(spec: ExperimentSpec, cells: Sequence[JobDraft], ingest: JobDraf
     if "similarity" in sections:
         drafts += [_compare(spec, pair, ("final", "final"), ingest, "similarity") for pair in _pairs(cells)]
         drafts += [_compare(spec, pair, ("final", "final"), ingest, "layers") for pair in _firsts(cells)]
-    return list({draft.key: draft for draft in drafts}.values())
+    unique = {draft.key: draft for draft in drafts}.values()
+    return [part for draft in unique for part in in_parts(draft, spec.similarity.parts)]
 
 
 def _pairs(cells: Sequence[JobDraft]) -> Iterator[Cells]:
@@ -152,6 +153,22 @@ def compare_job(
         nulls=similarity.nulls,
         through=through,
     )
+
+
+def in_parts(draft: JobDraft, parts: int) -> list[JobDraft]:
+    """A comparison as so many jobs that sum over a part of the images each, and itself, which needs them; or alone."""
+    if parts == 1:
+        return [draft]
+    made = [
+        JobDraft.make(
+            "moments",
+            {**draft.spec, "part": part, "of": parts},
+            needs=draft.needs,
+            labels={**draft.labels, "role": "moments", "part": part},
+        )
+        for part in range(parts)
+    ]
+    return [*made, draft.split(made)]
 
 
 def comparison_draft(spec: ComparisonSpec, a: RunFacts, b: RunFacts, dataset: str) -> JobDraft:

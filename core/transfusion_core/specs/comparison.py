@@ -16,8 +16,14 @@ CheckpointName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,12
 
 PAPER_CHANNELS, PAPER_SAMPLES = 64, 10_000
 """The protocol of Raghu et al. 2019 for wide layers, as science/similarity draws it."""
+MAX_PARTS = 16
+"""As many as a comparison has shards of images for its intervals: each part takes whole ones."""
 MIN_SAMPLES_PER_DIMENSION = 5
 """Fewer samples than this times the wider side get a warning (science.md, section 5)."""
+
+
+def _is_one(count: int) -> bool:
+    return count == 1
 
 
 class SimilaritySpec(Spec):
@@ -40,6 +46,10 @@ class SimilaritySpec(Spec):
     `kept_a`); where there are none, float32 moves values by less than 1e-6."""
     nulls: bool = True
     """Give each value its permutation null, its interval over images and the value of the untrained networks."""
+    # Left out of the JSON where it says nothing, so that other specs keep the digests that they had.
+    parts: int = Field(default=1, ge=1, le=MAX_PARTS, exclude_if=_is_one)
+    """Jobs that share the images of each comparison, each at least 2: several workers see them at once. The values
+    are those of a single job, as is their key: a comparison that is there is not made again for other parts."""
 
     @model_validator(mode="after")
     def _paper_samples_positions(self) -> Self:

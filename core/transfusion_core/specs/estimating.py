@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from transfusion_core.specs.job import CompareJob, JobDraft, TrainJob
+from transfusion_core.specs.job import CompareJob, JobDraft, MomentsJob, TrainJob
 from transfusion_core.specs.model import ModelEntry, catalogue
 from transfusion_core.specs.robustness import BarrierJob, ProbeJob
 
@@ -25,7 +25,7 @@ def job_seconds(draft: JobDraft, splits: Mapping[str, int] | None) -> float:
     if draft.kind == "pixels":
         return START_SECONDS + images_of(splits) / PACKED_PER_SECOND
     images = {**ASSUMED, **(splits or {})}
-    passes = {"train": _train, "compare": _compare, "probe": _probe, "barrier": _barrier}.get(draft.kind)
+    passes = _PASSES.get(draft.kind)
     if passes is None:
         return START_SECONDS
     model = catalogue()[draft.labels["model"]]
@@ -46,8 +46,13 @@ def _train(draft: JobDraft, _: ModelEntry, images: Mapping[str, int]) -> float:
 
 
 def _compare(draft: JobDraft, _: ModelEntry, images: Mapping[str, int]) -> float:
+    """Of both networks; the parts of a comparison take all of its images, each its own."""
     job = CompareJob.read(draft.spec)
-    return 2 * min(job.images or COMPARED, images["test"])
+    return 0 if draft.parts else 2 * min(job.images or COMPARED, images["test"])
+
+
+def _moments(draft: JobDraft, model: ModelEntry, images: Mapping[str, int]) -> float:
+    return _compare(draft, model, images) / MomentsJob.read(draft.spec).of
 
 
 def _probe(draft: JobDraft, model: ModelEntry, images: Mapping[str, int]) -> float:
@@ -60,3 +65,7 @@ def _probe(draft: JobDraft, model: ModelEntry, images: Mapping[str, int]) -> flo
 def _barrier(draft: JobDraft, _: ModelEntry, images: Mapping[str, int]) -> float:
     job = BarrierJob.read(draft.spec)
     return job.points * (min(job.images, images["train"]) + images["test"])
+
+
+_PASSES = {"train": _train, "moments": _moments, "compare": _compare, "probe": _probe, "barrier": _barrier}
+"""Images that each kind takes through its networks."""

@@ -24,7 +24,7 @@ from transfusion_core.specs.fitting import demands_of
 from transfusion_core.specs.grid import Cell
 from transfusion_core.specs.grid import cells as cells_of
 from transfusion_core.specs.init import Init, SourceRef
-from transfusion_core.specs.job import JobDraft, TrainJob
+from transfusion_core.specs.job import PARTS, JobDraft, TrainJob, without_idle_parts
 from transfusion_core.specs.keys import digest
 from transfusion_core.specs.model import catalogue
 from transfusion_core.specs.pixels import PixelsJob, pixels_draft
@@ -86,7 +86,8 @@ def expand(spec: ExperimentSpec, facts: Facts) -> Expansion:
     taken = {key for cell in cells for key in cell.needs}
     begun = [run for run in sources.values() if run.key in taken]
     needed = [*ingests.values(), *pixels.values(), *begun, *trials.values(), *cells, *compares, *probes]
-    unique = {draft.key: draft for draft in [*needed, _report(spec, needed)]}.values()
+    answering = [draft for draft in needed if draft.kind not in PARTS]  # those end before their comparison does
+    unique = {draft.key: draft for draft in [*needed, _report(spec, answering)]}.values()
     drafts = [replace(draft, seconds=job_seconds(draft, _splits(draft, spec, datasets))) for draft in unique]
     return Expansion(
         spec=spec,
@@ -253,7 +254,8 @@ def _report(spec: ExperimentSpec, needed: Sequence[JobDraft]) -> JobDraft:
 
 def plan(expansion: Expansion, existing: frozenset[str]) -> Plan:
     """What the expansion would do, where the jobs of `existing` keys are there already."""
-    new = [draft for draft in expansion.drafts if draft.key not in existing]
+    drafts = without_idle_parts(expansion.drafts, existing)
+    new = [draft for draft in drafts if draft.key not in existing]
     working = [draft for draft in new if draft.kind != "train" or not _is_adopted(draft, expansion)]
     trainings = [TrainJob.read(draft.spec) for draft in working if draft.kind == "train"]
     images = sum(job.training.steps * job.training.batch_size for job in trainings)
@@ -266,7 +268,7 @@ def plan(expansion: Expansion, existing: frozenset[str]) -> Plan:
             )
             for draft in expansion.cells
         ],
-        jobs_by_kind=dict(Counter(draft.kind for draft in expansion.drafts)),
+        jobs_by_kind=dict(Counter(draft.kind for draft in drafts)),
         new_jobs=len(new),
         tuning_runs=sum(draft.labels["role"] == "tuning" for draft in expansion.of_kind("train")),
         images_to_train=images,

@@ -113,7 +113,7 @@ class Grid(Spec):
 class ExperimentSpec(Spec):
     """A grid of models x inits x train sizes x seeds on one dataset, and the report sections wanted.
 
-    It asks for 10,000 runs and 100,000 comparisons of them at most.
+    It asks for 10,000 runs and 100,000 comparisons of them at most, each part of a comparison counted.
     """
 
     name: str = Field(min_length=1, max_length=200)

@@ -39,7 +39,7 @@ def _demand(queue: Queue, drafts: Sequence[JobDraft]) -> Demand:
 def memory_of(draft: JobDraft) -> int:
     """Bytes that a job needs at once, on the device that it runs on."""
     model = catalogue().get(draft.labels.get("model", ""))
-    if model is None or draft.kind not in ("train", "compare", "probe", "barrier"):
+    if model is None or draft.kind not in ("train", "moments", "compare", "probe", "barrier"):
         return PROCESS_BYTES
     if draft.kind != "train":
         return PROCESS_BYTES + 4 * COMPARED_COPIES * model.parameters

@@ -1,6 +1,7 @@
 """Jobs: the unit of work behind everything, and the specs that are hashed into their keys."""
 
-from dataclasses import dataclass, field
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
 from operator import not_
 from typing import Any, Literal, Self
 
@@ -14,7 +15,7 @@ from transfusion_core.specs.init import Init, SourceRef
 from transfusion_core.specs.keys import job_key
 from transfusion_core.specs.training import Recipe
 
-JobKind = Literal["ingest", "pixels", "train", "compare", "profile", "probe", "barrier", "report"]
+JobKind = Literal["ingest", "pixels", "train", "moments", "compare", "profile", "probe", "barrier", "report"]
 State = Literal["waiting", "queued", "running", "succeeded", "failed", "cancelled"]
 Reason = Literal["data", "nan", "out_of_memory", "infrastructure", "bug", "needs_failed"]
 Queue = Literal["gpu", "cpu"]
@@ -22,6 +23,7 @@ QUEUES: dict[JobKind, Queue] = {
     "ingest": "cpu",
     "pixels": "cpu",
     "train": "gpu",
+    "moments": "gpu",
     "compare": "gpu",
     "profile": "cpu",
     "probe": "gpu",
@@ -31,6 +33,8 @@ QUEUES: dict[JobKind, Queue] = {
 """Which workers run a kind; a machine without a GPU serves both queues with its processor."""
 OF_DATASETS: frozenset[JobKind] = frozenset({"ingest", "pixels"})
 """Kinds that make nothing but what a dataset version is: shared under every `cache`, and done again only if lost."""
+PARTS: frozenset[JobKind] = frozenset({"moments"})
+"""Kinds that each do a part of another job: what they leave is of no more use once that one has succeeded."""
 BUNDLES_KEPT = 2
 MOST_HALVINGS = 4
 """A batch is taken in 16 parts at most."""
@@ -140,6 +144,14 @@ class CompareJob(Spec):
     """Of one run: its checkpoints between `a` and `b` are compared with `a` as well."""
 
 
+class MomentsJob(CompareJob):
+    """A part of a comparison: the sums over some of its images, from which it works out its numbers."""
+
+    part: int
+    """From 0."""
+    of: int
+
+
 @dataclass(frozen=True, kw_only=True)
 class JobDraft:
     """A job before it is in the database."""
@@ -152,6 +164,8 @@ class JobDraft:
     """False for reports: they start when their needs have ended, however they ended."""
     labels: dict[str, Any] = field(default_factory=dict)
     """The words that an experiment calls this job by, e.g. model, init, seed; not hashed."""
+    parts: tuple[str, ...] = ()
+    """Those of its `needs` that each do a part of it. They are how it is done, not what: its key is without them."""
     key: str = ""
     seconds: float = 1.0
     """How long it will take, roughly: what it counts in the queue."""
@@ -169,3 +183,23 @@ class JobDraft:
         """A draft with its key worked out."""
         needs = tuple(dict.fromkeys(needs))
         return cls(kind=kind, spec=spec, needs=needs, key=job_key(kind, spec, needs), **more)
+
+    def split(self, parts: "Sequence[JobDraft]") -> "JobDraft":
+        """The same job, put together from parts where there are any."""
+        keys = tuple(part.key for part in parts)
+        return replace(self, needs=(*self.needs, *keys), parts=keys)
+
+
+def without_idle_parts(drafts: Sequence[JobDraft], kept: Collection[str]) -> list[JobDraft]:
+    """The drafts without the parts of those whose keys are `kept`: those jobs are there, and are not done again."""
+    done = [draft for draft in drafts if draft.parts and draft.key in kept]
+    if not done:
+        return list(drafts)
+    idle = {part for draft in done for part in draft.parts}
+    return [
+        replace(draft, needs=tuple(need for need in draft.needs if need not in idle), parts=())
+        if draft.parts and draft.key in kept
+        else draft
+        for draft in drafts
+        if draft.key not in idle
+    ]

@@ -42,7 +42,8 @@ def reckoned(body: dict[str, Any]) -> Amount:
 def true_amount(body: dict[str, Any]) -> Amount:
     """What it asks for once it is expanded."""
     expansion = expand(ExperimentSpec.model_validate(body), facts())
-    return Amount(len(expansion.cells), len(expansion.of_kind("compare")) + len(expansion.of_kind("barrier")))
+    comparing = sum(len(expansion.of_kind(kind)) for kind in ("moments", "compare", "barrier"))
+    return Amount(len(expansion.cells), comparing)
 
 
 def faults(body: dict[str, Any]) -> dict[str, str]:
@@ -68,6 +69,12 @@ def test_every_section_is_reckoned_as_it_expands(sections: list[str], seeds: int
     assert reckoned(body) == true_amount(body)
 
 
+@pytest.mark.parametrize("sections", [[each] for each in get_args(Section)], ids=str)
+def test_parts_of_comparisons_are_reckoned_too(sections: list[str]) -> None:
+    body = experiment(models=["cbr-tiny"], seeds=3, sections=sections, similarity={"parts": 3})
+    assert reckoned(body) == true_amount(body)
+
+
 def test_what_grids_have_in_common_counts_once() -> None:
     second = {**GRID, "models": ["cbr-tiny", "cbr-small"], "inits": ["random", *ARMS[4:]], "seeds": 5}
     union = {"models": second["models"], "inits": ARMS, "train_sizes": [100, "all"], "seeds": 5}
@@ -90,6 +97,7 @@ def test_what_grids_have_in_common_counts_once() -> None:
             "/seeds",
             "11,000 runs and 0 comparisons",
         ),
+        ({"seeds": 200, "similarity": {"parts": 4}}, "/seeds", "200 runs and 200,005 comparisons"),
     ],
     ids=str,
 )

@@ -88,7 +88,13 @@ def test_gpus_that_are_enough_only_together_are_said_to_be_no_help() -> None:
 
 @pytest.mark.parametrize(
     ("kind", "spec", "gpus"),
-    [("train", {"training": {"gpus": 4}}, 4), ("train", {}, 1), ("probe", {}, 1), ("ingest", {}, 0)],
+    [
+        ("train", {"training": {"gpus": 4}}, 4),
+        ("train", {}, 1),
+        ("probe", {}, 1),
+        ("moments", {}, 1),
+        ("ingest", {}, 0),
+    ],
 )
 def test_a_draft_tells_the_gpus_that_it_needs(kind: Any, spec: dict[str, Any], gpus: int) -> None:
     assert JobDraft.make(kind, spec).gpus == gpus

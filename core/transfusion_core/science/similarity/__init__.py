@@ -8,8 +8,9 @@ from transfusion_core.science.similarity.baseline import iid_baseline, iid_cka, 
 from transfusion_core.science.similarity.cca import CanonicalCorrelations, Kept, cca
 from transfusion_core.science.similarity.cka import cka_reason, linear_cka
 from transfusion_core.science.similarity.collect import Collected, collect
-from transfusion_core.science.similarity.compare import compare, compare_checkpoints, layer_pairs
+from transfusion_core.science.similarity.compare import Comparisons, compare, compare_checkpoints, layer_pairs
 from transfusion_core.science.similarity.evaluate import PairResult, evaluate
+from transfusion_core.science.similarity.files import load_collected, save_collected
 from transfusion_core.science.similarity.guard import NonFiniteActivations, TooFewSamples, sampling_warnings
 from transfusion_core.science.similarity.invariances import INVARIANCES, Invariances
 from transfusion_core.science.similarity.measures import MEASURES, Measured
@@ -29,6 +30,7 @@ __all__ = [
     "MEASURES",
     "CanonicalCorrelations",
     "Collected",
+    "Comparisons",
     "Images",
     "Invariances",
     "Kept",
@@ -59,8 +61,10 @@ __all__ = [
     "layer_pairs",
     "linear_cka",
     "linear_regression",
+    "load_collected",
     "procrustes",
     "pwcca",
     "sampling_warnings",
+    "save_collected",
     "svcca",
 ]

@@ -1,9 +1,9 @@
 """One pass of several networks over the probe images, and the sums that it leaves: a comparison before its numbers.
 
 Images are taken in shards. Each shard's own sums are kept, in float32, for the intervals; the sums of them all, in
-float64, for the values. A shard is cut into blocks, in which the images of the second layer are also paired with other
-images than their own: that is the permutation null, without a second forward pass. Shards and blocks depend on the
-number of images and the widths of the layers alone, so nothing depends on the batch size.
+float64, for the values. A shard is cut into blocks, in which the images of the second layer are also exchanged with
+their neighbours: that is the permutation null, without a second forward pass. Neighbours show the same positions, and
+are never cut apart. So nothing depends on how images are cut into shards, blocks and batches but the interval.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Self
 
+import torch
 from torch import Tensor, distributed
 
 from transfusion_core.science.similarity.gathering import Gathering
@@ -58,6 +59,12 @@ class Collected:
             gathering.all_reduce(group, self.shards)
         return replace(self, done=frozenset().union(*parts))
 
+    def to(self, device: torch.device | str) -> "Collected":
+        """Bring the sums of all images to a device, on which they are then evaluated; this one is of no more use."""
+        for gathering in self.gatherings:
+            gathering.total = gathering.total.to(device)
+        return self
+
     def state(self) -> dict[str, Any]:
         """Return everything as plain containers of tensors, fit for `torch.save`."""
         places = [[*pair, [list(place) for place in places]] for pair, places in self.places.items()]
@@ -82,7 +89,8 @@ def collect(networks: Sequence[Network], pairs: Sequence[LayerPair], images: Ima
         raise ValueError(f"at least one image and one pair of layers expected, got {len(images)} and {len(pairs)}")
     shapes = _shapes(networks, pairs, images[slice(0, 1)], options)
     plan = Plan(pairs, shapes, images=len(images), options=options, device=networks[0].sums_device)
-    with _Reader(networks, [view for group in plan.groups for view in group], options) as reader:
+    views = [view for group in plan.groups for view in group]
+    with _Reader(networks, views, options, total=len(images)) as reader:
         for done, rows in enumerate(plan.batches, start=1):
             samples = reader.read(images[slice(rows.start, rows.stop)], rows)
             plan.gather(samples)
@@ -113,8 +121,9 @@ class _Reader:
     They are taken in the hooks, so that no more of an output is kept than its sampled positions.
     """
 
-    def __init__(self, networks: Sequence[Network], views: Iterable[View], options: Options) -> None:
-        self._networks, self._options, self._stack = networks, options, ExitStack()
+    def __init__(self, networks: Sequence[Network], views: Iterable[View], options: Options, *, total: int) -> None:
+        """`total`: images of the whole pass."""
+        self._networks, self._options, self._total, self._stack = networks, options, total, ExitStack()
         self._views: list[dict[str, list[View]]] = [{} for _ in networks]
         for view in views:
             self._views[view.network].setdefault(module_of(view.layer), []).append(view)
@@ -156,7 +165,8 @@ class _Reader:
         counts = {view.positions for views in self._views for each in views.values() for view in each}
         if budget is None:
             return {}
-        return {of: draw_positions(images, of=of, budget=budget, seed=seed) for of in counts if of > budget}
+        draw = partial(draw_positions, images, total=self._total, budget=budget, seed=seed)
+        return {of: draw(of=of) for of in counts if of > budget}
 
     def _take(
         self, network: Network, views: Mapping[str, Sequence[View]], path: str, output: Tensor

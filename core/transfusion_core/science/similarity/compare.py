@@ -1,12 +1,13 @@
 """Comparing layers of networks on the same images, in one pass over the images."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import product
 from typing import Literal, TypeAlias
 
 from torch import nn
 
-from transfusion_core.science.similarity.collect import collect
+from transfusion_core.science.similarity.collect import Collected, collect
 from transfusion_core.science.similarity.evaluate import PairResult, evaluate, require_measures
 from transfusion_core.science.similarity.network import Network
 from transfusion_core.science.similarity.options import Images, LayerPair, Options
@@ -70,15 +71,43 @@ def compare_checkpoints(
 ) -> list[list[PairResult]]:
     """Compare a reference with each of several checkpoints, as `compare` does; every model runs once."""
     require_measures(measures)
-    networks = _distinct([reference, *checkpoints])
-    number = {id(network.model): index for index, network in enumerate(networks)}
-    listed = layer_pairs(layers, layers if layers_b is None else layers_b, pairs)
-    chosen = [
-        [LayerPair(0, a, number[id(Network.of(checkpoint).model)], b) for a, b in listed] for checkpoint in checkpoints
-    ]
-    collected = collect(networks, [pair for each in chosen for pair in each], images, options)
-    found = evaluate(collected, measures, variance=variance)
-    return [[result for pair in each for result in found[pair]] for each in chosen]
+    asked = Comparisons.of(reference, checkpoints, layer_pairs(layers, layers if layers_b is None else layers_b, pairs))
+    return asked.evaluate(asked.collect(images, options), measures, variance=variance)
+
+
+@dataclass(frozen=True)
+class Comparisons:
+    """A reference beside each of several checkpoints: what `compare_checkpoints` does, for who does it in parts.
+
+    `networks`: each once; `pairs`: the layer pairs of each checkpoint.
+    """
+
+    networks: list[Network]
+    pairs: list[list[LayerPair]]
+
+    @classmethod
+    def of(
+        cls,
+        reference: nn.Module | Network,
+        checkpoints: Sequence[nn.Module | Network],
+        pairs: Sequence[tuple[str, str]],
+    ) -> "Comparisons":
+        """The same pairs of layers, (of the reference, of the checkpoint), for every checkpoint."""
+        networks = _distinct([reference, *checkpoints])
+        number = {id(network.model): index for index, network in enumerate(networks)}
+        numbers = [number[id(Network.of(checkpoint).model)] for checkpoint in checkpoints]
+        return cls(networks, [[LayerPair(0, a, number, b) for a, b in pairs] for number in numbers])
+
+    def collect(self, images: Images, options: Options) -> Collected:
+        """Sum over the images, or over the part of them that `options` name."""
+        return collect(self.networks, [pair for each in self.pairs for pair in each], images, options)
+
+    def evaluate(
+        self, collected: Collected, measures: Sequence[str], *, variance: float = 0.99
+    ) -> list[list[PairResult]]:
+        """Work out the results of each checkpoint from the sums over all of the images."""
+        found = evaluate(collected, measures, variance=variance)
+        return [[result for pair in each for result in found[pair]] for each in self.pairs]
 
 
 def _distinct(given: Sequence[nn.Module | Network]) -> list[Network]:

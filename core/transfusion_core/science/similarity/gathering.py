@@ -1,6 +1,7 @@
 """Sums over the probe images for layers that are compared on the same positions, shard by shard, block by block."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple, Self
 
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor, distributed
 
 from transfusion_core.science.similarity.guard import NonFiniteActivations
 from transfusion_core.science.similarity.products import Gemm
+from transfusion_core.science.similarity.samples import paired_cuts
 from transfusion_core.science.similarity.sums import Couple, Sums
 
 REORDERED = "~"
@@ -97,7 +99,7 @@ class Gathering:
 
     def state(self) -> dict[str, Any]:
         """Return what was summed as plain containers of tensors, fit for `torch.save`; no samples may be waiting."""
-        shards = {number: sums.state() for number, sums in self.shards.items()}
+        shards = [[number, sums.state()] for number, sums in self.shards.items()]
         return {"widths": self.widths, "total": self.total.state(), "shards": shards, "broken": dict(self.broken)}
 
     @classmethod
@@ -105,7 +107,7 @@ class Gathering:
         """Rebuild what `state` returned; it takes no more samples."""
         gathering = cls(state["widths"], [], positions=1, shards={}, keep=bool(state["shards"]), permute=False)
         gathering.total, gathering.broken = Sums.from_state(state["total"]), dict(state["broken"])
-        gathering.shards = {number: Sums.from_state(sums) for number, sums in state["shards"].items()}
+        gathering.shards = {number: Sums.from_state(sums) for number, sums in state["shards"]}
         return gathering
 
     @property
@@ -120,8 +122,7 @@ class Gathering:
 
     def _sum(self, samples: Mapping[str, Tensor]) -> None:
         """Add one block, leaving out for good each layer whose activations are not finite."""
-        half = len(next(iter(samples.values()), ())) // 2
-        other = {name: joined([samples[of][half:], samples[of][:half]]) for name, of in self._reordered.items()}
+        other = {name: exchanged(samples[of]) for name, of in self._reordered.items()}
         while True:
             names = self._shard.widths
             rows = {name: each.flatten(0, 1) for name, each in {**samples, **other}.items() if name in names}
@@ -157,6 +158,20 @@ def joined(parts: Sequence[Tensor]) -> Tensor:
     return torch.cat([part.permute(2, 0, 1) for part in parts], dim=1).permute(1, 2, 0)
 
 
+def exchanged(samples: Tensor) -> Tensor:
+    """Put the samples (images, positions, channels) of each image in its partner's place: see `pair_of`.
+
+    In the memory order that they have.
+    """
+    images = len(samples)
+    order = torch.arange(images, device=samples.device) ^ 1
+    if images % 2:
+        order[-3:] = torch.arange(images - 3, images, device=samples.device).roll(-1)
+    if samples.stride(2) == 1:
+        return samples.index_select(0, order)
+    return samples.permute(2, 0, 1).index_select(1, order).permute(1, 2, 0)
+
+
 def _without(sums: Sums, names: Mapping[str, str]) -> Sums:
     gone = {*names, *(name + REORDERED for name in names)}
     return sums.only([couple for couple in sums.products if not gone.intersection(couple)])
@@ -168,9 +183,8 @@ def _kept(shard: Sums) -> Sums:
 
 
 def _blocks(shards: Mapping[int, int], *, rows: int, positions: int) -> Iterator[Block]:
-    """Cut each shard into blocks of about so many rows and at least two images, of equal size give or take one."""
+    """Cut each shard into blocks of about so many rows and at least one pair of images, of nearly equal size."""
     for number, images in shards.items():
         count = max(1, min(images // 2, -(-images * positions // rows)))
-        for index in range(count):
-            size = images * (index + 1) // count - images * index // count
-            yield Block(size, number if index == count - 1 else None)
+        for index, (first, last) in enumerate(pairwise(paired_cuts(images, count))):
+            yield Block(last - first, number if index == count - 1 else None)

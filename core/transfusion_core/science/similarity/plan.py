@@ -9,7 +9,7 @@ from torch import Tensor
 
 from transfusion_core.science.similarity.gathering import Gathering
 from transfusion_core.science.similarity.options import LayerPair, Options
-from transfusion_core.science.similarity.samples import Sampling, Shape, View, common_grid
+from transfusion_core.science.similarity.samples import Sampling, Shape, View, common_grid, paired_cuts
 from transfusion_core.science.similarity.sums import Couple
 from transfusion_core.science.similarity.threads import each
 
@@ -56,13 +56,13 @@ class Plan:
         self.places = {pair: [Place(group_of[a], str(a), str(b)) for a, b in found] for pair, found in views.items()}
         self.shards, self._keep = self._cut(couples, images)
         self.warnings = [] if self._keep or not options.intervals else [self._no_interval(images)]
-        bounds = [images * number // self.shards for number in range(self.shards + 1)]
+        bounds = paired_cuts(images, self.shards)
         part = options.part
         mine = range(self.shards * part.number // part.of, self.shards * (part.number + 1) // part.of)
         sizes = {number: bounds[number + 1] - bounds[number] for number in mine}
         self.mine = frozenset(mine)
         self.batches = list(_batches(bounds[mine.start : mine.stop + 1], options.batch_size)) if mine else []
-        permute = options.permute and images >= 2 * self.shards
+        permute = options.permute and images >= 2
         self.gatherings = [self._gathering(group, couples, sizes, permute=permute) for group in self.groups]
 
     def gather(self, samples: Mapping[View, Tensor]) -> None:
@@ -75,18 +75,22 @@ class Plan:
         each(add, range(len(self.groups)), numbers=sum(found.numel() for found in samples.values()) if on_cpu else 0)
 
     def _cut(self, couples: Sequence[tuple[View, View]], images: int) -> tuple[int, bool]:
-        """Return how many shards there are, and whether their sums are kept."""
+        """Return how many shards there are, and whether their sums are kept.
+
+        Of a pass with intervals they are those of an undivided one: where there are more parts than shards some have
+        none.
+        """
         numbers = sum(width**2 for width in self._widths.values())
         numbers += sum(self._widths[a] * self._widths[b] for a, b in couples)
-        affordable = min(SHARDS, images // 2, _SHARD_BYTES // (4 * numbers))
-        if self._options.intervals and affordable >= max(_FEWEST_SHARDS, self._options.part.of):
+        affordable, parts = min(SHARDS, images // 2, _SHARD_BYTES // (4 * numbers)), self._options.part.of
+        if self._options.intervals and affordable >= _FEWEST_SHARDS and parts <= SHARDS:
             return affordable, True
-        return min(self._options.part.of, images), False
+        return min(parts, max(images // 2, 1)), False
 
     def _no_interval(self, images: int) -> str:
         return (
-            f"no interval: it needs {max(_FEWEST_SHARDS, self._options.part.of)} shards of at least 2 images, and "
-            f"{_SHARD_BYTES >> 30} GiB for their sums; there are {images} images and {len(self._widths)} layers"
+            f"no interval: it needs {_FEWEST_SHARDS} shards of at least 2 images, {_SHARD_BYTES >> 30} GiB for their "
+            f"sums and {SHARDS} parts at most; there are {images} images and {len(self._widths)} layers"
         )
 
     def _gathering(
@@ -114,13 +118,14 @@ def _batches(bounds: Sequence[int], most: int) -> Iterator[range]:
 
     Blocks are cut alike, so that most of them are a batch, and nothing has to be put together.
     """
+    paired = most - most % 2
     start = bounds[0]
     for stop, following in zip(bounds[1:], [*bounds[2:], None], strict=True):
         if following is not None and following - start <= most:
             continue
-        count = -(-(stop - start) // most)
-        cuts = [start + (stop - start) * number // max(count, 1) for number in range(count + 1)]
-        yield from (range(first, last) for first, last in pairwise(cuts))
+        count = stop - start
+        cuts = paired_cuts(count, -(-count // paired)) if paired else range(count + 1)
+        yield from (range(start + first, start + last) for first, last in pairwise(cuts) if first < last)
         start = stop
 
 

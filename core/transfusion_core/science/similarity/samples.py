@@ -143,14 +143,32 @@ def _take_columns(activations: Tensor, grid: Grid, drawn: Tensor | None) -> Tens
     return activations.transpose(0, 1).contiguous().permute(1, 2, 0)
 
 
-def draw_positions(images: range, *, of: int, budget: int, seed: int) -> Tensor:
+def pair_of(image: int, *, total: int) -> int:
+    """Return the number of an image's pair: neighbours, and the last three together of an odd number of images.
+
+    The images of a pair show the same positions, and are exchanged for the permutation null: what a position says
+    without the image is then in it.
+    """
+    return min(image // 2, max(total // 2, 1) - 1)
+
+
+def paired_cuts(images: int, count: int) -> list[int]:
+    """Return where so many images are cut into `count` parts, at most one for each pair, that no pair is cut."""
+    pairs = images // 2
+    return [2 * -(-pairs * number // count) for number in range(count)] + [images]
+
+
+def draw_positions(images: range, *, total: int, of: int, budget: int, seed: int) -> Tensor:
     """Draw `budget` of `of` positions without replacement for each image, int64 (images, budget), rising.
 
-    The draw depends on `seed`, the image's index and the number of positions alone, so it is the same for both
-    layers, for any batch size, and for every pair of layers of one size.
+    The draw depends on `seed`, the image's pair among all the `total` images and the number of positions alone, so it
+    is the same for both layers, for any batch size, and for every pair of layers of one size.
     """
-    rows = [np.random.default_rng([seed, image]).choice(of, budget, replace=False) for image in images]
-    return torch.from_numpy(np.sort(np.stack(rows), axis=1))
+    pairs = [pair_of(image, total=total) for image in images]
+    drawn = {
+        pair: np.random.default_rng([seed, pair]).choice(of, budget, replace=False) for pair in dict.fromkeys(pairs)
+    }
+    return torch.from_numpy(np.sort(np.stack([drawn[pair] for pair in pairs]), axis=1))
 
 
 def draw_channels(width: int, *, budget: int, draw: int, seed: int) -> Tensor:

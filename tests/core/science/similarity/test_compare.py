@@ -79,7 +79,7 @@ def test_values_are_those_of_the_layers_outputs(images):
     moments = Moments(6, 6)
     with torch.no_grad():
         of_b = b.eval()[1](b[0](images))
-        drawn = draw_positions(range(24), of=144, budget=10, seed=5)
+        drawn = draw_positions(range(24), total=24, of=144, budget=10, seed=5)
         moments.update(*(take(output, (12, 12), drawn).flatten(0, 1) for output in (a[0](images), of_b)))
     assert got["cca"] == pytest.approx(cca(moments).mean, abs=1e-6)
     assert got["cka"] == pytest.approx(linear_cka(moments), abs=1e-6)

@@ -9,10 +9,12 @@ import torch
 from torch import distributed, nn
 from torch.multiprocessing.spawn import spawn
 
+from transfusion_core.errors import DataError
 from transfusion_core.science.similarity import (
     MEASURES,
     Collected,
     LayerPair,
+    Moments,
     Network,
     Options,
     Part,
@@ -22,9 +24,13 @@ from transfusion_core.science.similarity import (
     compare_checkpoints,
     evaluate,
     iid_baseline,
+    linear_cka,
+    load_collected,
+    save_collected,
 )
 from transfusion_core.science.similarity.plan import Plan
 from transfusion_core.science.similarity.samples import Shape
+from transfusion_core.science.tensor_files import write_tensors
 
 EVERY = tuple(MEASURES)
 LAYERS = ["0", "2", "4"]
@@ -65,15 +71,38 @@ def assert_same_results(one, other, *, tolerance):
             assert mine.interval == pytest.approx(theirs.interval, abs=1e-5)  # shards are kept in float32
 
 
-@pytest.mark.parametrize("parts", [2, 3])
-def test_parts_that_were_saved_and_merged_give_the_value_of_one_pass(tmp_path, parts):
-    images, merged = blobs(75), None
+@pytest.mark.parametrize(("parts", "count"), [(2, 75), (3, 75), (16, 75), (7, 12)])
+def test_parts_that_were_saved_and_merged_give_the_value_of_one_pass(tmp_path, parts, count):
+    """Also where there are more parts than shards, of which some then have nothing."""
+    images, merged = blobs(count), None
     for number in range(parts):
-        torch.save(whole_pass(images, part=Part(number, parts)).state(), tmp_path / f"{number}.pt")
+        save_collected(whole_pass(images, part=Part(number, parts)), tmp_path / f"{number}.safetensors")
     for number in range(parts):
-        part = Collected.from_state(torch.load(tmp_path / f"{number}.pt", weights_only=True))
+        part = load_collected(tmp_path / f"{number}.safetensors")
         merged = part if merged is None else merged.merge(part)
     assert_same_results(evaluate(merged, EVERY), evaluate(whole_pass(images), EVERY), tolerance=1e-10)
+
+
+def test_the_state_of_a_part_is_fit_for_torch_save(tmp_path):
+    part = whole_pass(blobs(40))
+    torch.save(part.state(), tmp_path / "part.pt")
+    read = Collected.from_state(torch.load(tmp_path / "part.pt", weights_only=True))
+    assert_same_results(evaluate(read, EVERY), evaluate(part, EVERY), tolerance=0)
+
+
+def test_another_file_than_a_part_is_refused(tmp_path):
+    (tmp_path / "text").write_text("no tensors here")
+    write_tensors(tmp_path / "others", {"x": torch.zeros(2)}, {"made_by": "hand"})
+    for name in ("text", "others"):
+        with pytest.raises(DataError, match="expected the sums of a pass over images"):
+            load_collected(tmp_path / name)
+
+
+def test_sixteen_parts_have_an_interval_and_more_have_none():
+    images = blobs(75)
+    for parts, shards, kept in ((16, 16, True), (17, 17, False)):
+        part = whole_pass(images, part=Part(0, parts))
+        assert (part.shards, bool(part.gatherings[0].shards)) == (shards, kept)
 
 
 def test_parts_of_another_pass_are_refused():
@@ -217,6 +246,36 @@ def test_the_permutation_null_of_independent_networks_is_below_their_value_and_a
         assert result.null_iid < result.null_permutation < result.value
         low, high = result.interval
         assert low < result.value < high
+
+
+@pytest.mark.parametrize("positions", [1, 4, 16])
+def test_the_permutation_null_has_what_a_position_says_however_few_are_drawn(positions):
+    """The zeros that pad the border of bright images say much, and the same in any two of them."""
+    bright = 1.5 + blobs(600, size=8)
+    found = []
+    for budget in (positions, 64):
+        options = Options(sampling=Sampling(positions_per_image=budget), intervals=False)
+        found += compare(network(1), network(2), bright, layers=["0"], measures=["cka"], options=options)
+    few, whole = found
+    assert whole.null_permutation > 0.03
+    assert few.null_permutation == pytest.approx(whole.null_permutation, abs=0.02)
+
+
+@pytest.mark.parametrize("count", [2, 3, 40, 41])
+def test_the_permutation_null_is_of_every_image_beside_its_neighbour(count):
+    """Whatever batches, shards and parts there are."""
+    flat = [nn.Sequential(nn.Flatten(), nn.Linear(27, 2)).double() for _ in range(2)]
+    images = torch.randn(count, 3, 3, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    order = [image ^ 1 for image in range(count)]
+    if count % 2:
+        order[-3:] = [count - 2, count - 1, count - 3]
+    moments = Moments(2, 2)
+    with torch.no_grad():
+        moments.update(flat[0](images), flat[1](images)[order])
+    for batch_size, intervals in ((64, True), (7, True), (1, False), (2, False)):
+        options = Options(batch_size=batch_size, intervals=intervals)
+        (result,) = compare(*flat, images, layers=["1"], measures=["cka"], options=options)
+        assert result.null_permutation == pytest.approx(linear_cka(moments), abs=1e-10)
 
 
 def test_the_permutation_null_of_independent_samples_is_that_of_noise():

@@ -1,5 +1,7 @@
 """Sample matrices: positions as samples, the same rows on both sides, whatever the batches."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 
@@ -10,19 +12,22 @@ from transfusion_core.science.similarity.samples import (
     common_grid,
     draw_channels,
     draw_positions,
+    pair_of,
+    paired_cuts,
     shape_of,
     take,
 )
 from transfusion_core.specs import comparison
 
 
-def to_samples(*layers, positions, seed=0, first=0):
+def to_samples(*layers, positions, seed=0, first=0, total=100):
     """The samples of two layers as a pass takes them, (rows, channels) each."""
     grids = common_grid(*(shape_of(layer).grid for layer in layers))
     count = grids[0] and torch.Size(grids[0]).numel()
     drawn = None
     if count and count > positions:
-        drawn = draw_positions(range(first, first + len(layers[0])), of=count, budget=positions, seed=seed)
+        images = range(first, first + len(layers[0]))
+        drawn = draw_positions(images, total=total, of=count, budget=positions, seed=seed)
     return tuple(take(layer, grid, drawn).flatten(0, 1) for layer, grid in zip(layers, grids, strict=True))
 
 
@@ -42,13 +47,29 @@ def test_within_the_budget_every_position_is_a_sample():
 
 
 def test_over_the_budget_both_sides_show_the_same_distinct_positions():
-    a = torch.arange(2 * 49).reshape(2, 1, 7, 7)
+    a = torch.arange(4 * 49).reshape(4, 1, 7, 7)
     x, y = to_samples(a, 10 * a, positions=6, seed=3)
-    assert x.shape == (12, 1)
+    assert x.shape == (24, 1)
     assert torch.equal(10 * x, y)
-    assert len(x.unique()) == 12
-    assert (x[:6] < 49).all()
-    assert not torch.equal(x[:6], x[6:] - 49)  # every image draws its own
+    assert len(x.unique()) == 24
+    places = x.view(4, 6) - 49 * torch.arange(4)[:, None]
+    assert ((places >= 0) & (places < 49)).all()
+    assert torch.equal(places[0], places[1])  # a pair of images shows the same
+    assert torch.equal(places[2], places[3])
+    assert not torch.equal(places[0], places[2])
+
+
+@pytest.mark.parametrize(
+    ("total", "pairs"), [(1, [0]), (2, [0, 0]), (3, [0, 0, 0]), (6, [0, 0, 1, 1, 2, 2]), (7, [0, 0, 1, 1, 2, 2, 2])]
+)
+def test_every_image_has_a_pair_and_no_cut_parts_it(total, pairs):
+    assert [pair_of(image, total=total) for image in range(total)] == pairs
+    for count in range(1, max(total // 2, 1) + 1):
+        cuts = paired_cuts(total, count)
+        assert (cuts[0], cuts[-1], len(cuts)) == (0, total, count + 1)
+        parts = [set(pairs[first:last]) for first, last in pairwise(cuts)]
+        assert all(parts)
+        assert sum(map(len, parts)) == len(set(pairs))
 
 
 def test_positions_depend_on_seed_and_image_but_not_on_the_batch():

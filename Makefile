@@ -29,6 +29,8 @@ check: setup ## Formatting, lint, types, import contracts, OpenAPI, references a
 	$(BIN)/python -m pytest tests/core/db/test_engine.py -k migrations
 	$(BIN)/python .ci/audit.py
 
+# Hundreds of processes: each would compile what it imports anew where Python is told to keep nothing.
+test: export PYTHONDONTWRITEBYTECODE =
 test: setup ## Run the whole suite
 	bash .ci/servers
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder

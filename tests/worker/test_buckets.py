@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from s3_server import KEY, SECRET, TOOL, s3_server
+from s3_server import KEY, SECRET, TOOL, shared_s3
 from transfusion_core.settings import AllowedLocation
 from transfusion_core.store.s3 import s3_client
 from worker_bench import Bench
@@ -25,7 +25,8 @@ def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     if not TOOL.exists():
         pytest.skip(f"no S3 server to start: {TOOL} is missing")
     folder = tmp_path_factory.mktemp("bucket")
-    with s3_server(folder / "server") as found, pytest.MonkeyPatch.context() as patch:
+    found = shared_s3()
+    with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AWS_ACCESS_KEY_ID", KEY)
         patch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
         client = s3_client(found, region="us-east-1")

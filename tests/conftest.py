@@ -9,6 +9,7 @@ from hypothesis import settings
 from sqlalchemy import Engine, text
 
 from servers import postgres_url
+from transfusion_client import waiting
 from transfusion_core.db.engine import connect, migrate
 from transfusion_core.db.tables import Table
 
@@ -26,6 +27,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return _SLOWEST_FIRST.index(folder) if folder in _SLOWEST_FIRST else len(_SLOWEST_FIRST)
 
     items.sort(key=place)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _looks_often(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Who waits for an experiment of seconds looks twice a second.
+
+    A client's pauses grow to three seconds, of which each of the dozens of waits would lose half.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        if request.path.relative_to(Path(__file__).parent).parts[0] in _SLOWEST_FIRST:
+            patch.setattr(waiting, "LAST_POLL_SECONDS", 0.5)
+        yield
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

@@ -131,7 +131,7 @@ def until(look: Callable[[], Found | None], what: str, timeout_seconds: float = 
         found = look()
         if found:
             return found
-        time.sleep(0.05)
+        time.sleep(0.1)  # mostly a request, which costs the service as much as a step of a small training
     raise AssertionError(f"waited {timeout_seconds} seconds in vain for {what}")
 
 

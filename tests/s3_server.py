@@ -1,10 +1,13 @@
 """A real S3 server for tests: OpenStack Swift's, started by `shared/tools/s3-server` on free ports."""
 
+import atexit
 import os
 import socket
 import subprocess
+import tempfile
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
+from functools import cache
 from pathlib import Path
 
 TOOL = Path(__file__).parents[2] / "shared" / "tools" / "s3-server"
@@ -21,6 +24,20 @@ def s3_server(folder: Path) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}"
     finally:
         subprocess.run([TOOL, "stop"], check=True, env=environment, capture_output=True, timeout=60)
+
+
+@cache
+def shared_s3() -> str:
+    """The endpoint of this process's server, which starts when first asked for. Who asks has buckets of own names.
+
+    For all that harm no server and look at no whole one: a start costs seconds.
+    """
+    folder = tempfile.TemporaryDirectory(prefix="transfusion-s3-")
+    kept = ExitStack()
+    kept.enter_context(folder)
+    endpoint = kept.enter_context(s3_server(Path(folder.name) / "server"))
+    atexit.register(kept.close)
+    return endpoint
 
 
 def _free_ports(count: int) -> int:

@@ -1,6 +1,7 @@
 """The service way: PostgreSQL, Redis, a real S3 server; migration, API, worker and client in processes of their own."""
 
 import os
+import secrets
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -9,7 +10,7 @@ from tempfile import TemporaryDirectory
 
 from platforms import TRANSFUSION, add_few_demos, start, stop, until
 from redis_server import redis_server
-from s3_server import KEY, SECRET, s3_server
+from s3_server import KEY, SECRET, shared_s3
 from servers import free_port, postgres_url
 from transfusion_client import Client
 from transfusion_core.errors import TransfusionError
@@ -63,8 +64,8 @@ def running_service(**more: str) -> Iterator[Service]:
         environment = {
             "TRANSFUSION_DATABASE_URL": stack.enter_context(postgres_url()),
             "TRANSFUSION_BROKER_URL": stack.enter_context(redis_server()),
-            "TRANSFUSION_S3_ENDPOINT_URL": stack.enter_context(s3_server(folder / "s3")),
-            "TRANSFUSION_STORE_URL": "s3://transfusion/v1",
+            "TRANSFUSION_S3_ENDPOINT_URL": shared_s3(),
+            "TRANSFUSION_STORE_URL": f"s3://transfusion-{secrets.token_hex(4)}/v1",
             "TRANSFUSION_CACHE_DIR": str(folder / "cache"),
             "TRANSFUSION_ADMIN_KEY": ADMIN_KEY,
             "TRANSFUSION_LEASE_SECONDS": "6",

@@ -135,7 +135,7 @@ def train(context: JobContext) -> dict[str, Any]:
 
 def lonely(context: JobContext) -> dict[str, Any]:
     """Waits for a second process that cannot start."""
-    from transfusion_worker.jobs import ranks  # here: with it comes timm, and each worker of a test would take longer
+    from transfusion_worker.jobs import ranks  # here: one test needs it
 
     ranks.LEAVE_SECONDS = 0.5
     ranks.sys.executable = "/bin/false"

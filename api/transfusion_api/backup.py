@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from sqlalchemy import Engine
 
-from transfusion_api.up import DATABASE, embedded_settings, sole_owner
+from transfusion_api.data_folder import DATABASE, embedded_settings, sole_owner
 from transfusion_core.backup import MANIFEST, Backup, Manifest
 from transfusion_core.db.engine import connect
 from transfusion_core.errors import NotFound, ObjectMissing

@@ -3,7 +3,6 @@
 The worker is found by its entry point: this package does not import it.
 """
 
-import fcntl
 import signal
 import socket
 import sys
@@ -22,13 +21,13 @@ import uvicorn
 
 from transfusion_api.app import create_app
 from transfusion_api.cli import KEEP_ALIVE_SECONDS
+from transfusion_api.data_folder import embedded_settings, sole_owner
 from transfusion_core.db.engine import connect, migrate
 from transfusion_core.logs import configure
 from transfusion_core.settings import Settings
 from transfusion_core.specs.job import QUEUES
 
 READY_TIMEOUT_SECONDS = 60.0
-DATABASE = "transfusion.db"
 
 
 class EmbeddedWorker(Protocol):
@@ -44,22 +43,6 @@ class EmbeddedWorker(Protocol):
         """End running jobs at once; they go back to the queue all the same."""
 
 
-def embedded_settings(data: Path) -> Settings:
-    """Everything under one folder; loopback only, no keys."""
-    data = data.resolve()
-    return Settings(
-        mode="embedded",
-        database_url=f"sqlite:///{data / DATABASE}",
-        store_url=f"file://{data / 'store'}",
-        cache_dir=data / "cache",
-        broker_url="memory://localhost",  # without a host kombu warns of it
-        poll_seconds=0.2,
-        beat_seconds=1.0,
-        lease_seconds=20.0,
-        grace_seconds=10.0,
-    )
-
-
 def up(
     port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 takes a free one.")] = 8000,
     data: Annotated[Path, typer.Option(help="Folder of the database, the store and the cache.")] = Path(
@@ -72,17 +55,6 @@ def up(
         settings = embedded_settings(data)
         migrate(connect(settings.database_url))
         serve(settings, listener)
-
-
-@contextmanager
-def sole_owner(data: Path) -> Iterator[None]:
-    """A data folder that no other process runs on, or the end of this one."""
-    with (data / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            sys.exit(f"another 'transfusion up' is running on {data}; stop it, or choose another --data folder")
-        yield
 
 
 @contextmanager

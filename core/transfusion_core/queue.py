@@ -102,5 +102,10 @@ def _transport_options(broker_url: str) -> dict[str, object]:
     }
 
 
+def is_in_this_process(app: Celery) -> bool:
+    """Whether the broker is a part of this process, so that only a worker in it can hear what is sent."""
+    return str(app.conf.broker_url).startswith("memory:")
+
+
 def _is_redis(broker_url: str) -> bool:
     return broker_url.startswith(("redis://", "rediss://"))

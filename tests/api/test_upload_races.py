@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from s3_server import KEY, SECRET, TOOL, s3_server
+from s3_server import KEY, SECRET, TOOL, shared_s3
 from servers import missing_server
 from transfusion_api.routes import uploads as routes
 from transfusion_core.db import uploads
@@ -21,11 +21,10 @@ SHA256 = hashlib.sha256(DATA).hexdigest()
 
 
 @pytest.fixture(scope="module")
-def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def endpoint() -> str:
     if not TOOL.exists():
         missing_server(f"no S3 server to start: {TOOL} is missing")
-    with s3_server(tmp_path_factory.mktemp("s3") / "server") as found:
-        yield found
+    return shared_s3()
 
 
 @pytest.fixture(params=["folder", "s3"])

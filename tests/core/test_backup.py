@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import JSON, Engine, delete, insert, select, text, update
 from sqlalchemy.orm import Session
 
-from s3_server import KEY, SECRET, TOOL, s3_server
+from s3_server import KEY, SECRET, TOOL, shared_s3
 from servers import postgres_url
 from transfusion_core import backup
 from transfusion_core.backup import MANIFEST, MOST_ROUNDS, Backup
@@ -68,12 +68,11 @@ def _anything(of: Any) -> Any:
 
 
 @pytest.fixture(scope="module")
-def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def endpoint() -> str:
     """A real S3 server."""
     if not TOOL.exists():
         pytest.skip(f"no S3 server to start: {TOOL} is missing")
-    with s3_server(tmp_path_factory.mktemp("s3") / "server") as found:
-        yield found
+    return shared_s3()
 
 
 class Places:

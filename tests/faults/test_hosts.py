@@ -101,7 +101,6 @@ def test_a_host_that_is_cut_off_and_comes_back_changes_nothing(world: World) -> 
     last = world.client.experiments.create({**SPEC, "seeds": 1, "training": {**SPEC["training"], "steps": 4}})
     assert last.wait(progress=False, timeout_seconds=240).state == "succeeded", "by the host that came back"
     assert {row.id: row for row in world.runs(made.id)} == before
-    settings = Settings(
-        store_url="s3://transfusion/v1", s3_endpoint_url=world.service.environment["TRANSFUSION_S3_ENDPOINT_URL"]
-    )
+    told = world.service.environment
+    settings = Settings(store_url=told["TRANSFUSION_STORE_URL"], s3_endpoint_url=told["TRANSFUSION_S3_ENDPOINT_URL"])
     invariants.check(world.engine, open_store(settings), lease_seconds=LEASE_SECONDS, workers=[lost.pid])

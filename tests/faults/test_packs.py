@@ -29,6 +29,8 @@ from worker_bench import Bench, Start, is_running, until
 pytestmark = pytest.mark.faults
 
 SIZE, IMAGES = 12, 60
+PLACES = ("step", "uploaded")
+"""Where a job is killed: among the images, and when the first piece lies in the store already."""
 SPEC = DatasetSpec.model_validate({"name": "d", "kind": "folder", "location": "upload:zipped"}).resolved()
 
 
@@ -67,19 +69,19 @@ def _square(file: object) -> bytes:
     return squared(np.asarray(Image.open(io.BytesIO(file))), SIZE).tobytes()
 
 
-@pytest.mark.parametrize("place", ["step", "uploaded"])
 def test_jobs_that_are_killed_in_the_middle_begin_again(
-    bench: Bench, start: Start, check, archive: Path, tmp_path: Path, place: str
+    bench: Bench, start: Start, check, archive: Path, tmp_path: Path
 ) -> None:
-    """Among the images, and when the first piece lies in the store already."""
+    """Once at each place."""
     once = tmp_path / "once"
     once.mkdir()
-    worker = start(environment={"FAULT": f"{place}:kill9", "FAULT_ONCE": str(once)})
+    worker = start(environment={"FAULT": ",".join(f"{each}:kill9" for each in PLACES), "FAULT_ONCE": str(once)})
     draft, ended = ingest_draft(SPEC), []
     for each in (draft, pixels_draft(draft.key, SIZE)):
         ended.append(bench.ended(_placed(bench, each), seconds=240))
-        (once / place).unlink()
-    assert [(job.state, job.attempt, job.error) for job in ended] == [("succeeded", 2, None)] * 2
+        for fallen in PLACES:
+            (once / fallen).unlink()
+    assert [(job.state, job.attempt, job.error) for job in ended] == [("succeeded", 3, None)] * 2
     _check(bench, archive, ended)
     check(worker.pid)
 

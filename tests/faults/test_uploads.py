@@ -3,6 +3,7 @@
 import hashlib
 import os
 import random
+import secrets
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ import pytest
 from fault_proxy import FaultProxy, fault_proxy, through
 from platforms import TRANSFUSION, start, stop, until
 from s3_server import KEY as S3_KEY
-from s3_server import SECRET, TOOL, s3_server
+from s3_server import SECRET, TOOL, shared_s3
 from servers import free_port, missing_server
 from transfusion_client import Client
 from transfusion_client.sending import send
@@ -79,9 +80,9 @@ def road(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
         if request.param == "s3":
             if not TOOL.exists():
                 missing_server(f"no S3 server to start: {TOOL} is missing")
-            endpoint = stack.enter_context(s3_server(tmp_path / "s3"))
+            endpoint = shared_s3()
             proxy = stack.enter_context(fault_proxy(endpoint))
-            words |= {"store_url": "s3://uploads/x", "s3_endpoint_url": endpoint}
+            words |= {"store_url": f"s3://uploads-{secrets.token_hex(4)}/x", "s3_endpoint_url": endpoint}
             words |= {"s3_public_endpoint_url": through(proxy, endpoint)}
             url = direct
         else:

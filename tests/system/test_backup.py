@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from platforms import TINY, TRANSFUSION, embedded, start, stop, until
-from s3_server import s3_server
+from s3_server import shared_s3
 from servers import free_port, postgres_url
 from transfusion_client import Client
 from transfusion_core.errors import TransfusionError
@@ -87,7 +87,7 @@ def _attempt(client: Client, experiment: str) -> int:
 
 def test_a_service_comes_back_from_its_backup(tmp_path: Path) -> None:
     with ExitStack() as stack:
-        endpoint = stack.enter_context(s3_server(tmp_path / "s3"))
+        endpoint = shared_s3()
 
         def place(bucket: str) -> dict[str, str]:
             return {

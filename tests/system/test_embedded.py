@@ -16,8 +16,9 @@ pytestmark = pytest.mark.system
 
 @pytest.fixture(scope="module")
 def platform() -> Iterator[Platform]:
-    """One platform for the tests of this file."""
-    with tempfile.TemporaryDirectory() as folder, embedded(Path(folder)) as running:
+    """One platform for the tests of this file. Nobody listens where it sends its traces, which it must not mind."""
+    traced = {"TRANSFUSION_OTLP_ENDPOINT": "http://127.0.0.1:9"}
+    with tempfile.TemporaryDirectory() as folder, embedded(Path(folder), traced) as running:
         yield running
 
 
@@ -44,6 +45,11 @@ def test_every_section_comes_out_whole(first: dict[str, Any]) -> None:
         assert section["complete"]
         assert section["table"]
         assert bool(section["charts"]) == (name != "verdict")
+
+
+def test_a_collector_that_is_away_costs_nothing_but_the_traces(platform: Platform, first: dict[str, Any]) -> None:
+    with Client(platform.url) as client:
+        assert client.health()["status"] == "ok"
 
 
 def test_curl_client_and_command_line_give_the_same_report(platform: Platform, first: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from s3_server import KEY, SECRET, TOOL, s3_server
+from s3_server import KEY, SECRET, TOOL, shared_s3
 from transfusion_core.settings import AllowedLocation
 from transfusion_core.store.s3 import s3_client
 from worker_bench import Bench
@@ -25,7 +25,8 @@ def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     if not TOOL.exists():
         pytest.skip(f"no S3 server to start: {TOOL} is missing")
     folder = tmp_path_factory.mktemp("bucket")
-    with s3_server(folder / "server") as found, pytest.MonkeyPatch.context() as patch:
+    found = shared_s3()
+    with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AWS_ACCESS_KEY_ID", KEY)
         patch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
         client = s3_client(found, region="us-east-1")
@@ -39,30 +40,39 @@ def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield found
 
 
-@pytest.fixture
-def platform(bench: Bench, endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Platform]:
-    """Reads `eyes/` of the bucket, with credentials that a file of its own has under a name."""
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.delenv(name, raising=False)
-    file = bench.folder / "credentials"
+@pytest.fixture(scope="module")
+def fork_server(endpoint: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Jobs have the environment that their fork server began with: here it names a file of credentials, nothing else.
+
+    One for the file, as each takes seconds to start; and none of another file's tests before it or after.
+    """
+    file = tmp_path_factory.mktemp("credentials") / "credentials"
     file.write_text(
         f"[hospital]\naws_access_key_id = {KEY}\naws_secret_access_key = {SECRET}\n"
         f"[wrong]\naws_access_key_id = {KEY}\naws_secret_access_key = no\n"
     )
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(file))
-    places = [(f"s3://{BUCKET}/eyes", "hospital"), ("s3://locked", "wrong"), ("s3://nobody", "nobody")]
-    allowed = [AllowedLocation(prefix=prefix, endpoint_url=endpoint, profile=profile) for prefix, profile in places]
-    bench.settings = bench.settings.model_copy(update={"allowed_locations": allowed})
-    _end_fork_server()
-    with platform_of(bench) as made:
-        yield made
-    _end_fork_server()
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            patch.delenv(name, raising=False)
+        patch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(file))
+        _end_fork_server()
+        yield
+        _end_fork_server()
 
 
 def _end_fork_server() -> None:
-    """Jobs have the environment that the fork server began with: another test's, where it is running already."""
     server: Any = forkserver._forkserver
     server._stop()
+
+
+@pytest.fixture
+def platform(bench: Bench, endpoint: str, fork_server: None) -> Iterator[Platform]:
+    """Reads `eyes/` of the bucket, with credentials that a file of its own has under a name."""
+    places = [(f"s3://{BUCKET}/eyes", "hospital"), ("s3://locked", "wrong"), ("s3://nobody", "nobody")]
+    allowed = [AllowedLocation(prefix=prefix, endpoint_url=endpoint, profile=profile) for prefix, profile in places]
+    bench.settings = bench.settings.model_copy(update={"allowed_locations": allowed})
+    with platform_of(bench) as made:
+        yield made
 
 
 def _spec(location: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import bad_weights
-from s3_server import KEY, SECRET, TOOL, s3_server
+from s3_server import KEY, SECRET, TOOL, shared_s3
 from transfusion_core.errors import DataError, Unavailable
 from transfusion_core.science.models.build import build_random
 from transfusion_core.specs.comparison import ComparisonResult
@@ -76,19 +76,19 @@ def test_a_bucket_that_is_away_is_tried_again_later(make, credentials):
 
 
 @pytest.mark.skipif(not TOOL.exists(), reason=f"no S3 server to start: {TOOL} is missing")
-def test_objects_and_folders_come_from_an_allowed_bucket(make, credentials, tmp_path):
-    with s3_server(tmp_path / "s3") as endpoint:
-        client = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1")
-        client.create_bucket(Bucket="data")
-        for key in ("set/a/1.png", "set/b/2.png", "set.npz"):
-            client.put_object(Bucket="data", Key=key, Body=key.encode())
-        context = make(allowed_locations=["s3://data/"], s3_endpoint_url=endpoint)
-        assert resolve("s3://data/set.npz", context).read_bytes() == b"set.npz"
-        folder = resolve("s3://data/set/", context)
-        assert sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*.png")) == ["a/1.png", "b/2.png"]
-        for nothing in ("nothing.npz", "set.np", "nothing/"):
-            with pytest.raises(DataError, match=f"s3://data/{nothing}: there is no such object, or nothing below it"):
-                resolve(f"s3://data/{nothing}", context)
+def test_objects_and_folders_come_from_an_allowed_bucket(make, credentials):
+    endpoint = shared_s3()
+    client = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1")
+    client.create_bucket(Bucket="data")
+    for key in ("set/a/1.png", "set/b/2.png", "set.npz"):
+        client.put_object(Bucket="data", Key=key, Body=key.encode())
+    context = make(allowed_locations=["s3://data/"], s3_endpoint_url=endpoint)
+    assert resolve("s3://data/set.npz", context).read_bytes() == b"set.npz"
+    folder = resolve("s3://data/set/", context)
+    assert sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*.png")) == ["a/1.png", "b/2.png"]
+    for nothing in ("nothing.npz", "set.np", "nothing/"):
+        with pytest.raises(DataError, match=f"s3://data/{nothing}: there is no such object, or nothing below it"):
+            resolve(f"s3://data/{nothing}", context)
 
 
 class Bucket:

@@ -9,12 +9,13 @@ from contextlib import ExitStack
 from types import SimpleNamespace
 
 import pytest
+from kombu import Connection
 from sqlalchemy import text
 
 from redis_server import redis_server
 from transfusion_core.db import jobs
 from transfusion_core.queue import celery_app, ring
-from transfusion_worker import health, process, stall, supervisor
+from transfusion_worker import bell, health, process, stall, supervisor
 from transfusion_worker import worker as worker_module
 from worker_bench import is_running, until
 
@@ -300,6 +301,17 @@ def test_one_ring_wakes_every_slot(bench, listening):
     bench.pid(1)
     bench.go()
     assert [bench.ended(job).state for job in both] == ["succeeded"] * 2
+
+
+def test_a_bell_within_this_process_wakes_its_consumer_to_stop(bench, monkeypatch):
+    drain = Connection.drain_events
+    monkeypatch.setattr(Connection, "drain_events", lambda self, **_: drain(self, timeout=600))
+    monkeypatch.setattr(bell, "STOP_SECONDS", 60)
+    worker = bench.worker()
+    worker.start()
+    until(worker._bell.is_ready)
+    worker.stop()
+    assert not worker._bell._thread.is_alive()
 
 
 def test_with_the_broker_dead_the_poll_finds_the_work(bench):

@@ -8,7 +8,7 @@ from typing import Any
 from celery import Celery
 from celery.worker import state as state_of_process
 
-from transfusion_core.queue import TASK
+from transfusion_core.queue import TASK, is_in_this_process, ring
 
 RESTART_SECONDS = 2.0
 STOP_SECONDS = 1.0
@@ -44,6 +44,10 @@ class Bell:
         self._stopping.set()
         if self._listening:
             state.should_stop = 0  # Celery's consumer looks at it between messages and between attempts to connect
+            if is_in_this_process(self._app):
+                # Without a message it looks every two seconds, and when it has seen that it is to stop waits once more.
+                for _ in range(2):
+                    ring(self._app, self._queues[:1])
         self._thread.join(STOP_SECONDS)
 
     def _listen(self) -> None:

@@ -3,18 +3,17 @@ from pathlib import Path
 
 import pytest
 
-from s3_server import KEY, SECRET, TOOL, s3_server
+from s3_server import KEY, SECRET, TOOL, shared_s3
 from small_disk import SmallDisk, small_disk
 from transfusion_core.settings import Settings
 from transfusion_core.store import Store, open_store
 
 
 @pytest.fixture(scope="session")
-def s3_endpoint(tmp_path_factory):
+def s3_endpoint() -> str:
     if not TOOL.exists():
         pytest.skip(f"no S3 server to start: {TOOL} is missing")
-    with s3_server(tmp_path_factory.mktemp("s3") / "server") as endpoint:
-        yield endpoint
+    return shared_s3()
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import timm
 import torch
 
 import transfusion_core
@@ -33,7 +32,7 @@ def environment(device: torch.device) -> dict[str, Any]:
         "transfusion": transfusion_core.__version__,
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "timm": timm.__version__,
+        "timm": version("timm"),  # by its distribution: importing it takes seconds, which not every process needs
         "numpy": np.__version__,
         "platform": platform.platform(),
         "cores": os.cpu_count(),

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
-from scipy.stats import rankdata
 
 from transfusion_core.reporting.statistics.summary import CONFIDENCE
+from transfusion_core.science.training.ranking import midranks
 
 _Z = float(ndtri(0.5 + CONFIDENCE / 2))
 Floats = NDArray[np.float64]
@@ -81,9 +81,9 @@ class _Placements:
 
 
 def _placements(scores: Floats, positive: NDArray[np.bool_]) -> _Placements:
-    ranks, own = rankdata(scores), np.empty(len(scores))
+    ranks, own = midranks(scores), np.empty(len(scores))
     for side in (positive, ~positive):
-        own[side] = rankdata(scores[side])
+        own[side] = midranks(scores[side])
     below = ranks - own  # images of the other class below each
     count = int(positive.sum())
     return _Placements(below[positive] / (len(scores) - count), 1 - below[~positive] / count)

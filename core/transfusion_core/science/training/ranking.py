@@ -5,7 +5,16 @@ Both are undefined where the truth is one-sided: whoever calls looks at that fir
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
+
+
+def midranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Each value's rank, from 1, where equal ones share the mean of theirs. Values (n,) finite.
+
+    `scipy.stats.rankdata` tells the same, and takes a second of processor time to import.
+    """
+    _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
+    ranks: NDArray[np.float64] = (np.cumsum(counts) - (counts - 1) / 2)[places]
+    return ranks
 
 
 def auroc(scores: NDArray[np.float64], positive: NDArray[np.bool_]) -> float:
@@ -15,7 +24,7 @@ def auroc(scores: NDArray[np.float64], positive: NDArray[np.bool_]) -> float:
     """
     positives = int(positive.sum())
     pairs = positives * (positive.size - positives)
-    rank_sum = float(rankdata(scores)[positive].sum())
+    rank_sum = float(midranks(scores)[positive].sum())
     return (rank_sum - positives * (positives + 1) / 2) / pairs
 
 

@@ -74,6 +74,19 @@ def test_the_restricted_mean_covers_the_true_one() -> None:
     assert 930 <= covered <= 970
 
 
+def test_the_log_rank_test_is_that_of_scipy_under_ties_and_censoring() -> None:
+    generator = np.random.default_rng(0)
+    for _ in range(200):
+        sides = [
+            (generator.integers(1, 12, generator.integers(1, 8)), generator.integers(1, 12, generator.integers(0, 6)))
+            for _ in range(2)
+        ]
+        found = log_rank(*(_runs(reached.tolist(), censored.tolist()) for reached, censored in sides))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            expected = stats.logrank(*(stats.CensoredData(uncensored=a, right=b) for a, b in sides)).pvalue
+        assert found == (pytest.approx(expected, rel=1e-9) if math.isfinite(expected) else None)
+
+
 def test_log_rank_has_no_p_where_nothing_can_tell() -> None:
     assert log_rank([], _runs([1])) is None
     assert log_rank(_runs([], [600]), _runs([], [600])) is None

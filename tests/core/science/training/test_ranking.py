@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import rankdata
 from sklearn.metrics import average_precision_score
 
-from transfusion_core.science.training.ranking import auprc, auroc
+from transfusion_core.science.training.ranking import auprc, auroc, midranks
 
 # Few distinct scores, so that ties are the rule.
 samples = st.lists(st.tuples(st.integers(0, 5), st.booleans()), min_size=2, max_size=40).filter(
@@ -14,6 +15,12 @@ samples = st.lists(st.tuples(st.integers(0, 5), st.booleans()), min_size=2, max_
 
 def _split(rows: list[tuple[int, bool]]) -> tuple[np.ndarray, np.ndarray]:
     return np.array([s for s, _ in rows], dtype=np.float64), np.array([p for _, p in rows])
+
+
+@given(st.lists(st.floats(allow_nan=False, allow_infinity=False), max_size=40))
+def test_midranks_are_those_of_scipy(values: list[float]) -> None:
+    values += values[::3]
+    assert midranks(np.array(values)).tolist() == rankdata(values).tolist()
 
 
 @given(samples)

@@ -1,6 +1,6 @@
 """What a comparison's names stand for, checked: runs, checkpoints, layers and the dataset of the probe images."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from transfusion_core.db.facts import facts_for, run_facts
@@ -69,24 +69,44 @@ def _dataset_faults(spec: ComparisonSpec, facts: Facts) -> Iterator[Fault]:
 
 
 def _layer_faults(spec: ComparisonSpec, a: RunFacts, b: RunFacts) -> Iterator[Fault]:
-    entries = [catalogue()[run.model] for run in (a, b)]
-    if spec.layers == "stages":
-        counts = [len(entry.stages) for entry in entries]
-        if spec.pairs == "diagonal" and counts[0] != counts[1]:
-            message = f"{a.model} has {counts[0]} stages and {b.model} {counts[1]}: compare all pairs, or name layers"
-            yield Fault(pointer="/pairs", message=message, value=spec.pairs, allowed=["all"], nearest="all")
+    if not isinstance(spec.pairs, str):
+        for place, pair in enumerate(spec.pairs):
+            for side, run in enumerate((a, b)):
+                yield from _unknown(pair[side], [run], f"/pairs/{place}/{side}")
         return
-    if not spec.layers:
-        yield Fault(pointer="/layers", message="expected one layer or more, or 'stages'", value=spec.layers)
-    for place, layer in enumerate(spec.layers):
-        for entry in dict.fromkeys(entry.name for entry in entries):
-            known = catalogue()[entry].layer_names
-            if layer not in known:
-                message = f"{entry} has no layer {layer[:200]!r}"
-                close = nearest(layer, known)
-                yield Fault(
-                    pointer=f"/layers/{place}", message=message, value=layer[:200], allowed=known, nearest=close
-                )
+    if spec.layers_b is None and spec.layers != "stages":
+        yield from _named_faults(spec.layers, [a, b], "/layers")
+        return
+    asked = spec.layers, spec.layers if spec.layers_b is None else spec.layers_b
+    for names, run, where in zip(asked, (a, b), ("/layers", "/layers_b"), strict=True):
+        if names != "stages":
+            yield from _named_faults(names, [run], where)
+    counts = [
+        len(catalogue()[run.model].stages if names == "stages" else names)
+        for names, run in zip(asked, (a, b), strict=True)
+    ]
+    if spec.pairs == "diagonal" and counts[0] != counts[1]:
+        told = [
+            f"{run.model} {count} {'stages' if names == 'stages' else 'layers'}"
+            for run, count, names in zip((a, b), counts, asked, strict=True)
+        ]
+        message = f"of {told[0]} and of {told[1]} are compared: compare all pairs, or name as many layers of each"
+        yield Fault(pointer="/pairs", message=message, value=spec.pairs, allowed=["all"], nearest="all")
+
+
+def _named_faults(layers: Sequence[str], runs: Sequence[RunFacts], where: str) -> Iterator[Fault]:
+    if not layers:
+        yield Fault(pointer=where, message="expected one layer or more, or 'stages'", value=layers)
+    for place, layer in enumerate(layers):
+        yield from _unknown(layer, runs, f"{where}/{place}")
+
+
+def _unknown(layer: str, runs: Sequence[RunFacts], where: str) -> Iterator[Fault]:
+    for model in dict.fromkeys(run.model for run in runs):
+        known = catalogue()[model].layer_names
+        if layer not in known:
+            message = f"{model} has no layer {layer[:200]!r}"
+            yield Fault(pointer=where, message=message, value=layer[:200], allowed=known, nearest=nearest(layer, known))
 
 
 def _probe_faults(spec: ComparisonSpec, a: RunFacts, b: RunFacts, facts: Facts) -> Iterator[Fault]:

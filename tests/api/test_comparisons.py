@@ -138,7 +138,32 @@ def test_models_of_other_depth_need_all_pairs(
     body = {"a": f"{pair[0]}@final", "b": f"{run}@final"}
     found = faults(client.post("/v1/comparisons", json=body))
     assert found["/pairs"]["nearest"] == "all"
+    told = (
+        "of cbr-tiny 4 stages and of resnet50 5 stages are compared: compare all pairs, or name as many layers of each"
+    )
+    assert found["/pairs"]["message"] == told
     assert client.post("/v1/comparisons", json={**body, "pairs": "all"}).status_code == 201
+    two = {**body, "layers": ["stage1", "stage2"], "layers_b": ["layer1", "layer4"]}
+    assert client.post("/v1/comparisons", json=two).status_code == 201
+    assert set(faults(client.post("/v1/comparisons", json={**two, "layers_b": ["layer1"]}))) == {"/pairs"}
+    assert set(faults(client.post("/v1/comparisons", json={**two, "layers_b": ["layer1", "stage2"]}))) == {
+        "/layers_b/1"
+    }
+    assert set(faults(client.post("/v1/comparisons", json={**two, "layers_b": []}))) == {"/layers_b", "/pairs"}
+    assert set(faults(client.post("/v1/comparisons", json={**two, "layers_b": "stages", "layers": ["layer1"]}))) == {
+        "/layers/0",
+        "/pairs",
+    }
+
+
+def test_pairs_of_layers_may_be_listed(client: TestClient, pair: list[str]) -> None:
+    body = {"a": f"{pair[0]}@final", "b": f"{pair[1]}@final"}
+    listed = {**body, "pairs": [["stage1", "stage2"], ["stage1", "stage3"]]}
+    assert client.post("/v1/comparisons", json=listed).status_code == 201
+    wrong = {**body, "pairs": [["stage1", "nothing"], ["nowhere", "stage3"]]}
+    assert set(faults(client.post("/v1/comparisons", json=wrong))) == {"/pairs/0/1", "/pairs/1/0"}
+    for broken in ({**listed, "layers": ["stage1"]}, {**body, "pairs": []}, {**body, "pairs": [["stage1"]]}):
+        assert client.post("/v1/comparisons", json=broken).status_code == 422
 
 
 def test_more_probe_images_than_there_are_is_a_fault(client: TestClient, pair: list[str]) -> None:

@@ -217,6 +217,14 @@ def test_compare_waits_and_prints_the_numbers(run: Run, service: Any) -> None:
     assert "warning: few samples" in done.stderr
     sent = service.calls("POST", "/v1/comparisons")[0].json
     assert (sent["layers"], sent["measures"]) == (["stage1", "stage2"], ["cca", "cka"])
+    assert (
+        run("compare", "r1@init", "r1@final", "--layers", "stages", "--layers-b", "a,b", "--pairs", "all").exit_code
+        == 0
+    )
+    assert run("compare", "r1@init", "r1@final", "--pairs", "a:b, c:d").exit_code == 0
+    others, listed = (sent.json for sent in service.calls("POST", "/v1/comparisons")[-2:])
+    assert (others["layers"], others["layers_b"], others["pairs"]) == ("stages", ["a", "b"], "all")
+    assert listed["pairs"] == [["a", "b"], ["c", "d"]]
     queued = run("compare", "r1@init", "r1@final", "--layers", "stages", "--no-wait")
     assert (queued.exit_code, queued.stdout) == (0, "comparison c1: queued\n")
     service.states = ["failed"]

@@ -196,8 +196,8 @@ def comparison(**changes) -> CompareJob:
 def test_a_layer_that_does_not_exist_is_named_with_the_nearest():
     model = build_random("cbr-tiny", classes=2, image_size=32, seed=0)
     with pytest.raises(DataError, match=r"no layer 'stage1\.konv'.*stage1\.conv"):
-        compared._layers(model, ABOUT, comparison(layers=["stage1.konv"]))
-    assert compared._layers(model, ABOUT, comparison(layers=["stage1.conv"])) == ["stage1.conv"]
+        compared._layers(model, ABOUT, ["stage1.konv"], image_size=32)
+    assert compared._layers(model, ABOUT, ["stage1.conv"], image_size=32) == ["stage1.conv"]
 
 
 @pytest.fixture(scope="module")
@@ -229,6 +229,18 @@ def test_the_class_token_of_a_transformer_is_a_layer_of_its_own(make, transforme
         measure(make(), comparison(layers=["blocks.99[class]"]), transformer)
     with pytest.raises(DataError, match=r"no layer 'patch_embed\.proj\[class\]'"):
         measure(make(), comparison(layers=["patch_embed.proj[class]"]), transformer)
+
+
+def test_listed_pairs_are_those_of_the_layers_by_themselves(make, transformer):
+    asked = [("blocks.3", "blocks.5"), ("blocks.1", "blocks.5"), ("blocks.3", "blocks.3[class]")]
+    with pytest.raises(DataError, match=r"no layer 'blocks\.99'"):
+        measure(make(), comparison(pairs=[*asked, ("blocks.3", "blocks.99")]), transformer)
+    job = comparison(pairs=asked[:2], measures=["cka"], nulls=False)
+    found = measure(make(), job, transformer)
+    assert (found.layers_a, found.layers_b) == (["blocks.3", "blocks.1"], ["blocks.5"])
+    assert [(result.layer_a, result.layer_b) for result in found.results] == asked[:2]
+    alone = comparison(layers=["blocks.1"], layers_b=["blocks.5"], measures=["cka"], nulls=False)
+    assert found.results[1].value == pytest.approx(measure(make(), alone, transformer).results[0].value, abs=1e-12)
 
 
 def test_a_checkpoint_compared_with_itself_is_built_and_run_once(make, transformer, monkeypatch):
@@ -283,7 +295,7 @@ def test_registers_are_no_places_and_no_class_token(make):
     ).results
     assert [result.n for result in found] == [4 * 9, 4 * 9]
     with pytest.raises(DataError, match=r"no layer 'blocks\.0\[class\]'"):
-        compared._layers(model, about, comparison(image_size=48, layers=["blocks.0[class]"]))
+        compared._layers(model, about, ["blocks.0[class]"], image_size=48)
 
 
 def test_the_papers_protocol_and_averaged_maps_reach_the_engine(make, transformer):
@@ -310,6 +322,11 @@ def test_the_floor_of_untrained_networks_is_worked_out_once(make, transformer):
 
 def test_pairs_are_all_or_one_to_one():
     assert len(compared._pairs(["a", "b"], ["c", "d", "e"], comparison(pairs="all"))) == 6
+    assert compared._asked(comparison(layers=["a"], layers_b="stages")) == (["a"], "stages")
+    assert compared._asked(comparison(layers=["a"])) == (["a"], ["a"])
+    listed = comparison(pairs=[("b", "d"), ("a", "d"), ("b", "c")])
+    assert compared._asked(listed) == (["b", "a"], ["d", "c"])
+    assert compared._pairs(["b", "a"], ["d", "c"], listed) == [("b", "d"), ("a", "d"), ("b", "c")]
     with pytest.raises(DataError, match="got 2 and 3"):
         compared._pairs(["a", "b"], ["c", "d", "e"], comparison())
 

@@ -24,6 +24,10 @@ def compare(
     a: Annotated[str, typer.Argument(metavar="A", help="A checkpoint: RUN@init, RUN@final or RUN@STEP.")],
     b: Annotated[str, typer.Argument(metavar="B", help="The other checkpoint.")],
     layers: Annotated[str | None, typer.Option(help="'stages', or module paths with commas between.")] = None,
+    layers_b: Annotated[str | None, typer.Option(help="The same of B, where they are others.")] = None,
+    pairs: Annotated[
+        str | None, typer.Option(help="'diagonal', 'all', or LAYER_OF_A:LAYER_OF_B with commas between.")
+    ] = None,
     measures: Annotated[
         str | None, typer.Option(help="With commas: cca, svcca, pwcca, cka, cka_debiased, procrustes, regression.")
     ] = None,
@@ -39,7 +43,9 @@ def compare(
         comparison = client.comparisons.create(
             a,
             b,
-            layers=layers if layers in (None, "stages") else split(layers),
+            layers=_layers(layers),
+            layers_b=_layers(layers_b),
+            pairs=pairs if pairs in (None, "diagonal", "all") else [pair.split(":") for pair in split(pairs)],
             measures=split(measures) if measures else None,
             dataset=dataset,
             parts=parts,
@@ -49,6 +55,10 @@ def compare(
         _print(comparison, output)
         if wait:
             raise typer.Exit(exit_code(comparison.state))
+
+
+def _layers(listed: str | None) -> list[str] | str | None:
+    return listed if listed in (None, "stages") else split(listed)
 
 
 def split(listed: str | None) -> list[str]:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from heapq import merge
 from typing import Any
 
-from transfusion_core.specs.comparison import ComparisonSpec, SimilaritySpec
+from transfusion_core.specs.comparison import ComparisonSpec, Layers, Pairs, SimilaritySpec
 from transfusion_core.specs.experiment import ExperimentSpec
 from transfusion_core.specs.facts import RunFacts
 from transfusion_core.specs.job import CheckpointRef, CompareJob, JobDraft
@@ -130,8 +130,9 @@ def compare_job(
     *,
     image_size: int,
     similarity: SimilaritySpec,
-    layers: Any = "stages",
-    pairs: Any = "diagonal",
+    layers: Layers = "stages",
+    layers_b: Layers | None = None,
+    pairs: Pairs = "diagonal",
     through: bool = False,
 ) -> CompareJob:
     """The job that measures two checkpoints on a dataset's probe images."""
@@ -141,6 +142,7 @@ def compare_job(
         dataset=dataset,
         image_size=image_size,
         layers=layers,
+        layers_b=layers_b,
         pairs=pairs,
         measures=similarity.measures,
         images=similarity.images,
@@ -181,6 +183,7 @@ def comparison_draft(spec: ComparisonSpec, a: RunFacts, b: RunFacts, dataset: st
         image_size=a.image_size,
         similarity=spec,
         layers=spec.layers,
+        layers_b=spec.layers_b,
         pairs=spec.pairs,
     )
     labels = {"role": "asked", "a": spec.a, "b": spec.b}

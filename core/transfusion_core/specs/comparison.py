@@ -1,6 +1,7 @@
 """Comparisons: what is measured between two checkpoints, and the similarity report that answers."""
 
 from dataclasses import field
+from operator import not_
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
@@ -13,6 +14,11 @@ Protocol = Literal["full", "paper"]
 Spatial = Literal["sampled", "averaged"]
 Precision = Literal["float64", "float32", "tf32"]
 CheckpointName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,128}@(init|final|[0-9]{1,9})$")]
+
+LAYERS_MAX, PAIRS_MAX = 1_000, 10_000
+"""Of one comparison, where they are listed; no network of the catalogue has more."""
+Layers = Literal["stages"] | Annotated[list[str], Field(max_length=LAYERS_MAX)]
+Pairs = Literal["diagonal", "all"] | Annotated[list[tuple[str, str]], Field(min_length=1, max_length=PAIRS_MAX)]
 
 PAPER_CHANNELS, PAPER_SAMPLES = 64, 10_000
 """The protocol of Raghu et al. 2019 for wide layers, as science/similarity draws it."""
@@ -65,11 +71,20 @@ class ComparisonSpec(SimilaritySpec):
     b: CheckpointName
     dataset: str | None = None
     """Probe images come from this dataset's test split; that of run `a` unless given."""
-    layers: Literal["stages"] | list[str] = "stages"
+    layers: Layers = "stages"
     """Stages of the model, or module paths."""
-    pairs: Literal["diagonal", "all"] = "diagonal"
-    """`all` compares every layer of `a` with every layer of `b`; `diagonal` needs equally many on both sides."""
+    layers_b: Layers | None = Field(None, exclude_if=not_)
+    """Those of `b`, where they are others."""
+    pairs: Pairs = "diagonal"
+    """`all` compares every layer of `a` with every layer of `b`; `diagonal` needs equally many on both sides; a list
+    of `[layer of a, layer of b]` compares those, and takes no `layers`."""
     priority: int = Field(default=10, ge=-100, le=100)
+
+    @model_validator(mode="after")
+    def _listed_pairs_name_the_layers(self) -> Self:
+        if not isinstance(self.pairs, str) and (self.layers != "stages" or self.layers_b is not None):
+            raise ValueError("a list of 'pairs' names the layers itself: expected no 'layers' and no 'layers_b'")
+        return self
 
 
 class ProbeSet(Record):

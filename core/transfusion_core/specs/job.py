@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 from pydantic import Field
 
 from transfusion_core.specs.base import Key, Record, Spec
-from transfusion_core.specs.comparison import Measure, Precision, Protocol, Spatial
+from transfusion_core.specs.comparison import Layers, Measure, Pairs, Precision, Protocol, Spatial
 from transfusion_core.specs.dataset import StoredObject
 from transfusion_core.specs.experiment import TrainSize
 from transfusion_core.specs.init import Init, SourceRef
@@ -128,8 +128,9 @@ class CompareJob(Spec):
     b: CheckpointRef
     dataset: Key
     image_size: int
-    layers: Literal["stages"] | list[str]
-    pairs: Literal["diagonal", "all"]
+    layers: Layers
+    layers_b: Layers | None = Field(None, exclude_if=not_)
+    pairs: Pairs
     measures: list[Measure]
     images: int | None
     """Probe images; None for up to 1000, as many as the test split has."""

@@ -25,6 +25,7 @@ from transfusion_core.science.similarity import (
 )
 from transfusion_core.science.training.batches import normalise
 from transfusion_core.specs.check import DEFAULT_PROBE_IMAGES
+from transfusion_core.specs.comparison import Layers
 from transfusion_core.specs.job import CheckpointRef, CompareJob
 from transfusion_core.specs.keys import digest
 from transfusion_core.specs.model import layer_names
@@ -131,7 +132,10 @@ def prepare(
 ) -> Compared:
     """The same of what was fetched already. DataError for layers that are not there, or that no pairs are made of."""
     networks = _networks(sides, device_of(context), job)
-    a, b = (_layers(network.model, side.about, job) for network, side in zip(networks[:2], sides[:2], strict=True))
+    a, b = (
+        _layers(networks[at].model, sides[at].about, asked, image_size=job.image_size)
+        for at, asked in enumerate(_asked(job))
+    )
     return Compared(context, job, sides, networks, a, b, _pairs(a, b, job), images, probe_set)
 
 
@@ -176,16 +180,24 @@ def _network(model: nn.Module, about: About, device: torch.device, job: CompareJ
     return Network(model, channels_last=frozenset(last), prefix_tokens=prefix_tokens(model), without_prefix=bare)
 
 
-def _layers(model: nn.Module, about: About, job: CompareJob) -> list[str]:
-    seen = probe(model, image_size=job.image_size)
-    if job.layers == "stages":
+def _asked(job: CompareJob) -> tuple[Layers, Layers]:
+    """The layers of `a` and of `b`; of a list of pairs each once, in its order."""
+    if isinstance(job.pairs, str):
+        return job.layers, job.layers if job.layers_b is None else job.layers_b
+    of_a, of_b = (list(dict.fromkeys(names)) for names in zip(*job.pairs, strict=True))
+    return of_a, of_b
+
+
+def _layers(model: nn.Module, about: About, asked: Layers, *, image_size: int) -> list[str]:
+    seen = probe(model, image_size=image_size)
+    if asked == "stages":
         return select_stages(model, seen)
     known = layer_names(select_layers(model, seen), class_token_layers(model, seen))
-    unknown = [name for name in job.layers if name not in known]
+    unknown = [name for name in asked if name not in known]
     if unknown:
         near = get_close_matches(unknown[0], known, n=3, cutoff=0.0)
         raise DataError(f"{about.model} has no layer '{unknown[0]}' to compare; near to it: {', '.join(near)}")
-    return list(job.layers)
+    return list(asked)
 
 
 def _pairs(layers_a: list[str], layers_b: list[str], job: CompareJob) -> list[tuple[str, str]]:

@@ -20,7 +20,7 @@ WEIGHTED = 0.7346677196174033, 0.7368405675246633
 
 @pytest.fixture
 def drawn():
-    draw = np.random.RandomState(1337)  # noqa: NPY002 - the notebook's
+    draw = np.random.RandomState(1337)
     x = draw.randn(100, 10)
     return x, draw.randn(100, 10) + x
 
@@ -44,7 +44,7 @@ def test_canonical_correlations_are_those_of_two_published_codes(drawn, moments_
 
 
 def test_svcca_is_that_of_its_authors(drawn, moments_of):
-    """Origin: SVCCA_CODE, as its tutorial has it: the leading directions of each side, of 90% of the variance, first."""
+    """Origin: SVCCA_CODE, of the leading directions of each side, of 90% of its variance, as its tutorial says."""
     found = svcca(moments_of(*drawn), variance=0.9)
     assert (found.kept.x, found.kept.y) == (9, 9)
     assert found.mean == pytest.approx(0.7057648081425136, abs=1e-12)

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 GREY, COLOUR, ALPHA = "L", "RGB", "RGBA"
+"""The last for grey pictures too: some films of ChestX-ray14 are so."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,8 @@ def picture(seed: int, form: str, mode: str = COLOUR, size: tuple[int, int] = (4
     rows, columns = np.ogrid[:height, :width]
     disc = (rows - height / 2) ** 2 + (columns - width / 2) ** 2 < (height / 2) ** 2
     pixels = disc[..., None] * draw.integers(60, 200, 3) + draw.integers(0, 40, (height, width, 3))
-    image = Image.fromarray(pixels.astype(np.uint8)).convert(mode)
+    image = Image.fromarray(pixels.astype(np.uint8))
+    image = image.convert(GREY).convert(ALPHA) if mode == ALPHA else image.convert(mode)
     stream = io.BytesIO()
     image.save(stream, form)
     return stream.getvalue()

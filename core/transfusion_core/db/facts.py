@@ -86,7 +86,7 @@ def _dataset(session: Session, scope: Scope, name: str) -> DatasetFacts | None:
         splits=foretold_splits(spec) or (row.result["splits"] if row.result else None),
         classes=len(row.result["classes"]) if row.result else None,
         channels=row.result["channels"] if row.result else None,
-        resolutions=row.result["resolutions"] if row.result else {},
+        resolutions=row.result.get("resolutions", {}) if row.result else {},
     )
 
 

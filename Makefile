@@ -34,7 +34,7 @@ check: setup ## Formatting, lint, types, import contracts, OpenAPI, references a
 test: export PYTHONDONTWRITEBYTECODE =
 test: setup ## Run the whole suite
 	bash .ci/servers
-	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 bench: setup ## Run the benchmarks, one after the other
 	@for script in tests/benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done

@@ -101,6 +101,8 @@ def fleet() -> Iterator[Fleet]:
         api = stack.enter_context(_process([sys.executable, "-c", SERVER.format(port=port)], environment))
         found = Fleet(engine, port, api.pid, broker, environment)
         _until(lambda: _answers(found))
+        (store := Path(folder, "store")).mkdir(exist_ok=True)
+        (store / "nothing").touch()  # what its jobs say they made: else the dataset is lost, and made again each time
         yield found
         engine.dispose()
 
@@ -222,6 +224,11 @@ def _report_celery(found: Fleet, words: str, more: list[str]) -> None:
 def report_growth(found: Fleet) -> None:
     """Posts, claims and pages as the database grows, and what is drained in a minute when it is large."""
     number = 1000
+    found.ask(
+        "POST", "/v1/experiments", _spec(number - 1, 10)
+    )  # its dataset is there afterwards: what is posted later is queued, and does not wait
+    with _worker(found, 1):
+        _until(lambda: found.count("queued") + found.count("waiting") + found.count("running") == 0)
     for size in (ROWS // 10, ROWS * 3 // 10, ROWS):
         while (rows := _rows(found)) < size:
             posts(found, 1000, number)

@@ -89,6 +89,8 @@ def lost_among(service: Service, keys: Sequence[str], *, asked_by: Sequence[str]
     """
     done = jobs.results(service.engine, keys)
     wanted = {key: dict(object_digests(result)) for key, result in done.items()}
+    if not any(wanted.values()):
+        return frozenset()
     gone = _gone(service.store, set().union(*wanted.values()))
     blamed = {damaged_in(told) for told in jobs.complaints(service.engine, asked_by)} - gone
     digests = {key: sha256 for objects in wanted.values() for key, sha256 in objects.items() if key in blamed}

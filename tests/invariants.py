@@ -120,21 +120,21 @@ def _pointers(engine: Engine, jobs: dict[str, Job]) -> list[StoredObject]:
         ]
     speaking = [job for job in jobs.values() if job.id not in spent]
     named = [found for job in speaking for found in (job.result, job.handover)] + others
-    pointers = {pointer.key: pointer for document in named for pointer in _objects_in(document)}
+    pointers = {pointer.key: pointer for document in named for pointer in objects_in(document)}
     return list(pointers.values())
 
 
-def _objects_in(document: Any) -> Iterator[StoredObject]:
+def objects_in(document: Any) -> Iterator[StoredObject]:
     """What a result names: any object of ours says its key, its size and its digest."""
     if isinstance(document, dict):
         size = document.get("size_bytes", document.get("bytes"))
         if size is not None and document.get("key") and document.get("sha256"):
             yield StoredObject(key=document["key"], size_bytes=size, sha256=document["sha256"])
         for each in document.values():
-            yield from _objects_in(each)
+            yield from objects_in(each)
     elif isinstance(document, list):
         for each in document:
-            yield from _objects_in(each)
+            yield from objects_in(each)
 
 
 def no_child_lives_without_a_lease(engine: Engine, workers: list[int]) -> None:

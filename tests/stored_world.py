@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
+from invariants import objects_in
 from platforms import start, stop, until
 from s3_faults import Faults, s3_proxy
 from s3_server import KEY, SECRET, TOOL, s3_server
@@ -96,7 +97,7 @@ class World:
     def check(self, experiment: str) -> None:
         """Every pointer's object is there and hashes right; after the janitor there is no object without a row."""
         for row in self.rows(experiment):
-            for stored in _stored(row.result):
+            for stored in objects_in(row.result):
                 self.store.get_bytes(stored)
         self.janitor(keep_seconds=0).sweep()
         keys = [listed.key for listed in self.store.list("")]
@@ -105,18 +106,6 @@ class World:
     def janitor(self, *, keep_seconds: float) -> Janitor:
         settings = self.settings.model_copy(update={"keep_unpointed_seconds": keep_seconds})
         return Janitor(self.engine, self.store, settings, now=lambda: datetime.now(UTC) + timedelta(seconds=5))
-
-
-def _stored(result: Any) -> Iterator[StoredObject]:
-    if isinstance(result, dict):
-        if "key" in result and "sha256" in result:
-            size = result.get("size_bytes", result.get("bytes"))
-            yield StoredObject(key=result["key"], size_bytes=size, sha256=result["sha256"])
-        for value in result.values():
-            yield from _stored(value)
-    elif isinstance(result, list):
-        for value in result:
-            yield from _stored(value)
 
 
 @contextmanager

@@ -8,7 +8,6 @@ import socket
 import sys
 import threading
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,7 +26,7 @@ from transfusion_core.logs import configure
 from transfusion_core.settings import Settings
 from transfusion_core.specs.job import QUEUES
 
-READY_TIMEOUT_SECONDS = 60.0
+READY_SECONDS = 60.0
 
 
 class EmbeddedWorker(Protocol):
@@ -107,13 +106,16 @@ def _worker(settings: Settings) -> EmbeddedWorker:
 
 
 def _announce(url: str) -> None:
-    """Print the address once the platform is ready."""
-    deadline = time.monotonic() + READY_TIMEOUT_SECONDS
-    while time.monotonic() < deadline:
+    """Print the address once the platform is ready, however long that takes; say once that it takes long."""
+    started, has_complained = time.monotonic(), False
+    while True:
         try:
             with urllib.request.urlopen(f"{url}/readyz", timeout=5):
                 print(f"ready: {url}", flush=True)
                 return
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.1)
-    print(f"not ready after {READY_TIMEOUT_SECONDS:.0f} seconds; see {url}/readyz", file=sys.stderr, flush=True)
+        except OSError:  # nobody listens yet, or the answer is 503
+            waited = time.monotonic() - started
+        if waited > READY_SECONDS and not has_complained:
+            has_complained = True
+            print(f"not ready after {waited:.0f} seconds, still waiting; see {url}/readyz", file=sys.stderr, flush=True)
+        time.sleep(1.0 if has_complained else 0.1)

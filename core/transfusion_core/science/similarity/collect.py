@@ -20,7 +20,7 @@ from transfusion_core.science.similarity.network import Network, module_of
 from transfusion_core.science.similarity.options import Images, LayerPair, Options
 from transfusion_core.science.similarity.plan import Place, Plan
 from transfusion_core.science.similarity.samples import Shape, View, draw_channels, draw_positions, shape_of, take
-from transfusion_core.science.similarity.taps import Taps, evaluating
+from transfusion_core.science.similarity.taps import Taps
 from transfusion_core.science.similarity.threads import MANY, each
 
 
@@ -108,7 +108,7 @@ def _shapes(
     for index, network in enumerate(networks):
         layers = [layer for number, layer in asked if number == index]
         outputs = dict.fromkeys(module_of(layer) for layer in layers)
-        with evaluating(network.model), Taps(network.model, outputs) as taps:
+        with network.ready(), Taps(network.model, outputs) as taps:
             network.run(image, autocast=options.autocast)
             found = taps.take()
         shapes |= {(index, layer): shape_of(network.read(layer, found[module_of(layer)])) for layer in layers}
@@ -136,7 +136,7 @@ class _Reader:
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             for network, taps in zip(self._networks, self._taps, strict=True):
-                stack.enter_context(evaluating(network.model))
+                stack.enter_context(network.ready())
                 stack.enter_context(taps)
             self._stack = stack.pop_all()
         return self

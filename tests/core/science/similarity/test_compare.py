@@ -105,13 +105,17 @@ def test_the_seed_draws_other_positions(images):
     assert first != second
 
 
-def test_models_keep_their_mode_their_statistics_and_their_hooks(images):
+def test_models_keep_their_mode_their_statistics_their_memory_and_their_hooks(images):
     a, b = network(0), network(1)
     before = {name: tensor.clone() for name, tensor in a.state_dict().items()}
+    places = [(weight.data_ptr(), weight.stride()) for weight in a.parameters()]
     run(a, b, images)
+    with pytest.raises(RuntimeError, match="channels"):
+        run(a, b, images[:, :1])
     assert a.training
     assert b.training
     assert all(torch.equal(before[name], tensor) for name, tensor in a.state_dict().items())
+    assert [(weight.data_ptr(), weight.stride()) for weight in a.parameters()] == places
     assert not any(module._forward_hooks for module in a.modules())
 
 

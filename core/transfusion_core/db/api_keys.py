@@ -9,19 +9,21 @@ import logging
 import secrets
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Any, Literal, get_args
 
-from sqlalchemy import ColumnElement, Engine, ScalarResult, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, Select, bindparam, or_, select, update
 from sqlalchemy.orm import Session
 
 from transfusion_core.db import audit
 from transfusion_core.db.clock import clock
-from transfusion_core.db.engine import transact, unit_of_work
+from transfusion_core.db.engine import glance, transact, unit_of_work
 from transfusion_core.db.ids import new_id
 from transfusion_core.db.paging import Page, cursor_after, page_rows
 from transfusion_core.db.quotas import quota_of
 from transfusion_core.db.scope import LOCAL, Scope
 from transfusion_core.db.tables import ApiKey as Row
+from transfusion_core.db.tables import bare
 from transfusion_core.errors import NotAllowed, NotFound
 from transfusion_core.specs.quota import Quota
 
@@ -76,16 +78,16 @@ def create(
 def verify(engine: Engine, secret: bytes, presented: str) -> ApiKey | None:
     """The key that was presented; None where it is unknown, wrong, expired or revoked, which take the same time."""
     key_id, bits = _parts(presented)
-    with unit_of_work(engine, write=False) as session:
-        row = _valid(session, key_id).one_or_none()
+    with glance(engine) as connection:
+        row = connection.execute(_valid(), {"id": key_id}).one_or_none()
         expected = row.secret_digest if row else _digest(secret, key_id, "")
         matches = hmac.compare_digest(expected, _digest(secret, key_id, bits))
         return _record(row) if row and matches else None
 
 
-def get_valid(session: Session, key_id: str) -> ApiKey | None:
+def get_valid(connection: Connection, key_id: str) -> ApiKey | None:
     """The key of this id, unless it is unknown, expired or revoked."""
-    row = _valid(session, key_id).one_or_none()
+    row = connection.execute(_valid(), {"id": key_id}).one_or_none()
     return _record(row) if row else None
 
 
@@ -184,15 +186,16 @@ def _bytes(text: str) -> bytes:
     return text.encode("utf-8", "replace")
 
 
-def _valid(session: Session, key_id: str) -> ScalarResult[Row]:
-    return session.scalars(select(Row).where(Row.id == key_id, Row.revoked_at.is_(None), _unexpired()))
+@cache
+def _valid() -> Select[Any]:
+    return select(bare(Row)).where(Row.id == bindparam("id"), Row.revoked_at.is_(None), _unexpired())
 
 
 def _unexpired() -> ColumnElement[bool]:
     return or_(Row.expires_at.is_(None), Row.expires_at > clock())
 
 
-def _record(row: Row) -> ApiKey:
+def _record(row: Any) -> ApiKey:
     role = next(role for role in get_args(Role) if role == row.role)
     return ApiKey(
         id=row.id,

@@ -1,8 +1,10 @@
 """Datasets: immutable versions `name@n`, each with the ingest job that reads it."""
 
 from collections.abc import Sequence
+from functools import cache
+from typing import Any
 
-from sqlalchemy import Select, select, update
+from sqlalchemy import Select, bindparam, select, update
 from sqlalchemy.orm import Session
 
 from transfusion_core.db import audit, removals
@@ -202,13 +204,26 @@ def _find(session: Session, scope: Scope, name: str) -> Dataset:
 
 def find_row(session: Session, scope: Scope, name: str) -> Row | None:
     """The project's row of `name@n`, or of the newest version of `name`."""
+    words = named(name)
+    return session.scalars(newest_named(), {"project": scope.project, **words}).one_or_none() if words else None
+
+
+def named(name: str) -> dict[str, Any] | None:
+    """What `newest_named` is asked for by `name@n` or `name`; None where the version can be none."""
     bare, _, version = name.partition("@")
-    query = select(Row).where(Row.project == scope.project, Row.name == bare).order_by(Row.version.desc()).limit(1)
-    if version:
-        if not (version.isascii() and version.isdigit() and int(version) <= _LARGEST_VERSION):
-            return None
-        query = query.where(Row.version == int(version))
-    return session.scalars(query).one_or_none()
+    if not version:
+        return {"name": bare, "oldest": 1, "newest": _LARGEST_VERSION}
+    if not (version.isascii() and version.isdigit() and int(version) <= _LARGEST_VERSION):
+        return None
+    return {"name": bare, "oldest": int(version), "newest": int(version)}
+
+
+@cache
+def newest_named() -> Select[Row]:
+    """The row of the newest version of a project's dataset between two."""
+    ours = (Row.project == bindparam("project"), Row.name == bindparam("name"))
+    versions = Row.version.between(bindparam("oldest"), bindparam("newest"))
+    return select(Row).where(*ours, versions).order_by(Row.version.desc()).limit(1)
 
 
 def page(

@@ -1,6 +1,7 @@
 """Connections and transactions: how each database is set up, and the one place where a transaction commits."""
 
 import json
+import select
 import sqlite3
 import threading
 import time
@@ -15,9 +16,10 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, Engine, create_engine, event, insert, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, InterfaceError, OperationalError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, InterfaceError, InvalidatePoolError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from transfusion_core.db.tables import Event, bare
 from transfusion_core.errors import InvalidRequest, Unavailable
@@ -26,14 +28,17 @@ _BUSY_TIMEOUT_SECONDS = 30
 """How long a SQLite writer waits for another."""
 _POOL: dict[str, Any] = {"pool_size": 10, "max_overflow": 40, "pool_timeout": 10}
 """Connections: kept, more at need, and how many seconds a caller waits for one."""
+_SURE_SECONDS = 5.0
+"""A connection that was used so lately is asked for a sign of life only where its server has said something since."""
 _POSTGRES_OPTIONS = "-c lock_timeout=20s -c statement_timeout=60s -c idle_in_transaction_session_timeout=60s"
 _MIGRATION_LOCK = 7_233_801
 """PostgreSQL advisory lock: one migration at a time."""
 EVENTS_LOCK = 7_233_802
 """PostgreSQL advisory lock: held shared from the writing of events to their commit, alone by who reads them."""
+_SHARE_EVENTS = text(f"SELECT pg_advisory_xact_lock_shared({EVENTS_LOCK})")
 EVENTS = "transfusion_events"
 _TRIES = 8
-_WRITES = "transfusion_writes"
+_BEGIN = "transfusion_begin"
 _TURN = "transfusion_turn"
 _TURNS: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 """By file: SQLite has one writer at a time, and lets who waits sleep up to 0.1 s between looks. Those of this process
@@ -61,15 +66,17 @@ def connect(url: str) -> Engine:
         event.listen(engine, "connect", _set_up_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return engine
-    return create_engine(
+    engine = create_engine(
         parsed.update_query_dict({"client_encoding": "utf8"}),  # a server of another one would answer in bytes
         json_serializer=serializer,
         hide_parameters=True,  # errors go into logs, and rows hold names of files
-        pool_pre_ping=True,
         pool_recycle=1800,
         **_POOL,
         connect_args={"connect_timeout": 5, "options": _POSTGRES_OPTIONS},
     )
+    event.listen(engine, "checkin", _note_use)
+    event.listen(engine, "checkout", partial(_see_that_it_lives, engine))
+    return engine
 
 
 def observe(engine: Engine, told: Callable[[float], None]) -> None:
@@ -83,6 +90,36 @@ def observe(engine: Engine, told: Callable[[float], None]) -> None:
 
     event.listen(engine, "before_cursor_execute", begin)
     event.listen(engine, "after_cursor_execute", end)
+
+
+def _note_use(_connection: Any, record: ConnectionPoolEntry) -> None:
+    record.info["transfusion_used"] = time.monotonic()
+
+
+def _see_that_it_lives(engine: Engine, connection: Any, record: ConnectionPoolEntry, _proxy: Any) -> None:
+    """Have a pooled connection, and all others of its age, replaced where its server has gone.
+
+    The pool's own way asks the server each time, which takes as long as the statement that a look is made for. A server
+    that hangs up is seen in the socket at once; one that vanished without a word is asked after a pause, as before.
+    """
+    used = record.info.get("transfusion_used")
+    if used is None:
+        return
+    if not _is_spoken_to(connection) and time.monotonic() - used < _SURE_SECONDS:
+        return
+    try:
+        engine.dialect.do_ping(connection)
+    except engine.dialect.loaded_dbapi.Error as error:
+        raise InvalidatePoolError from error
+
+
+def _is_spoken_to(connection: Any) -> bool:
+    """Whether the server has said something that nobody has read, as it does when it hangs up."""
+    if connection.closed:
+        return True
+    heard = select.poll()
+    heard.register(connection.fileno(), select.POLLIN)
+    return bool(heard.poll(0))
 
 
 def _set_up_sqlite(connection: Any, _record: Any) -> None:
@@ -110,8 +147,9 @@ def _use_wal(cursor: Any) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    writes = connection.get_execution_options().get(_WRITES, True)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+    begin = connection.get_execution_options().get(_BEGIN, "BEGIN IMMEDIATE")
+    if begin is not None:
+        connection.exec_driver_sql(begin)
 
 
 def migrate(engine: Engine) -> None:
@@ -133,7 +171,7 @@ def lone_writer(engine: Engine) -> Iterator[Connection]:
 @contextmanager
 def reading(engine: Engine) -> Iterator[Session]:
     """One transaction that reads for as long as it likes, and sees all of the database at one moment."""
-    options: dict[str, Any] = {_WRITES: False}
+    options: dict[str, Any] = {_BEGIN: "BEGIN"}
     if engine.dialect.name == "postgresql":
         options |= {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
     with _translated(), engine.connect().execution_options(**options) as connection, Session(connection) as session:
@@ -169,9 +207,22 @@ def unit_of_work(engine: Engine, *, write: bool = True) -> Iterator[Session]:
     """
     turn = _turn(engine) if write else nullcontext()
     with turn, _translated(), Session(engine, expire_on_commit=False) as session, session.begin():
-        session.connection(execution_options={_WRITES: write})
+        session.connection(execution_options={_BEGIN: "BEGIN IMMEDIATE" if write else "BEGIN"})
         yield session
         _write_events(session)
+
+
+@contextmanager
+def glance(engine: Engine) -> Iterator[Connection]:
+    """A connection to read by, each statement for itself: it sees what is committed by then, and holds nothing.
+
+    PostgreSQL is asked once for each, where a transaction, which there sees no more of one moment, begins and ends.
+    """
+    options: dict[str, Any] = {_BEGIN: None}
+    if engine.dialect.name == "postgresql":
+        options["isolation_level"] = "AUTOCOMMIT"
+    with _translated(), engine.connect().execution_options(**options) as connection:
+        yield connection
 
 
 @contextmanager
@@ -193,7 +244,7 @@ def _write_events(session: Session) -> None:
     rows = session.info.get(EVENTS)
     if rows:
         if session.get_bind().dialect.name == "postgresql":
-            session.execute(text(f"SELECT pg_advisory_xact_lock_shared({EVENTS_LOCK})"))
+            session.connection().execute(_SHARE_EVENTS)
         session.flush()
         session.connection().execute(insert(bare(Event)), rows)
 

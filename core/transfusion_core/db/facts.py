@@ -1,13 +1,13 @@
 """Facts: what the names in a spec stand for here, looked up before it is checked and expanded."""
 
 from collections.abc import Iterable
+from functools import cache
 from typing import Any, TypeVar
 
-from sqlalchemy import select
-from sqlalchemy.orm import Session
+from sqlalchemy import Connection, Select, select
 
-from transfusion_core.db.datasets import find_row
-from transfusion_core.db.engine import unit_of_work
+from transfusion_core.db.datasets import named, newest_named
+from transfusion_core.db.engine import glance
 from transfusion_core.db.moves import ENDED
 from transfusion_core.db.scope import Scope, is_reached
 from transfusion_core.db.tables import Dataset, Job, Weights
@@ -28,23 +28,23 @@ def facts_for(scope: Scope, body: Any) -> Facts:
     """
     parts = readable(body if isinstance(body, dict) else {})
     named_datasets, named_weights = _named(parts)
-    with unit_of_work(scope.engine, write=False) as session:
-        datasets = _known({name: _dataset(session, scope, name) for name in named_datasets})
-        weights = _weights(session, scope, named_weights) if named_weights else {}
+    with glance(scope.engine) as connection:
+        datasets = _known({name: _dataset(connection, scope, name) for name in named_datasets})
+        weights = _weights(connection, scope, named_weights) if named_weights else {}
         return Facts(
             datasets=datasets,
             weights={name: row.object["sha256"] for name, row in weights.items()},
             weight_inputs=_known({name: contract_of(row) for name, row in weights.items()}),
-            runs=_runs(session, scope, parts),
-            dataset_names=_dataset_names(session, scope) if named_datasets - set(datasets) else (),
-            weight_names=_weight_names(session, scope) if named_weights - set(weights) else (),
+            runs=_runs(connection, scope, parts),
+            dataset_names=_dataset_names(connection, scope) if named_datasets - set(datasets) else (),
+            weight_names=_weight_names(connection, scope) if named_weights - set(weights) else (),
         )
 
 
 def run_facts(scope: Scope, run_id: str) -> RunFacts:
     """Facts on one run. Raises NotFound."""
-    with unit_of_work(scope.engine, write=False) as session:
-        facts = _run(session, scope, run_id)
+    with glance(scope.engine) as connection:
+        facts = _run(connection, scope, run_id)
         if facts is None:
             raise NotFound(f"there is no run {run_id!r}")
         return facts
@@ -52,8 +52,8 @@ def run_facts(scope: Scope, run_id: str) -> RunFacts:
 
 def dataset_facts(scope: Scope, name: str) -> DatasetFacts:
     """Facts on one dataset, `name` or `name@n`. Raises NotFound."""
-    with unit_of_work(scope.engine, write=False) as session:
-        facts = _dataset(session, scope, name)
+    with glance(scope.engine) as connection:
+        facts = _dataset(connection, scope, name)
         if facts is None:
             raise NotFound(f"there is no dataset {name!r}")
         return facts
@@ -71,16 +71,16 @@ def _known(found: dict[str, T | None]) -> dict[str, T]:
     return {name: facts for name, facts in found.items() if facts is not None}
 
 
-def _dataset(session: Session, scope: Scope, name: str) -> DatasetFacts | None:
-    row = find_row(session, scope, name)
+def _dataset(connection: Connection, scope: Scope, name: str) -> DatasetFacts | None:
+    words = named(name)
+    row = connection.execute(_with_ingest(), {"project": scope.project, **words}).one_or_none() if words else None
     if row is None:
         return _demo(name)
-    job = session.execute(select(Job.spec, Job.key).where(Job.id == row.job_id)).one()
     spec = DatasetSpec.read(row.spec)
     return DatasetFacts(
         name=f"{row.name}@{row.version}",
         spec=spec,
-        ingest=placed_ingest(job.spec, job.key),
+        ingest=placed_ingest(row.ingest, row.key),
         registered=True,
         # The foretold ones first: keys must be the same before and after a drawn dataset is ingested.
         splits=foretold_splits(spec) or (row.result["splits"] if row.result else None),
@@ -88,6 +88,12 @@ def _dataset(session: Session, scope: Scope, name: str) -> DatasetFacts | None:
         channels=row.result["channels"] if row.result else None,
         resolutions=row.result.get("resolutions", {}) if row.result else {},
     )
+
+
+@cache
+def _with_ingest() -> Select[Any]:
+    told = (Dataset.name, Dataset.version, Dataset.spec, Dataset.result, Job.spec.label("ingest"), Job.key)
+    return newest_named().join(Job, Job.id == Dataset.job_id).with_only_columns(*told)
 
 
 def _demo(name: str) -> DatasetFacts | None:
@@ -99,18 +105,19 @@ def _demo(name: str) -> DatasetFacts | None:
     return DatasetFacts(name=f"{bare}@1", spec=spec, ingest=ingest_draft(spec), registered=False, splits=splits)
 
 
-def _weights(session: Session, scope: Scope, names: set[str]) -> dict[str, Weights]:
-    rows = session.scalars(select(Weights).where(Weights.project == scope.project, Weights.name.in_(names)))
+def _weights(connection: Connection, scope: Scope, names: set[str]) -> dict[str, Any]:
+    rows = connection.execute(select(Weights).where(Weights.project == scope.project, Weights.name.in_(names)))
     return {row.name: row for row in rows}
 
 
-def _runs(session: Session, scope: Scope, parts: Readable) -> dict[str, RunFacts]:
+def _runs(connection: Connection, scope: Scope, parts: Readable) -> dict[str, RunFacts]:
     ids: Iterable[str] = {source.run.partition("@")[0] for source in parts.sources.values() if source.run}
-    return _known({run_id: _run(session, scope, run_id) for run_id in ids})
+    return _known({run_id: _run(connection, scope, run_id) for run_id in ids})
 
 
-def _run(session: Session, scope: Scope, run_id: str) -> RunFacts | None:
-    job = session.scalars(select(Job).where(Job.id == run_id, Job.kind == "train", is_reached(scope))).one_or_none()
+def _run(connection: Connection, scope: Scope, run_id: str) -> RunFacts | None:
+    query = select(Job.key, Job.spec, Job.state, Job.result)
+    job = connection.execute(query.where(Job.id == run_id, Job.kind == "train", is_reached(scope))).one_or_none()
     if job is None:
         return None
     train = TrainJob.read(job.spec)
@@ -124,13 +131,13 @@ def _run(session: Session, scope: Scope, run_id: str) -> RunFacts | None:
     )
 
 
-def _weight_names(session: Session, scope: Scope) -> tuple[str, ...]:
+def _weight_names(connection: Connection, scope: Scope) -> tuple[str, ...]:
     mine = select(Weights.name).where(Weights.project == scope.project)
-    return tuple(session.scalars(mine.order_by(Weights.name)))
+    return tuple(connection.scalars(mine.order_by(Weights.name)))
 
 
-def _dataset_names(session: Session, scope: Scope) -> tuple[str, ...]:
+def _dataset_names(connection: Connection, scope: Scope) -> tuple[str, ...]:
     mine = select(Dataset.name, Dataset.version).where(Dataset.project == scope.project)
-    rows = session.execute(mine.order_by(Dataset.name, Dataset.version))
+    rows = connection.execute(mine.order_by(Dataset.name, Dataset.version))
     names = dict.fromkeys(f"{name}@{version}" for name, version in rows)
     return tuple(names | dict.fromkeys(RECIPE_TASKS) | dict.fromkeys(f"{name}@1" for name in RECIPE_TASKS))

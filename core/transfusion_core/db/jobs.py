@@ -23,7 +23,7 @@ from sqlalchemy.orm import Session
 
 from transfusion_core.db import quotas
 from transfusion_core.db.clock import clock
-from transfusion_core.db.engine import transact, unit_of_work
+from transfusion_core.db.engine import glance, transact, unit_of_work
 from transfusion_core.db.records import Beat, ClaimedJob, JobRow, NeededJob, Point
 from transfusion_core.db.recovery import crash, pause_before, put_off, reclaim, release, sweep
 from transfusion_core.db.series import add_log, add_points, log, plain_text, points
@@ -242,8 +242,8 @@ def get(engine: Engine, job_id: str) -> JobRow:
 
 def results(engine: Engine, keys: Iterable[str]) -> dict[str, dict[str, Any] | None]:
     """What the shared job of each of these keys that has succeeded has found."""
-    with unit_of_work(engine, write=False) as session:
-        return {key: result for batch in batches(keys) for key, result in session.execute(_done(), {"keys": batch})}
+    with glance(engine) as connection:
+        return {key: result for batch in batches(keys) for key, result in connection.execute(_done(), {"keys": batch})}
 
 
 def complaints(engine: Engine, keys: Iterable[str]) -> list[str]:

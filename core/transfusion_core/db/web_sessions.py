@@ -7,7 +7,7 @@ from sqlalchemy import Engine, delete, insert, select
 
 from transfusion_core.db import api_keys, audit
 from transfusion_core.db.clock import clock
-from transfusion_core.db.engine import unit_of_work
+from transfusion_core.db.engine import glance, unit_of_work
 from transfusion_core.db.scope import Scope
 from transfusion_core.db.tables import WebSession as Row
 
@@ -29,10 +29,10 @@ def create(scope: Scope) -> str:
 
 def key_of(engine: Engine, token: str) -> api_keys.ApiKey | None:
     """The key behind a session; None where either has ended."""
-    with unit_of_work(engine, write=False) as session:
+    with glance(engine) as connection:
         live = select(Row.key_id).where(Row.digest == _digest(token), Row.expires_at > clock())
-        key_id = session.scalars(live).one_or_none()
-        return api_keys.get_valid(session, key_id) if key_id else None
+        key_id = connection.scalars(live).one_or_none()
+        return api_keys.get_valid(connection, key_id) if key_id else None
 
 
 def end(scope: Scope, token: str) -> None:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -67,7 +68,7 @@ def page(scope: Scope, *, limit: int, cursor: str | None = None) -> Page[Weights
         return Page(items, cursor_after(items[-1].name) if more else None)
 
 
-def contract_of(row: Row) -> InputContract | None:
+def contract_of(row: Any) -> InputContract | None:
     """What was said of the input of a weight file."""
     return InputContract.read(row.input) if row.input else None
 

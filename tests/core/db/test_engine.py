@@ -6,14 +6,14 @@ import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Engine, inspect, select, text
+from sqlalchemy import Engine, func, inspect, select, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
 from servers import free_port
 from transfusion_core.db.clock import clock
-from transfusion_core.db.engine import connect, migrate, migration_config, ping, transact, unit_of_work
+from transfusion_core.db.engine import connect, glance, migrate, migration_config, ping, transact, unit_of_work
 from transfusion_core.db.tables import Table, Weights
 from transfusion_core.errors import InvalidRequest, Unavailable
 
@@ -173,3 +173,40 @@ def test_a_deadlock_is_resolved_by_doing_one_of_the_two_again(engine: Engine):
         list(pool.map(lock_both, ["ab", "ba"]))
     assert sorted(tries[:2]) == ["ab", "ba"]
     assert len(tries) >= 3
+
+
+@pytest.mark.parametrize("database", ["postgres"])
+@pytest.mark.parametrize("sure_seconds", [60.0, 0.0])
+def test_connections_that_the_server_has_ended_are_replaced_before_they_are_used(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, sure_seconds: float
+):
+    """Also those that were used a moment ago, of which the server is not asked."""
+    monkeypatch.setattr("transfusion_core.db.engine._SURE_SECONDS", sure_seconds)
+    with glance(engine) as one, glance(engine) as other:
+        mine = [connection.scalar(text("SELECT pg_backend_pid()")) for connection in (one, other)]
+    killer = connect(engine.url.render_as_string(hide_password=False))
+    with glance(killer) as connection:
+        for pid in mine:
+            connection.execute(text("SELECT pg_terminate_backend(:pid, 5000)"), {"pid": pid})
+    killer.dispose()
+    with glance(engine) as one, unit_of_work(engine) as session:
+        pids = [one.scalar(text("SELECT pg_backend_pid()")), session.scalar(text("SELECT pg_backend_pid()"))]
+    assert not {*mine}.intersection(pids)
+
+
+def test_a_glance_takes_no_transaction(engine: Engine):
+    """Each statement sees what is committed by then; what takes the connection next has a transaction as ever."""
+    with glance(engine) as connection:
+        assert connection.scalar(select(func.count()).select_from(Weights)) == 0
+        transact(engine, lambda session: insert_weights(session, "seen"))
+        assert connection.scalar(select(func.count()).select_from(Weights)) == 1
+    with pytest.raises(RuntimeError):
+        write_and_break(engine)
+    with glance(engine) as connection:
+        assert connection.scalars(select(Weights.name)).all() == ["seen"]
+
+
+def test_a_glance_at_a_database_that_does_not_answer_is_unavailable():
+    engine = connect(f"postgresql+psycopg://nobody@127.0.0.1:{free_port()}/nothing")
+    with pytest.raises(Unavailable, match="does not answer"), glance(engine):
+        pass

@@ -6,15 +6,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from transfusion_api.expansions import Expansions
 from transfusion_api.service import Service
 from transfusion_core.db import experiments, jobs, quotas, workers
 from transfusion_core.db.facts import facts_for
 from transfusion_core.db.scope import Scope
 from transfusion_core.errors import InvalidRequest
 from transfusion_core.specs import combining
-from transfusion_core.specs.check import check
-from transfusion_core.specs.expand import Expansion, expand
-from transfusion_core.specs.experiment import ExperimentSpec, Plan
+from transfusion_core.specs.expand import Expansion
+from transfusion_core.specs.experiment import Plan
 from transfusion_core.specs.fault import Fault
 from transfusion_core.specs.fitting import unmet
 from transfusion_core.specs.job import OF_DATASETS, JobKind
@@ -24,15 +24,12 @@ from transfusion_core.store import Store, damaged_in
 
 LOOKS = 8
 """At the store, at once: ten thousand finished runs are looked through in seconds."""
+_EXPANSIONS = Expansions()
 
 
 def expansion_of(scope: Scope, body: Any) -> Expansion:
     """The jobs of a body that is meant to be an ExperimentSpec; InvalidRequest has every fault."""
-    facts = facts_for(scope, body if isinstance(body, dict) else {})
-    faults = check(body, facts)
-    if faults:
-        raise InvalidRequest(faults=faults)
-    return expand(ExperimentSpec.model_validate(body), facts)
+    return _EXPANSIONS.of(body, facts_for(scope, body if isinstance(body, dict) else {}))
 
 
 def beside_the_fleet(scope: Scope, plan: Plan) -> Plan:

@@ -15,6 +15,7 @@ from transfusion_api.removing import removed
 from transfusion_api.service import Service, Serving
 from transfusion_api.streams import BATCH, STREAM, EventStream, LastEventId, Subject, stream
 from transfusion_core.db import events, experiments, idempotency, runs
+from transfusion_core.db.records import Created
 from transfusion_core.db.scope import Scope
 from transfusion_core.errors import Conflict, InvalidRequest, NotFound
 from transfusion_core.faultpoints import faultpoint
@@ -45,21 +46,21 @@ PATCH = {
 @router.post(
     "",
     status_code=201,
+    response_model=Experiment,
     dependencies=[needs("write")],
     responses=documented(408, 409, 413),
     openapi_extra=takes(ExperimentSpec),
 )
-def create_experiment(
-    service: Serving, scope: Scoped, body: Body, response: Response, idempotency_key: IdempotencyKey = None
-) -> Experiment:
+def create_experiment(service: Serving, scope: Scoped, body: Body, idempotency_key: IdempotencyKey = None) -> Response:
     """Check a spec, expand it into jobs, and create the experiment with all of them; every fault is told at once."""
     token = (idempotency_key, CREATE, digest(body)) if idempotency_key else None
-    return _created(service, scope, lambda: expansion_of(scope, body), response, token)
+    return _created(service, scope, lambda: expansion_of(scope, body), token)
 
 
 @router.post(
     "/{experiment_id}/fork",
     status_code=201,
+    response_model=Experiment,
     dependencies=[needs("write")],
     responses=documented(404, 408, 409, 413),
     openapi_extra=PATCH,
@@ -69,9 +70,8 @@ def fork_experiment(
     scope: Scoped,
     experiment_id: Id,
     body: Body,
-    response: Response,
     idempotency_key: IdempotencyKey = None,
-) -> Experiment:
+) -> Response:
     """Create an experiment that differs from this one by a JSON merge patch of its resolved spec.
 
     What both have in common is shared, so only what is new is computed. Pointers of faults are into the patched spec.
@@ -81,19 +81,20 @@ def fork_experiment(
         raise InvalidRequest(f"expected a JSON merge patch, an object of what differs, got {type(body).__name__}")
     token = (idempotency_key, f"{CREATE}/{parent.id}/fork", digest(body)) if idempotency_key else None
     patched = merged(parent.spec, body)
-    return _created(service, scope, lambda: expansion_of(scope, patched), response, token, parent=parent.id)
+    return _created(service, scope, lambda: expansion_of(scope, patched), token, parent=parent.id)
 
 
 @router.post(
     "/combine",
     status_code=201,
+    response_model=Experiment,
     dependencies=[needs("write")],
     responses=documented(408, 409, 413),
     openapi_extra=takes(CombineSpec),
 )
 def combine_experiments(
-    service: Serving, scope: Scoped, body: Body, response: Response, idempotency_key: IdempotencyKey = None
-) -> Experiment:
+    service: Serving, scope: Scoped, body: Body, idempotency_key: IdempotencyKey = None
+) -> Response:
     """Create an experiment of the runs of several on one dataset: nothing is trained again.
 
     Comparisons that its sections need between runs of different experiments are new. Where the runs are not a whole
@@ -101,29 +102,39 @@ def combine_experiments(
     """
     token = (idempotency_key, f"{CREATE}/combine", digest(body)) if idempotency_key else None
     parent = named_in(body).get(0)
-    return _created(service, scope, lambda: combined_of(scope, body), response, token, parent=parent)
+    return _created(service, scope, lambda: combined_of(scope, body), token, parent=parent)
 
 
 def _created(
     service: Service,
     scope: Scope,
     expanded: Callable[[], Expansion],
-    response: Response,
     token: idempotency.Request | None,
     parent: str | None = None,
-) -> Experiment:
+) -> Response:
     remembered = idempotency.look(scope, *token) if token else None
-    experiment_id = remembered.data["id"] if remembered else _create(service, scope, expanded(), token, parent)
-    response.headers["Location"] = f"/v1/experiments/{experiment_id}"
+    if remembered:
+        return _answer(_made_earlier(scope, remembered.data["id"]))
+    created = _create(service, scope, expanded(), token, parent)
+    return _answer(created.made or _made_earlier(scope, created.id))
+
+
+def _made_earlier(scope: Scope, experiment_id: str) -> Experiment:
     try:
         return experiments.get(scope, experiment_id)
     except NotFound as error:
         raise Conflict("the experiment that this Idempotency-Key made was deleted; send another key") from error
 
 
+def _answer(made: Experiment) -> Response:
+    """Written here, in the thread that made it: the framework would look through it in another, and write it slower."""
+    where = {"Location": f"/v1/experiments/{made.id}"}
+    return Response(made.model_dump_json(), 201, where, media_type="application/json")
+
+
 def _create(
     service: Service, scope: Scope, expansion: Expansion, token: idempotency.Request | None, parent: str | None
-) -> str:
+) -> Created:
     created = experiments.create(
         scope,
         expansion,
@@ -134,7 +145,7 @@ def _create(
     )
     faultpoint("created")
     service.ring(created.queues)
-    return created.id
+    return created
 
 
 @router.post(

@@ -30,7 +30,7 @@ class AuditEvent:
 def add(session: Session, scope: Scope, action: str, subject: str) -> None:
     """Record a deed in the transaction that does it."""
     who = {"actor": scope.actor, "project": scope.project, "request_id": scope.request_id}
-    session.execute(insert(bare(Row)), {"id": new_id(), "action": action, "subject": subject, **who})
+    session.connection().execute(insert(bare(Row)), {"id": new_id(), "action": action, "subject": subject, **who})
 
 
 def holds(session: Session, action: str, subject: str) -> bool:

@@ -1,9 +1,10 @@
 """Experiments: created with all their jobs in one transaction, cancelled, resumed, retried, deleted."""
 
 from collections.abc import Iterable
+from functools import cache
 from typing import Any, cast
 
-from sqlalchemy import Engine, delete, insert, select, update
+from sqlalchemy import Connection, Engine, Insert, delete, insert, select, update
 from sqlalchemy.orm import Session
 
 from transfusion_core.db import audit, events, removals, standing
@@ -57,6 +58,7 @@ def create(
             priority=spec.priority,
             experiment=experiment_id,
         )
+        connection = session.connection()
         for dataset in expansion.new_datasets:
             add_demo(session, scope, dataset, placed.ids[ingest_draft(dataset).key])
         row = {
@@ -68,23 +70,31 @@ def create(
             "digest": expansion.digest,
             "parent": parent,
         }
-        session.execute(insert(bare(Row)), row)
-        _link(session, experiment_id, expansion, placed.ids)
+        row["created_at"] = connection.execute(_insertion(), row).scalar_one()
+        linked = _link(connection, experiment_id, expansion, placed.ids)
         _tell(session, experiment_id, "created")
         remember(session, scope, idempotency, experiment_id)
         audit.add(session, scope, "experiment.create", experiment_id)
-        return Created(experiment_id, sorted(placed.queues))
+        made = standing.of_new(session, Row(**row), [placed.states.get(job_id) for job_id in linked])
+        return Created(experiment_id, sorted(placed.queues), made=made)
 
     return transact(scope.engine, work)
 
 
-def _link(session: Session, experiment_id: str, expansion: Expansion, ids: dict[str, str]) -> None:
+@cache
+def _insertion() -> Insert:
+    return insert(bare(Row)).returning(bare(Row).c.created_at)
+
+
+def _link(connection: Connection, experiment_id: str, expansion: Expansion, ids: dict[str, str]) -> list[str]:
+    """Say which jobs are the experiment's; their ids."""
     links = [
         {"experiment_id": experiment_id, "job_id": ids[draft.key], "ordinal": ordinal, "labels": draft.labels}
         for ordinal, draft in enumerate(expansion.drafts)
         if draft.key in ids  # parts of a comparison that is there have none
     ]
-    session.execute(insert(bare(ExperimentJob)), links)
+    connection.execute(insert(bare(ExperimentJob)), links)
+    return [str(link["job_id"]) for link in links]
 
 
 def _tell(session: Session, experiment_id: str, kind: str) -> None:

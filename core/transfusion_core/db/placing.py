@@ -15,7 +15,7 @@ from transfusion_core.db.ids import new_ids
 from transfusion_core.db.moves import UNENDED
 from transfusion_core.db.scope import Scope
 from transfusion_core.db.tables import Dataset, Job, Need, bare
-from transfusion_core.db.transitions import batches, lock, release_ready, revive
+from transfusion_core.db.transitions import batches, lock, released, revive
 from transfusion_core.errors import Conflict, NotAllowed
 from transfusion_core.specs.job import OF_DATASETS, PARTS, QUEUES, JobDraft, Origin, without_idle_parts
 
@@ -29,6 +29,8 @@ class Placed:
     ids: dict[str, str] = field(default_factory=dict)
     """Key to job id, of every draft and of what they need."""
     queues: set[str] = field(default_factory=set)
+    states: dict[str, str] = field(default_factory=dict)
+    """Job id to state, as they are now; none where jobs were brought back, with any that they need."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,12 @@ def place(
     _rewire(session, drafts, existing, placed, fresh)
     _want_again(session, [row for row in existing.values() if placed.ids[row.key] == row.id], priority, shares)
     placed.queues |= revive(session, [row.id for row in revived])
-    placed.queues |= release_ready(session, [placed.ids[draft.key] for draft in new])
+    made = [placed.ids[draft.key] for draft in new]
+    queued = released(session, made)
+    placed.queues |= {job.queue for job in queued}
+    if not revived:
+        placed.states = {row.id: row.state for row in existing.values()} | dict.fromkeys(made, "waiting")
+        placed.states |= {job.id: "queued" for job in queued}
     return placed
 
 
@@ -102,7 +109,9 @@ def _existing(session: Session, drafts: Sequence[JobDraft]) -> dict[str, _Existi
     outside = {need for draft in drafts for need in draft.needs} - keys
     found: dict[str, _Existing] = {}
     for batch in batches(sorted(keys | outside)):
-        found.update({row.key: _as_existing(row) for row in session.execute(_shared_ones(), {"keys": batch})})
+        found.update(
+            {row.key: _as_existing(row) for row in session.connection().execute(_shared_ones(), {"keys": batch})}
+        )
     for batch in batches(sorted(outside - set(found))):
         query = _columns().where(Job.key.in_(batch)).order_by(Job.id).with_for_update(read=True)
         found.update({row.key: _as_existing(row) for row in session.execute(query)})
@@ -197,7 +206,7 @@ def _shares(
     costs = [draft.key in fresh or existing[draft.key].state in UNENDED for draft in drafts]
     if not any(costs):
         return {}
-    start, step = sharing.present(session), sharing.apart(session, scope.project)
+    start, step = sharing.present_and_apart(session, scope.project)
     places = sharing.shares(drafts, costs, start, step)
     return {draft.key: share for draft, share in zip(drafts, places, strict=True)}
 

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any, Self
 
 from transfusion_core.db.tables import Job
+from transfusion_core.specs.experiment import Experiment
 from transfusion_core.specs.job import Handover, Origin
 
 
@@ -87,6 +88,8 @@ class Created:
     id: str
     queues: list[str]
     is_new: bool = True
+    made: Experiment | None = None
+    """A new experiment, as it stands."""
 
 
 @dataclass(frozen=True)

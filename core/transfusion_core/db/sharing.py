@@ -9,7 +9,7 @@ project has n experiments under way, those of the n-th stand n times as far apar
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 
-from sqlalchemy import Select, bindparam, func, literal_column, select, update
+from sqlalchemy import ColumnElement, Select, bindparam, func, literal_column, select, update
 from sqlalchemy.orm import Session
 
 from transfusion_core.db.moves import UNENDED
@@ -23,28 +23,35 @@ _BATCH = 5000
 
 def present(session: Session) -> float:
     """Where the queue is: the share of the next job, of those at work where none waits, 0 where nothing is done."""
-    found = session.scalar(_next_share())
-    return found if found is not None else session.scalar(_last_share()) or 0.0
+    return session.connection().execute(_present()).scalar_one()
+
+
+def present_and_apart(session: Session, project: str) -> tuple[float, int]:
+    """Where the queue is, and how far apart the jobs of another experiment of this project stand: one more than it has
+    under way.
+    """
+    place, under_way = session.connection().execute(_present_and_under_way(), {"project": project}).one()
+    return place, 1 + under_way
 
 
 @cache
-def _next_share() -> Select[float]:
+def _present() -> Select[float]:
+    return select(_place())
+
+
+@cache
+def _present_and_under_way() -> Select[float, int]:
+    return select(_place(), _under_way())
+
+
+def _place() -> ColumnElement[float]:
     # The state is written into the statement: a partial index is not used for a bound parameter.
-    return select(Job.share).where(Job.state == literal_column("'queued'")).order_by(Job.turn, Job.share).limit(1)
+    queued = select(Job.share).where(Job.state == literal_column("'queued'")).order_by(Job.turn, Job.share).limit(1)
+    last = select(func.max(Job.share)).where(Job.state == "running")
+    return func.coalesce(queued.scalar_subquery(), last.scalar_subquery(), 0.0)
 
 
-@cache
-def _last_share() -> Select[float]:
-    return select(func.max(Job.share)).where(Job.state == "running")
-
-
-def apart(session: Session, project: str) -> int:
-    """How far apart the jobs of another experiment of this project stand: one more than it has under way."""
-    return 1 + (session.scalar(_under_way(), {"project": project}) or 0)
-
-
-@cache
-def _under_way() -> Select[int]:
+def _under_way() -> ColumnElement[int]:
     unended = (
         select(Job.id)
         .join(ExperimentJob, ExperimentJob.job_id == Job.id)
@@ -52,7 +59,7 @@ def _under_way() -> Select[int]:
         .where(Job.kind == "report", Job.state.in_(UNENDED), Experiment.project == bindparam("project"))
         .limit(MOST_APART - 1)
     )
-    return select(func.count()).select_from(unended.subquery())
+    return select(func.count()).select_from(unended.subquery()).scalar_subquery()
 
 
 def shares(drafts: Sequence[JobDraft], costs: Iterable[bool], start: float, step: int) -> Iterator[float]:

@@ -73,13 +73,22 @@ def experiments(session: Session, rows: Sequence[Row]) -> list[Experiment]:
     return [_experiment(row, standings[row.id], now) for row in rows]
 
 
+def of_new(session: Session, row: Row, states: Sequence[str | None]) -> Experiment:
+    """The record of an experiment that was just made, whose jobs are in these states, None where that is not known."""
+    counts = {name: states.count(name) for name in ("waiting", "queued")}
+    if sum(counts.values()) != len(states):
+        return experiments(session, [row])[0]
+    begun = {name: count for name, count in counts.items() if count}
+    return _experiment(row, _Standing("queued", begun, done_before=0, partly=0.0, finished_at=None), None)
+
+
 def state(session: Session, row: Row) -> str:
     """The experiment's state alone."""
     return _standings(session, [row.id])[row.id].state
 
 
 def _standings(session: Session, ids: Sequence[str]) -> dict[str, _Standing]:
-    rows = session.execute(_query(), {"ids": ids}).all()
+    rows = session.connection().execute(_query(), {"ids": ids}).all()
     counts = {row[0]: {str(name): n for name, n in zip(STATES, row[4:], strict=True) if n} for row in rows}
     running = [row_id for row_id, by_state in counts.items() if by_state.get("running")]
     partly = _partly_done(session, running) if running else {}

@@ -146,15 +146,20 @@ def _end_waiting(session: Session, job_ids: set[str], state: State) -> list[str]
 
 def release_ready(session: Session, job_ids: Iterable[str]) -> set[str]:
     """Queue those of these waiting jobs whose needs have all ended (well, where success is needed)."""
-    queues: set[str] = set()
+    return {job.queue for job in released(session, job_ids)}
+
+
+def released(session: Session, job_ids: Iterable[str]) -> list[Moved]:
+    """As `release_ready`: those that were queued."""
+    done: list[Moved] = []
     waiting = sorted(job_ids)
     present = sharing.present(session) if waiting else 0.0
     for batch in batches(waiting):
         ready = and_(Job.id.in_(batch), ~_is_held_up())
         moved = move(session, ready, from_state="waiting", to_state="queued")
         sharing.catch_up(session, [job.id for job in moved], present)
-        queues.update(job.queue for job in moved)
-    return queues
+        done += moved
+    return done
 
 
 def _is_held_up() -> ColumnElement[bool]:

@@ -2,7 +2,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from sqlalchemy import Engine, func, select
+from sqlalchemy import Engine, event, func, select
 
 from transfusion_core.db import comparisons, datasets, events, experiments, jobs, removals, runs
 from transfusion_core.db.engine import unit_of_work
@@ -408,3 +408,28 @@ def test_overlapping_grids_at_once_share_what_they_have_in_common(engine, world)
 
 
 ARMS = ["random", PRETRAINED]
+
+
+def test_a_new_experiment_is_answered_as_it_stands(engine, world, drain):
+    """Whatever of its jobs is there already: none, all, some at work, all done, some failed and tried again."""
+    stages = (lambda: None, lambda: None, lambda: claim(engine), drain, lambda: drain("train"))
+    for number, stage in enumerate(stages):
+        stage()
+        for changes in ({}, {"seeds": number + 1}):
+            created = experiments.create(Scope(engine), world.expansion(**changes), name="e")
+            assert created.made == experiments.get(Scope(engine), created.id)
+
+
+def test_a_post_of_work_that_is_there_takes_few_statements(engine, world):
+    """What makes most of the time of a post: each is a trip to PostgreSQL. It holds its events by one more."""
+    make(engine, world)
+    asked: list[str] = []
+    event.listen(engine, "before_cursor_execute", lambda *of: asked.append(of[2]))
+    expansion = world.expansion()
+    assert len(asked) == 2, "one for each dataset"
+    asked.clear()
+    experiments.create(Scope(engine), expansion, name="again")
+    assert len(asked) <= 7, asked
+    asked.clear()
+    experiments.create(Scope(engine), world.expansion(seeds=3), name="more")
+    assert len(asked) <= 15, asked

@@ -8,18 +8,21 @@ from collections import OrderedDict
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from transfusion_core.errors import InvalidRequest
 from transfusion_core.specs.check import check
 from transfusion_core.specs.expand import Expansion, expand
-from transfusion_core.specs.experiment import ExperimentSpec
+from transfusion_core.specs.experiment import ExperimentName, ExperimentSpec
 from transfusion_core.specs.facts import Facts
 
 MOST_DRAFTS = 1000
 """Of all that are kept together: some ten megabytes."""
 MOST_CHARACTERS = 1 << 14
 """Of a body that is kept."""
+
+
+_NAMES: TypeAdapter[str] = TypeAdapter(ExperimentName)
 
 
 class _Kept(NamedTuple):
@@ -39,7 +42,7 @@ class Expansions:
         """The jobs of a body that is meant to be an ExperimentSpec; InvalidRequest has every fault."""
         words = _words(body)
         kept = self._found(words) if words is not None else None
-        if kept is not None and kept.facts == facts and (name := _name(body)) is not None:
+        if kept is not None and kept.facts == facts and (name := _name(body.get("name"))) is not None:
             return replace(kept.expansion, spec=kept.expansion.spec.model_copy(update={"name": name}))
         faults = check(body, facts)
         if faults:
@@ -73,9 +76,9 @@ def _words(body: Any) -> str | None:
     return words if len(words) <= MOST_CHARACTERS else None
 
 
-def _name(body: dict[str, Any]) -> str | None:
-    """The experiment's name; None where the body is no spec."""
+def _name(name: Any) -> str | None:
+    """The name; None where it is none. To read the whole spec for it would take as long as a statement."""
     try:
-        return ExperimentSpec.model_validate(body).name
+        return _NAMES.validate_python(name)
     except ValidationError:
         return None

@@ -58,6 +58,7 @@ def largest(train_sizes: Iterable[Any]) -> Any:
     return max(train_sizes, key=lambda size: math.inf if size == "all" else size)
 
 
+ExperimentName = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 ModelName = Annotated[str, AfterValidator(_known_model)]
 TrainSize = Annotated[
     Any,
@@ -116,7 +117,7 @@ class ExperimentSpec(Spec):
     It asks for 10,000 runs and 100,000 comparisons of them at most, each part of a comparison counted.
     """
 
-    name: str = Field(min_length=1, max_length=200)
+    name: ExperimentName
     dataset: DatasetRef
     models: list[ModelName] = Field(min_length=1, max_length=100)
     sources: dict[Name, SourceSpec] = Field(default={}, max_length=20)

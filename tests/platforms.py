@@ -9,7 +9,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -70,6 +70,41 @@ def embedded(data: Path, environment: dict[str, str] | None = None, *, few: bool
         yield Platform(url, process.process, data)
     finally:
         stop(process.process)
+
+
+class Lasting:
+    """An embedded platform that the tests of a file share, since a start costs as much as ten jobs.
+
+    A test that ends it starts it again on the same data; one that fails in between leaves that to the next.
+    """
+
+    def __init__(self, data: Path, environment: dict[str, str] | None = None) -> None:
+        self.data, self._environment, self._running = data, environment, ExitStack()
+        self.platform = self.again()
+
+    def again(self) -> Platform:
+        """Stop it softly if it runs, and start it."""
+        self.close()
+        self.platform = self._running.enter_context(embedded(self.data, self._environment))
+        return self.platform
+
+    def running(self) -> Platform:
+        """As it is, or started again."""
+        return self.platform if self.platform.process.poll() is None else self.again()
+
+    def close(self) -> None:
+        """Stop it softly."""
+        self._running.close()
+
+
+@contextmanager
+def lasting(data: Path, environment: dict[str, str] | None = None) -> Iterator[Lasting]:
+    """A platform that lasts until the end of the block, however often it is started again."""
+    made = Lasting(data, environment)
+    try:
+        yield made
+    finally:
+        made.close()
 
 
 def few_demos() -> Iterator[dict[str, Any]]:

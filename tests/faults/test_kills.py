@@ -3,6 +3,7 @@
 import os
 import signal
 import sqlite3
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 import invariants
-from platforms import TINY, embedded, job_children, training_child, until
+from platforms import TINY, Lasting, job_children, lasting, training_child, until
 from transfusion_client import Client
 from transfusion_core.db.engine import connect
 from transfusion_core.settings import Settings
@@ -24,6 +25,7 @@ SLOW: dict[str, Any] = {
     "sources": {},
     "sections": ["performance", "reuse"],
     "training": {"steps": 60, "eval_every": 30, "batch_size": 16, "checkpoints": 1},
+    "cache": "off",
 }
 """Long enough to be caught in the middle."""
 WRITTEN_BYTES = 100_000
@@ -41,8 +43,15 @@ def _ended_once(client: Client, experiment_id: str) -> None:
             assert series.steps == sorted(set(series.steps))
 
 
-def test_a_killed_child_is_tried_again(tmp_path: Path) -> None:
-    with embedded(tmp_path) as platform, Client(platform.url) as client:
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lasting]:
+    with lasting(tmp_path_factory.mktemp("platform")) as made:
+        yield made
+
+
+def test_a_killed_child_is_tried_again(shared: Lasting) -> None:
+    platform = shared.running()
+    with Client(platform.url) as client:
         made = client.experiments.create(SLOW)
         child = until(lambda: training_child(client, made.id, platform.process.pid), "a training")
         os.kill(child, signal.SIGKILL)
@@ -50,35 +59,40 @@ def test_a_killed_child_is_tried_again(tmp_path: Path) -> None:
         assert max(run.attempt for run in client.experiments.runs(made.id)) == 2
 
 
-def test_a_killed_platform_goes_on_where_it_is_started_again(tmp_path: Path) -> None:
-    with embedded(tmp_path) as platform, Client(platform.url) as client:
+def test_a_killed_platform_goes_on_where_it_is_started_again(shared: Lasting) -> None:
+    platform = shared.running()
+    with Client(platform.url) as client:
         made = client.experiments.create(SLOW)
         until(lambda: training_child(client, made.id, platform.process.pid), "a training")
-        children = job_children(platform.process.pid)
-        platform.kill()
-        until(lambda: not any(_alive(pid) for pid in children), "the children to die with their supervisor")
-    with embedded(tmp_path) as platform, Client(platform.url) as client:
+    _killed(shared)
+    with Client(shared.again().url) as client:
         _ended_once(client, made.id)
 
 
-def test_power_that_is_lost_with_the_tail_of_the_log_costs_work_and_no_result(tmp_path: Path) -> None:
+def test_power_that_is_lost_with_the_tail_of_the_log_costs_work_and_no_result(shared: Lasting) -> None:
     """Everything dies, and of the database's write-ahead log the last tenth never reached the disk."""
-    with embedded(tmp_path) as platform, Client(platform.url) as client:
+    platform, log = shared.running(), shared.data / "transfusion.db-wal"
+    with Client(platform.url) as client:
         made = client.experiments.create(SLOW)
         until(lambda: training_child(client, made.id, platform.process.pid), "a training")
-        _checkpoint(tmp_path)  # the experiment is in the file itself: what is lost is what came after
-        log = tmp_path / "transfusion.db-wal"
+        _checkpoint(shared.data)  # the experiment is in the file itself: what is lost is what came after
         until(lambda: log.stat().st_size > WRITTEN_BYTES, "something to lose")
-        children = job_children(platform.process.pid)
-        platform.kill()
-        until(lambda: not any(_alive(pid) for pid in children), "the children to die with their supervisor")
+    _killed(shared)
     os.truncate(log, log.stat().st_size * 9 // 10)
-    with embedded(tmp_path) as platform, Client(platform.url) as client:
+    platform = shared.again()
+    with Client(platform.url) as client:
         _ended_once(client, made.id)
-        engine = connect(f"sqlite:///{tmp_path}/transfusion.db")
-        store = open_store(Settings(store_url=f"file://{tmp_path}/store"))
-        invariants.check(engine, store, lease_seconds=20, workers=[platform.process.pid])
-        engine.dispose()
+    engine = connect(f"sqlite:///{shared.data}/transfusion.db")
+    store = open_store(Settings(store_url=f"file://{shared.data}/store"))
+    invariants.check(engine, store, lease_seconds=20, workers=[platform.process.pid])
+    engine.dispose()
+
+
+def _killed(shared: Lasting) -> None:
+    """kill -9 of the whole platform, whose children die with it."""
+    children = job_children(shared.platform.process.pid)
+    shared.platform.kill()
+    until(lambda: not any(_alive(pid) for pid in children), "the children to die with their supervisor")
 
 
 def _checkpoint(data: Path) -> None:

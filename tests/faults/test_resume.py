@@ -6,18 +6,21 @@ import random
 import signal
 import sqlite3
 import time
+from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from platforms import SOAK, TINY, embedded, job_children, training_child, until
+from platforms import SOAK, TINY, Lasting, embedded, job_children, lasting, training_child, until
 from transfusion_client import Client
 
 pytestmark = pytest.mark.faults
 
-KILLS = 6
+KILLS = 4
+"""Beside those at `PLACES`; the long form kills fifty runs."""
+PLACES = {"step", "checkpoint"}
 LONG: dict[str, Any] = {
     **TINY,
     "inits": ["random"],
@@ -25,9 +28,11 @@ LONG: dict[str, Any] = {
     "seeds": 1,
     "sections": ["performance"],
     "image_size": 16,
-    "training": {"steps": 140, "eval_every": 20, "batch_size": 16, "checkpoints": 3},
+    "training": {"steps": 100, "eval_every": 20, "batch_size": 16, "checkpoints": 3},
+    "cache": "off",
 }
-OFTEN = {"TRANSFUSION_RESUME_STEPS": "7"}
+"""Every one of these is a run of its own, and all are twins."""
+OFTEN = {"TRANSFUSION_RESUME_STEPS": "7", "TRANSFUSION_RETRY_SECONDS": "0.05"}
 
 
 def _left(client: Client, experiment: str) -> tuple[dict[str, Any], list[str]]:
@@ -49,30 +54,45 @@ def _leaves(client: Client, run: str) -> dict[str, Any]:
 
 
 def _bundles(data: Path) -> list[str]:
-    """Keys of the bundles that the database points at, the newest first."""
+    """Keys of the bundles of the latest run that the database points at, the newest first."""
     (database,) = data.glob("*.db")
     with closing(sqlite3.connect(database, timeout=10)) as connection:
-        rows = connection.execute("SELECT handover FROM jobs WHERE kind = 'train'").fetchall()
+        rows = connection.execute("SELECT handover FROM jobs WHERE kind = 'train' ORDER BY id DESC LIMIT 1").fetchall()
     return [bundle["object"]["key"] for (row,) in rows if row for bundle in json.loads(row)["bundles"]]
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    with embedded(tmp_path_factory.mktemp("twin")) as platform, Client(platform.url) as client:
+def fallen(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where those who die at one of `PLACES` say so: each once, for which a test removes the file of that name."""
+    folder = tmp_path_factory.mktemp("fallen")
+    for place in PLACES:
+        (folder / place).touch()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory, fallen: Path) -> Iterator[Lasting]:
+    at_places = {"FAULT": ",".join(f"{place}:kill9" for place in PLACES), "FAULT_ONCE": str(fallen)}
+    with lasting(tmp_path_factory.mktemp("platform"), OFTEN | at_places) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def undisturbed(shared: Lasting) -> dict[str, Any]:
+    with Client(shared.running().url) as client:
         return _left(client, client.experiments.create(LONG).id)[0]
 
 
-def test_killed_at_random_steps_it_ends_as_its_twin(tmp_path: Path, undisturbed: dict[str, Any]) -> None:
-    draw, places = random.Random(0), {"step", "checkpoint"}
-    fallen = tmp_path / "faults"
-    fallen.mkdir()
-    at_places = {"FAULT": ",".join(f"{place}:kill9" for place in places), "FAULT_ONCE": str(fallen)}
-    with embedded(tmp_path, OFTEN | at_places) as platform, Client(platform.url) as client:
+def test_killed_at_random_steps_it_ends_as_its_twin(shared: Lasting, fallen: Path, undisturbed: dict[str, Any]) -> None:
+    draw, platform = random.Random(0), shared.running()
+    for place in PLACES:
+        (fallen / place).unlink()
+    with Client(platform.url) as client:
         made = client.experiments.create(LONG)
         kills, known = 0, ""
         while kills < KILLS and not client.experiments.get(made.id).ended:
             # A job that is killed three times without any progress is given up, and rightly so.
-            newest = next(iter(_bundles(tmp_path)), "")
+            newest = next(iter(_bundles(shared.data)), "")
             children = job_children(platform.process.pid)
             if newest == known or not children:
                 time.sleep(0.1)  # each look is a request: the training shares the cores with it
@@ -84,31 +104,37 @@ def test_killed_at_random_steps_it_ends_as_its_twin(tmp_path: Path, undisturbed:
                 kills += 1
         left, log = _left(client, made.id)
         assert left == undisturbed
-        assert {file.name for file in fallen.iterdir()} == places
+        assert {file.name for file in fallen.iterdir()} == PLACES
         assert len([line for line in log if "continues after step" in line]) >= kills // 2 > 0
-        assert not list((tmp_path / "store").rglob("*state-*")), "bundles stay behind"
+        (run,) = client.experiments.runs(made.id)
+    states = [file for file in (shared.data / "store").rglob("*state-*") if run.id in str(file)]
+    assert not states, "bundles stay behind"
 
 
-def test_a_platform_that_stops_in_a_training_goes_on_where_it_was(tmp_path: Path, undisturbed: dict[str, Any]) -> None:
-    with embedded(tmp_path) as platform, Client(platform.url) as client:
+def _caught(shared: Lasting, *, bundles: int = 0) -> str:
+    """An experiment in the middle of its training, which has left so many bundles."""
+    platform = shared.running()
+    with Client(platform.url) as client:
         made = client.experiments.create(LONG)
         until(lambda: training_child(client, made.id, platform.process.pid), "a training")
-    with embedded(tmp_path) as platform, Client(platform.url) as client:
-        left, log = _left(client, made.id)
+        until(lambda: len(_bundles(shared.data)) >= bundles, "its bundles")
+    return made.id
+
+
+def test_a_platform_that_stops_in_a_training_goes_on_where_it_was(shared: Lasting, undisturbed: dict[str, Any]) -> None:
+    made = _caught(shared)
+    with Client(shared.again().url) as client:
+        left, log = _left(client, made)
         assert left == undisturbed
         assert any("continues after step" in line for line in log), log
 
 
-def test_a_damaged_bundle_gives_way_to_the_one_before(tmp_path: Path, undisturbed: dict[str, Any]) -> None:
-    with embedded(tmp_path, OFTEN) as platform, Client(platform.url) as client:
-        made = client.experiments.create(LONG)
-        until(lambda: training_child(client, made.id, platform.process.pid), "a training")
-        until(lambda: len(_bundles(tmp_path)) == 2, "two bundles")
-        platform.kill()
-    newest = tmp_path / "store" / _bundles(tmp_path)[0]
-    _flip(newest)
-    with embedded(tmp_path) as platform, Client(platform.url) as client:
-        left, log = _left(client, made.id)
+def test_a_damaged_bundle_gives_way_to_the_one_before(shared: Lasting, undisturbed: dict[str, Any]) -> None:
+    made = _caught(shared, bundles=2)
+    shared.platform.kill()
+    _flip(shared.data / "store" / _bundles(shared.data)[0])
+    with Client(shared.again().url) as client:
+        left, log = _left(client, made)
         assert left == undisturbed
         told = "\n".join(log)
         assert "cannot continue from step" in told
@@ -120,38 +146,37 @@ HARMS = ("copy flipped", "shard flipped", "shard gone", "pack and shards gone")
 
 @pytest.mark.parametrize("harm", HARMS if SOAK else HARMS[:2])
 def test_a_run_whose_images_are_damaged_or_lost_when_it_resumes_ends_as_its_twin(
-    tmp_path: Path, undisturbed: dict[str, Any], harm: str
+    shared: Lasting, undisturbed: dict[str, Any], harm: str
 ) -> None:
     """A damaged copy is fetched again. What the store has lost fails the run with the reason, and a retry makes the
     pixels anew, and the pack where that is lost too.
     """
-    with embedded(tmp_path, OFTEN) as platform, Client(platform.url) as client:
-        made = client.experiments.create(LONG)
-        until(lambda: training_child(client, made.id, platform.process.pid), "a training")
-        until(lambda: len(_bundles(tmp_path)) == 2, "two bundles")
-        platform.kill()
-    _harm(tmp_path, harm)
-    few = {"TRANSFUSION_MAX_CRASHES": "2", "TRANSFUSION_RETRY_SECONDS": "0.05"}
-    with embedded(tmp_path, few) as platform, Client(platform.url) as client:
+    made = _caught(shared, bundles=2)
+    shared.platform.kill()
+    _harm(shared.data, harm)
+    with Client(shared.again().url) as client:
         if harm != "copy flipped":
-            assert client.experiments.get(made.id).wait(progress=False, timeout_seconds=240).state == "failed"
-            (run,) = client.experiments.runs(made.id)
+            assert client.experiments.get(made).wait(progress=False, timeout_seconds=240).state == "failed"
+            (run,) = client.experiments.runs(made)
             assert run.reason == "infrastructure"
             assert ("expected sha256" if harm == "shard flipped" else "there is no object") in (run.error or "")
-            client.experiments.retry(made.id)
-        left, log = _left(client, made.id)
+            client.experiments.retry(made)
+        left, log = _left(client, made)
         assert left == undisturbed
         assert any("continues after step" in line for line in log), log
 
 
 def _harm(data: Path, harm: str) -> None:
+    copies = list(data.rglob("pixels/*.bin"))
     if harm == "copy flipped":
-        _flip(next(data.rglob("pixels/*.bin")))
+        for copy in copies:
+            _flip(copy)
         return
-    for copy in data.rglob("pixels/*.bin"):
+    for copy in copies:
         copy.unlink()
     lost = [_shards(data), *([_pack(data)] if harm.startswith("pack") else [])]
-    for file in [data / "store" / key for keys in lost for key in keys]:
+    # What another test has harmed is there no more.
+    for file in [file for keys in lost for key in keys if (file := data / "store" / key).exists()]:
         if harm == "shard flipped":
             _flip(file)
         else:

@@ -11,7 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from packs import Shelf
-from platforms import job_children
+from platforms import SOAK, job_children
 from transfusion_core.db.engine import transact
 from transfusion_core.db.placing import place
 from transfusion_core.db.records import JobRow
@@ -29,6 +29,11 @@ from worker_bench import Bench, Start, is_running, until
 pytestmark = pytest.mark.faults
 
 SIZE, IMAGES = 12, 60
+SQLITE = pytest.mark.parametrize("database", ["sqlite", "postgres"] if SOAK else ["sqlite"])
+POSTGRES = pytest.mark.parametrize("database", ["sqlite", "postgres"] if SOAK else ["postgres"])
+"""The long form has each test on both: of a database these tests ask the claim and the lease of any job, which
+test_points.py, test_frozen.py and tests/core/db hold on both.
+"""
 PLACES = ("step", "uploaded")
 """Where a job is killed: among the images, and when the first piece lies in the store already."""
 SPEC = DatasetSpec.model_validate({"name": "d", "kind": "folder", "location": "upload:zipped"}).resolved()
@@ -69,6 +74,7 @@ def _square(file: object) -> bytes:
     return squared(np.asarray(Image.open(io.BytesIO(file))), SIZE).tobytes()
 
 
+@SQLITE
 def test_jobs_that_are_killed_in_the_middle_begin_again(
     bench: Bench, start: Start, check, archive: Path, tmp_path: Path
 ) -> None:
@@ -86,6 +92,7 @@ def test_jobs_that_are_killed_in_the_middle_begin_again(
     check(worker.pid)
 
 
+@POSTGRES
 def test_a_worker_that_is_killed_with_its_ingest_in_hand_is_replaced_by_another(
     bench: Bench, start: Start, check, archive: Path, tmp_path: Path
 ) -> None:
@@ -107,6 +114,7 @@ def test_a_worker_that_is_killed_with_its_ingest_in_hand_is_replaced_by_another(
     assert not any(map(is_running, children))
 
 
+@POSTGRES
 def test_those_who_ask_for_the_same_get_one_pack(bench: Bench, start: Start, check, archive: Path) -> None:
     workers = [start() for _ in range(2)]
     draft = ingest_draft(SPEC)

@@ -19,6 +19,7 @@ from transfusion_core.settings import Settings
 from transfusion_core.specs.init import Init
 from transfusion_core.specs.job import TrainJob
 from transfusion_core.specs.training import TrainingSpec
+from transfusion_worker.process import warm_up
 from transfusion_worker.worker import Worker
 
 KINDS_MODULE = "worker_kinds"
@@ -87,6 +88,9 @@ class Bench:
             session.execute(update(tables.Job).where(tables.Job.id == job_id).values(**values))
 
     def worker(self, queues: tuple[str, ...] = ("cpu", "gpu"), **changes: Any) -> Worker:
+        # One fork server serves all tests of this process, with what the first of them asks for: with `worker_kinds`
+        # alone each job of a whole study that comes later would import torchvision and timm for itself, for seconds.
+        warm_up()
         return Worker(self.settings.model_copy(update=changes), queues, kinds_module=KINDS_MODULE)
 
 

@@ -1,4 +1,4 @@
-"""kill -9 in the middle of a training: the experiment still ends, and every run is done once."""
+"""kill -9 in the middle of a training or a comparison: the experiment still ends, and every job is done once."""
 
 import os
 import signal
@@ -9,13 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import Engine, select
+from sqlalchemy.orm import Session
 
 import invariants
 from platforms import TINY, Lasting, job_children, lasting, training_child, until
 from transfusion_client import Client
 from transfusion_core.db.engine import connect
+from transfusion_core.db.tables import Job
 from transfusion_core.settings import Settings
-from transfusion_core.store import open_store
+from transfusion_core.store import Store, open_store
 
 pytestmark = pytest.mark.faults
 
@@ -23,11 +26,18 @@ SLOW: dict[str, Any] = {
     **TINY,
     "inits": ["random"],
     "sources": {},
-    "sections": ["performance", "reuse"],
+    "sections": ["performance"],
     "training": {"steps": 60, "eval_every": 30, "batch_size": 16, "checkpoints": 1},
     "cache": "off",
 }
 """Long enough to be caught in the middle."""
+SPLIT: dict[str, Any] = {
+    **TINY,
+    "inits": ["random"],
+    "sources": {},
+    "sections": ["performance", "similarity", "movement"],
+    "similarity": {**TINY["similarity"], "parts": 4},
+}
 WRITTEN_BYTES = 100_000
 """Of the log: some dozens of transactions."""
 
@@ -86,6 +96,45 @@ def test_power_that_is_lost_with_the_tail_of_the_log_costs_work_and_no_result(sh
     store = open_store(Settings(store_url=f"file://{shared.data}/store"))
     invariants.check(engine, store, lease_seconds=20, workers=[platform.process.pid])
     engine.dispose()
+
+
+def test_a_platform_that_is_killed_between_the_parts_of_a_comparison_goes_on(shared: Lasting) -> None:
+    """What was summed stays, and each comparison ends once."""
+    platform, engine = shared.running(), connect(f"sqlite:///{shared.data}/transfusion.db")
+    with Client(platform.url) as client:
+        made = client.experiments.create(SPLIT)
+
+        def some_done() -> bool:
+            states = {part.state for part in _parts(engine)}
+            return "succeeded" in states and "running" in states
+
+        until(some_done, "a part that is done and one that is under way", 240)
+        _killed(shared)
+    done = {part.id for part in _parts(engine) if part.state == "succeeded"}
+    lost = {part.id for part in _parts(engine) if part.state == "running"}
+    platform = shared.again()
+    with Client(platform.url) as client:
+        experiment = client.experiments.get(made.id).wait(progress=False, timeout_seconds=240)
+        assert experiment.state == "succeeded", experiment.counts
+        assert experiment.report().sections["similarity"].complete
+    parts = {part.id: part for part in _parts(engine)}
+    assert {parts[part].attempt for part in done} == {1}
+    assert all(parts[part].attempt >= 2 for part in lost)
+    store = open_store(Settings(store_url=f"file://{shared.data}/store"))
+    invariants.check(engine, store, lease_seconds=20, workers=[platform.process.pid])
+    assert _sums(store)
+    invariants.janitor_without_grace(engine, store)()
+    assert not _sums(store), "comparisons that have succeeded need no sums"
+    engine.dispose()
+
+
+def _parts(engine: Engine) -> list[Job]:
+    with Session(engine, expire_on_commit=False) as session:
+        return list(session.scalars(select(Job).where(Job.kind == "moments").order_by(Job.id)))
+
+
+def _sums(store: Store) -> set[str]:
+    return {listed.key for listed in store.list("jobs/") if "trained" in listed.key}
 
 
 def _killed(shared: Lasting) -> None:

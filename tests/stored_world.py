@@ -2,6 +2,7 @@
 never rests.
 """
 
+import secrets
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -15,7 +16,7 @@ from sqlalchemy import Engine
 from invariants import objects_in
 from platforms import start, stop, until
 from s3_faults import Faults, s3_proxy
-from s3_server import KEY, SECRET, TOOL, s3_server
+from s3_server import KEY, SECRET, TOOL, shared_s3
 from transfusion_core.db import datasets, experiments, jobs, pointers
 from transfusion_core.db.engine import connect, migrate
 from transfusion_core.db.facts import facts_for
@@ -114,7 +115,7 @@ def stored_world(folder: Path, **more: str) -> Iterator[World]:
     if not TOOL.exists():
         pytest.skip(f"no S3 server to start: {TOOL} is missing")
     with ExitStack() as stack:
-        direct = stack.enter_context(s3_server(folder / "s3"))
+        direct = shared_s3()
         faults = Faults()
         environment = _environment(folder, stack.enter_context(s3_proxy(direct, faults)), more)
         patch = stack.enter_context(pytest.MonkeyPatch.context())
@@ -137,7 +138,7 @@ def _environment(folder: Path, endpoint: str, more: dict[str, str]) -> dict[str,
         "TRANSFUSION_MODE": "embedded",
         "TRANSFUSION_DATABASE_URL": f"sqlite:///{folder}/database.db",
         "TRANSFUSION_BROKER_URL": "memory://localhost",
-        "TRANSFUSION_STORE_URL": "s3://trials/v1",
+        "TRANSFUSION_STORE_URL": f"s3://trials-{secrets.token_hex(4)}/v1",
         "TRANSFUSION_S3_ENDPOINT_URL": endpoint,
         "TRANSFUSION_CACHE_DIR": str(folder / "cache"),
         "TRANSFUSION_POLL_SECONDS": "0.1",

@@ -16,12 +16,13 @@ from pathlib import Path
 import pytest
 
 from fault_proxy import FaultProxy, fault_proxy, through
-from platforms import TRANSFUSION, start, stop, until
+from platforms import start, stop, until
 from s3_server import KEY as S3_KEY
 from s3_server import SECRET, TOOL, shared_s3
 from servers import free_port, missing_server
 from transfusion_client import Client
 from transfusion_client.sending import send
+from transfusion_core.db.engine import connect, migrate
 from transfusion_core.errors import TransfusionError
 from transfusion_core.settings import Settings
 from transfusion_core.store import open_store
@@ -68,12 +69,14 @@ class Road:
         return hashlib.sha256(open_store(self.settings).get_bytes(f"uploads/{upload}")).hexdigest()
 
 
-@pytest.fixture(params=["folder", "s3"])
-def road(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Road]:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
-    for name, value in (("AWS_ACCESS_KEY_ID", S3_KEY), ("AWS_SECRET_ACCESS_KEY", SECRET)):
-        monkeypatch.setenv(name, value)
+@pytest.fixture(scope="module", params=["folder", "s3"])
+def lasting_road(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Road]:
+    """One service for the tests of this file, with each of the stores."""
+    tmp_path = tmp_path_factory.mktemp("service")
     with ExitStack() as stack:
+        patch = stack.enter_context(pytest.MonkeyPatch.context())
+        for name, value in (("AWS_ACCESS_KEY_ID", S3_KEY), ("AWS_SECRET_ACCESS_KEY", SECRET)):
+            patch.setenv(name, value)
         port = free_port()
         direct = f"http://127.0.0.1:{port}"
         words = {"store_url": f"file://{tmp_path}/store", "database_url": f"sqlite:///{tmp_path}/api.db"}
@@ -90,12 +93,22 @@ def road(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
             url = through(proxy, direct)
         words |= {"upload_part_bytes": str(PART_BYTES), "admin_key": KEY, "mode": "service"}
         environment = {f"TRANSFUSION_{name.upper()}": value for name, value in words.items()}
-        subprocess.run([str(TRANSFUSION), "migrate"], check=True, env={**os.environ, **environment}, timeout=60)
+        engine = connect(words["database_url"])
+        migrate(engine)
+        engine.dispose()
         api = start(["api", "--port", str(port)], ready=None, environment=environment).process
         stack.callback(stop, api)
         with Client(direct, KEY) as client:
             until(lambda: _answers(client), "the API")
         yield Road(url, proxy, direct, Settings(**words))
+
+
+@pytest.fixture
+def road(lasting_road: Road, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Road]:
+    """As it is on a good day, for a sender who has sent nothing yet."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    yield lasting_road
+    lasting_road.proxy.heal()
 
 
 def _answers(client: Client) -> bool:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 from contextlib import ExitStack
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from platforms import TINY, TRANSFUSION, embedded, start, stop, until
+from platforms import TINY, TRANSFUSION, embedded, start, stop, training_child, until
 from s3_server import shared_s3
 from servers import free_port, postgres_url
 from transfusion_client import Client
@@ -44,10 +45,12 @@ def test_an_embedded_platform_comes_back_from_its_backup(tmp_path: Path) -> None
         before = reports(client)
         slow = {**SPEC, "name": "slow", "training": {"steps": 100_000, "batch_size": 16}}
         running = client.experiments.create(slow)
-        until(lambda: client.experiments.get(running.id).state == "running", "a training")
+        child = until(lambda: training_child(client, running.id, platform.process.pid), "a training")
+        os.kill(child, signal.SIGSTOP)  # it is there all the same, and leaves its core to the commands
         assert "backed up" in run("backup", tmp_path / "backup", "--data", tmp_path / "data")
         said = run("restore", tmp_path / "backup", "--data", tmp_path / "data", code=1)
         assert "another 'transfusion up' is running" in said
+        os.kill(child, signal.SIGCONT)
     said = run("backup", tmp_path / "never", "--data", tmp_path / "elsewhere", code=1)
     assert f"there is no platform in {tmp_path}/elsewhere" in said
     assert "whole and readable" in run("restore", tmp_path / "backup", "--dry-run")

@@ -2,6 +2,7 @@
 
 import os
 import random
+import secrets
 import signal
 import subprocess
 import threading
@@ -20,7 +21,7 @@ from platforms import TRANSFUSION, add_few_demos, job_children, start, stop, unt
 from redis_server import RedisServer, own_redis
 from s3_server import KEY as S3_KEY
 from s3_server import SECRET as S3_SECRET
-from s3_server import s3_server
+from s3_server import shared_s3
 from servers import PostgresCluster, free_port, postgres_cluster
 from transfusion_client import Client
 from transfusion_core.errors import TransfusionError
@@ -38,7 +39,7 @@ class Service:
     def __init__(self, stack: ExitStack, folder: Path) -> None:
         self.postgres: PostgresCluster = stack.enter_context(postgres_cluster())
         self.redis: RedisServer = stack.enter_context(own_redis())
-        self.s3: FaultProxy = stack.enter_context(fault_proxy(stack.enter_context(s3_server(folder / "s3"))))
+        self.s3: FaultProxy = stack.enter_context(fault_proxy(shared_s3()))
         self.port = free_port()
         self.cache = folder / "cache"
         self.environment = self._environment(folder)
@@ -53,7 +54,7 @@ class Service:
             "DATABASE_URL": self.postgres.url(),
             "BROKER_URL": self.redis.url,
             "S3_ENDPOINT_URL": f"http://127.0.0.1:{self.s3.port}",
-            "STORE_URL": "s3://transfusion/v1",
+            "STORE_URL": f"s3://torment-{secrets.token_hex(4)}/v1",
             "CACHE_DIR": str(self.cache),
             "ADMIN_KEY": ADMIN,
             "LEASE_SECONDS": str(LEASE_SECONDS),

@@ -122,7 +122,7 @@ def test_training_from_random_learns_to_grade_the_demo_retinas(platform: Platfor
         "sections": ["performance"],
     }
     with Client(platform.url) as client:
-        client.datasets.add("many", {"kind": "recipe", "recipe": {"name": "demo-retina"}})
+        client.datasets.add("many", {"kind": "recipe", "recipe": {"name": "demo-retina", "images": 1000}})
         experiment = client.experiments.create(spec).wait(progress=False, timeout_seconds=240)
         rows = experiment.report().sections["performance"].table
     assert experiment.spec["image_size"] == 64

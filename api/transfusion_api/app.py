@@ -44,7 +44,8 @@ from transfusion_core.specs.dataset import DatasetSpec
 from transfusion_core.specs.experiment import ExperimentSpec
 
 DESCRIPTION = "Trains image models from several initialisations, compares what they learned, and says what helped."
-DRAWING_SECONDS = 5
+DRAWING_SECONDS = 60
+"""After the start: until then the worker beside it, and whoever waits for it, have more use for the cores."""
 WRITTEN: tuple[type[BaseModel], ...] = (
     ExperimentSpec,
     CombineSpec,

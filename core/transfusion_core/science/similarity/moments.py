@@ -203,7 +203,8 @@ class Moments:
 
     @property
     def _block_rows(self) -> int:
-        return max(_BLOCK_ROWS, _BLOCK_NUMBERS // max(self.p, self.q))
+        numbers = _BLOCK_NUMBERS if self._sums.gemm == "float64" else 2 * _BLOCK_NUMBERS  # of half the size
+        return max(_BLOCK_ROWS, numbers // max(self.p, self.q))
 
     @property
     def _shares(self) -> int:

@@ -33,6 +33,7 @@ than numpy's there, and convolutions are faster with channels outermost. Neither
 A rule and no measurement, so that one machine always gives the same digits.
 """
 _NARROW = 128 if TORCH_IS_FASTER else 0  # below so many neurons half the work is not half the time
+_STRIPE = 64  # neurons: narrower products are slower by more than they leave out
 
 
 def gemm_rounding(gemm: Gemm) -> float:
@@ -67,13 +68,25 @@ def add_product(total: Tensor, x: Tensor, y: Tensor, gemm: Gemm) -> None:
     if total.is_cuda:
         total += _on_accelerator(x, y, gemm)
     elif x.dtype != torch.float64 or not total.is_contiguous():
-        add_to(total, product(x, y))
+        _add_apart(total, x, y)
     elif x is y and len(total) >= _NARROW:
         blas.add_square(total.numpy(), x.numpy())
     elif TORCH_IS_FASTER:
         torch.addmm(total, x.T, y, out=total)
     else:
         blas.add_product(total.numpy(), x.numpy(), y.numpy())
+
+
+def _add_apart(total: Tensor, x: Tensor, y: Tensor) -> None:
+    """Add a product that is made apart; where x is y by stripes that end with the diagonal: 5/8 of the work."""
+    if x is not y:
+        add_to(total, product(x, y))
+        return
+    p = len(total)
+    stripe = max(_STRIPE, -(-p // 4))
+    for first in range(0, p, stripe):
+        last = min(first + stripe, p)
+        add_to(total[first:last, :last], product(x[:, first:last], x[:, :last]))
 
 
 def mirror(symmetric: Tensor) -> None:

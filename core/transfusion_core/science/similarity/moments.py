@@ -6,7 +6,7 @@ variance 1) cannot be told from rounding, since forming moments squares the cond
 are cut and not reported as kept.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self, TypeAlias
 
 import numpy as np
@@ -81,16 +81,12 @@ class Moments:
         As `update` with the positions as rows, but whatever order of memory the maps have, they are not copied as a
         whole. Raises as `update` does.
         """
-        if x.ndim != 4 or y.ndim != 4 or x.shape[2:] != y.shape[2:]:
-            raise ValueError(
-                f"expected x (n, {self.p}, h, w) and y (n, {self.q}, h, w), got {tuple(x.shape)} and {tuple(y.shape)}"
-            )
+        expected = f"x (n, {self.p}, h, w) and y (n, {self.q}, h, w)"
+        fits = x.ndim == y.ndim == 4 and (x.shape[1], y.shape[1]) == (self.p, self.q)
+        if not fits or len(x) != len(y) or x.shape[2:] != y.shape[2:]:
+            raise ValueError(f"expected {expected}, got {tuple(x.shape)} and {tuple(y.shape)}")
         images = max(1, self._block_rows // max(x.shape[2] * x.shape[3], 1))
-        maps = zip(*(torch.split(layer.detach(), images) for layer in (x, y)), strict=True)
-        blocks = [(_positions(of_x), _positions(of_y)) for of_x, of_y in maps]
-        for of_x, of_y in blocks:
-            self._check(of_x, of_y)
-        self._add(blocks)
+        self._add(list(zip(*(torch.split(layer.detach(), images) for layer in (x, y)), strict=True)), read=_positions)
 
     def merge(self, other: "Moments") -> Self:
         """Add the samples of `other`, left as it was, and return self; ValueError on other p or q."""
@@ -178,20 +174,24 @@ class Moments:
         """Coarsest machine epsilon of the second layer's samples."""
         return self._sums.resolution["y"]
 
-    def _add(self, blocks: Sequence[tuple[Tensor, Tensor]]) -> None:
-        """Add blocks of samples; what they add is summed apart first, so that a fault in one leaves nothing behind."""
+    def _add(
+        self, blocks: Sequence[tuple[Tensor, Tensor]], read: Callable[[Tensor], Tensor] = lambda block: block
+    ) -> None:
+        """Add blocks of what `read` makes samples of, one at a time; what they add is summed apart first, so that a
+        fault in one leaves nothing behind.
+        """
         if len(blocks) == 1:
             x, y = blocks[0]
-            self._sums.add({"x": x, "y": y})
+            self._sums.add({"x": read(x), "y": read(y)})
         elif blocks:
             apart = self._sums.beside()
             if not self.n:  # all shares about the same origins, so that nothing has to be moved
-                apart.place(apart.origins_of(dict(zip("xy", blocks[0], strict=True))))
+                apart.place(apart.origins_of({name: read(block) for name, block in zip("xy", blocks[0], strict=True)}))
 
             def summed(share: Sequence[tuple[Tensor, Tensor]]) -> Sums:
                 sums = apart.beside()
                 for x, y in share:
-                    sums.add({"x": x, "y": y})
+                    sums.add({"x": read(x), "y": read(y)})
                 return sums
 
             shares = [blocks[first :: self._shares] for first in range(self._shares)]

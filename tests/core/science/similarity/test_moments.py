@@ -182,10 +182,9 @@ def test_every_position_of_feature_maps_is_a_sample_in_whatever_order_memory_has
 
 def test_maps_of_other_sizes_or_widths_are_refused_and_leave_nothing_behind():
     moments, maps = Moments(6, 9), torch.randn(3, 6, 4, 4)
-    with pytest.raises(ValueError, match=r"expected x \(n, 6, h, w\) and y \(n, 9, h, w\)"):
-        moments.update_maps(maps, torch.randn(3, 9, 4, 5))
-    with pytest.raises(ValueError, match=r"expected x \(n, 6\) and y \(n, 9\)"):
-        moments.update_maps(maps, maps)
+    for other in (torch.randn(3, 9, 4, 5), torch.randn(2, 9, 4, 4), torch.randn(3, 9, 16), maps):
+        with pytest.raises(ValueError, match=r"expected x \(n, 6, h, w\) and y \(n, 9, h, w\)"):
+            moments.update_maps(maps, other)
     broken = torch.randn(40, 9, 8, 8)
     broken[-1] = torch.nan
     with pytest.raises(NonFiniteActivations):

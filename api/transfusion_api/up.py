@@ -26,7 +26,7 @@ from transfusion_core.logs import configure
 from transfusion_core.settings import Settings
 from transfusion_core.specs.job import QUEUES
 
-READY_SECONDS = 60.0
+READY_SECONDS, OFTEN_SECONDS = 60.0, 10.0
 
 
 class EmbeddedWorker(Protocol):
@@ -118,4 +118,4 @@ def _announce(url: str) -> None:
         if waited > READY_SECONDS and not has_complained:
             has_complained = True
             print(f"not ready after {waited:.0f} seconds, still waiting; see {url}/readyz", file=sys.stderr, flush=True)
-        time.sleep(1.0 if has_complained else 0.1)
+        time.sleep(0.1 if waited < OFTEN_SECONDS else 1.0)  # each look at what is not ready is a line of the log

@@ -82,7 +82,7 @@ def test_random_chains_of_requests_are_answered_as_the_document_says(
             yield client
 
     bodies = {"POST /v1/experiments": [made.spec, {**made.spec, "seeds": 1}]}
-    walks = int(os.environ.get("TRANSFUSION_WALKS", "4"))  # `make soak` asks for hundreds, of 35 requests each
+    walks = int(os.environ.get("TRANSFUSION_WALKS", "4"))  # `make soak` asks for sixty, ten thousand requests
     seen = walk_at_random(fresh, walks=walks, bodies=bodies, between=made.work)
     print(f"{seen.total()} requests, {len(seen)} pairs of route and status")
     reached = {route for (route, status) in seen if status < 300 and "{" in route}

@@ -141,6 +141,7 @@ class _Pair:
         self._loses_answer, self._answered_bytes = False, 0
         self.has_said_prelude = False
         self._ended = threading.Lock()
+        self._reads = {client: threading.Lock(), server: threading.Lock()}
 
     def ask(self) -> None:
         """Pass on what the client says."""
@@ -151,20 +152,26 @@ class _Pair:
         self._pump(self._server, self._client, self._is_answered)
 
     def end(self, *, with_reset: bool) -> None:
-        """Close both ends; fine where that is done."""
+        """Close both ends; fine where that is done. What the peers hear of it is on its way at the return."""
         if self._ended.acquire(blocking=False):
-            for end in (self._client, self._server):
+            for end, read in self._reads.items():
                 _close(end, with_reset=with_reset)
+                with read:  # the kernel closes when the last call on it has returned
+                    pass
             self._proxy.forget(self)
 
     def _pump(self, source: socket.socket, sink: socket.socket, passes: _Passes) -> None:
         with suppress(OSError):
-            while piece := source.recv(min(PIECE_BYTES, self._proxy.faults.slice_bytes)):
+            while piece := self._read(source):
                 self._proxy.delay()
                 if not passes(piece):
                     return
                 sink.sendall(piece)
         self.end(with_reset=False)
+
+    def _read(self, source: socket.socket) -> bytes:
+        with self._reads[source]:
+            return source.recv(min(PIECE_BYTES, self._proxy.faults.slice_bytes))
 
     def _is_passed_on(self, piece: bytes) -> bool:
         self._loses_answer = self._loses_answer or self._proxy.is_to_lose(self, piece)

@@ -180,9 +180,13 @@ def training_child(client: Client, experiment: str, process: int) -> int | None:
 
 def job_children(worker: int) -> list[int]:
     """Process ids of the children that do jobs: what the worker's fork server has forked."""
-    parents = _parents()
-    servers = [pid for pid, parent in parents.items() if parent == worker and "forkserver" in _command(pid)]
-    return [pid for pid, parent in parents.items() if parent in servers]
+    servers = [pid for pid in children(worker) if "forkserver" in command(pid)]
+    return [child for server in servers for child in children(server)]
+
+
+def children(process: int) -> list[int]:
+    """Process ids of what this process has started."""
+    return [pid for pid, parent in _parents().items() if parent == process]
 
 
 def _parents() -> dict[int, int]:
@@ -196,7 +200,8 @@ def _parents() -> dict[int, int]:
     return found
 
 
-def _command(pid: int) -> str:
+def command(pid: int) -> str:
+    """Its command line; empty where it has ended."""
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
     except OSError:

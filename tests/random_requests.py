@@ -2,7 +2,7 @@
 
 import contextlib
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
@@ -60,16 +60,16 @@ def _send(client: TestClient, operation: Any, document: dict[str, Any], per_rout
 def walk_at_random(
     fresh: Callable[[], AbstractContextManager[TestClient]],
     *,
-    walks: int,
+    walks: Iterable[int],
     bodies: Mapping[str, Sequence[Any]],
     between: Callable[[TestClient], object],
 ) -> Counter[tuple[str, int]]:
     """Chains of requests in which ids that answers gave are asked for next; how often each route gave each status.
 
-    Each walk has a `fresh` service and a search of its own, which ends where Hypothesis repeats the beginning of a walk
-    and the answers, with their ids and times, lead elsewhere: it takes that for a fault of the test. Faults of answers
-    are raised as themselves. Every other request to a route of `bodies` has one of those, which make something;
-    `between` is done now and then.
+    Each walk has a `fresh` service and a search of its own, by its number, which ends where Hypothesis repeats the
+    beginning of a walk and the answers, with their ids and times, lead elsewhere: it takes that for a fault of the
+    test. Faults of answers are raised as themselves. Every other request to a route of `bodies` has one of those, which
+    make something; `between` is done now and then.
     """
     with fresh() as client:
         document = client.get("/openapi.json").json()
@@ -108,7 +108,7 @@ def walk_at_random(
         def validate_response(self, response: Any, case: schemathesis.Case, *_: Any, **__: Any) -> None:
             """That was done, for the answer as it came."""
 
-    for number in range(walks):
+    for number in walks:
         # Of two, since the first is the least that there is.
         with contextlib.suppress(FlakyStrategyDefinition):
             seed(number)(Walk).run(settings=_bounded(2, stateful_step_count=STEPS))

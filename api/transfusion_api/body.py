@@ -1,12 +1,12 @@
 """Request bodies: JSON read strictly, so that no NaN, no bottomless nesting and no broken text gets any further."""
 
+import asyncio
 import json
 import math
 import re
 from collections.abc import AsyncIterator, Iterator
 from typing import Annotated, Any, NoReturn, TypeVar
 
-import anyio
 from anyio.to_thread import run_sync
 from fastapi import Depends, HTTPException, Request
 from pydantic import BaseModel, ValidationError
@@ -34,7 +34,7 @@ async def taken(request: Request) -> bytes:
     """The whole body, which is small. HTTPException 408 where it takes too long, however its pieces come."""
     whole_seconds = service_of(request).settings.whole_body_seconds
     try:
-        with anyio.fail_after(whole_seconds):
+        async with asyncio.timeout(whole_seconds):
             return b"".join([piece async for piece in pieces(request)])
     except TimeoutError as error:
         raise HTTPException(408, f"the body was not there within {whole_seconds:g} seconds") from error
@@ -46,7 +46,7 @@ async def pieces(request: Request) -> AsyncIterator[bytes]:
     stream = request.stream()
     while True:
         try:
-            with anyio.fail_after(patience_seconds):
+            async with asyncio.timeout(patience_seconds):
                 piece = await anext(stream, None)
         except TimeoutError as error:
             raise HTTPException(408, f"the body did not go on within {patience_seconds:g} seconds") from error

@@ -2,11 +2,13 @@
 how long a reader may take, and plain 413s.
 """
 
+import asyncio
 import ipaddress
 import time
 import uuid
 from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 import anyio
@@ -92,10 +94,10 @@ class Border:
                 span.tell(status=headed.status)
 
     def _place(self, request: Request) -> AbstractAsyncContextManager[None]:
-        if request.url.path == PROBE:
+        if request.scope["path"] == PROBE:
             return nullcontext()
         limits = self.service.limits
-        places = limits.streams if request.url.path.endswith("/events") else limits.requests
+        places = limits.streams if request.scope["path"].endswith("/events") else limits.requests
         return places.taken_by(request.client.host if request.client else "")
 
     def _refusal(self, request: Request) -> tuple[str, int, str] | None:
@@ -104,7 +106,7 @@ class Border:
         if self.embedded and not _is_local(request):
             return "not_allowed", 403, "An embedded service answers its own machine only, at 127.0.0.1 or localhost."
         # Probes call by an address that no setting can know, and are told nothing but that the process lives.
-        named = request.url.path == PROBE or _host_name(request.headers.get("host", "")) in self.allowed_hosts
+        named = request.scope["path"] == PROBE or _host_name(request.headers.get("host", "")) in self.allowed_hosts
         if self.allowed_hosts and not named:
             return "not_allowed", 403, "This service is not called by this name."
         if not _same_origin(request.headers):
@@ -118,6 +120,7 @@ def _is_local(request: Request) -> bool:
     return name in LOCAL_NAMES and request.client is not None and _is_loopback(request.client.host)
 
 
+@lru_cache(maxsize=1024)
 def _host_name(host: str) -> str | None:
     try:
         return urlsplit(f"//{host}").hostname
@@ -125,6 +128,7 @@ def _host_name(host: str) -> str | None:
         return None
 
 
+@lru_cache(maxsize=1024)
 def _is_loopback(address: str) -> bool:
     try:
         return ipaddress.ip_address(address).is_loopback
@@ -165,7 +169,7 @@ class _Headed:
                 headers.setdefault(name, value)
             headers.setdefault("Content-Security-Policy", PAGE_POLICY)
         try:
-            with anyio.fail_after(self._patience_seconds):
+            async with asyncio.timeout(self._patience_seconds):
                 await self._send(message)
         except TimeoutError as error:
             raise anyio.BrokenResourceError from error

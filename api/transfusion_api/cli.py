@@ -7,32 +7,17 @@ import typer
 from transfusion_core.logs import configure
 from transfusion_core.settings import Settings
 
-KEEP_ALIVE_SECONDS = 30
-"""An idle connection stays: one that is closed just as its client asks again costs an answer."""
-
 
 def api(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.", min=0, max=65535)] = 8000,
 ) -> None:
     """Serve the REST API. Settings come from the environment."""
-    import uvicorn
-
-    from transfusion_api.app import create_app
+    from transfusion_api.serving import serve
 
     settings = Settings()
     configure(settings.log_level, settings.log_format)
-    uvicorn.run(
-        create_app(settings),
-        host=host,
-        port=port,
-        log_config=None,  # its own would print records of another form than ours, without the request's id
-        log_level=settings.log_level.lower(),
-        proxy_headers=False,
-        server_header=False,
-        timeout_keep_alive=KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=10,
-    )
+    serve(settings, host, port)
 
 
 def migrate() -> None:

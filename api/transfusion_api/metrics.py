@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from prometheus_client.metrics_core import GaugeMetricFamily
+from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 from sqlalchemy import Engine
 
@@ -19,29 +20,33 @@ _NONE_ENDED: fleet.Counts = {(state, kind, ""): 0.0 for state in ("succeeded", "
 
 
 class Metrics:
-    """The numbers of one process of the API."""
+    """The numbers of one process of the API, or of several that share a port (serving.py says where they count)."""
 
-    def __init__(self, engine: Engine) -> None:
-        self.registry = CollectorRegistry()
+    def __init__(self, engine: Engine, *, is_one_of_several: bool = False) -> None:
+        self._registry = CollectorRegistry()
         self._requests = Histogram(
             "transfusion_request_seconds",
             "Requests, until their answer was sent; streams until it began",
             ["method", "route", "status"],
             buckets=_BUCKETS,
-            registry=self.registry,
+            registry=self._registry,
         )
         statements = Histogram(
-            "transfusion_database_seconds", "Statements of this process", buckets=_BUCKETS, registry=self.registry
+            "transfusion_database_seconds",
+            "Statements of this service",
+            buckets=_BUCKETS,
+            registry=self._registry,
         )
         self._store = Histogram(
             "transfusion_store_seconds",
-            "Calls of this process to the store",
+            "Calls of this service to the store",
             ["call", "outcome"],
             buckets=_BUCKETS,
-            registry=self.registry,
+            registry=self._registry,
         )
         observe(engine, statements.observe)
-        self.registry.register(_Fleet(engine))
+        self._fleet = _Fleet(engine)
+        self._is_one_of_several = is_one_of_several
 
     def request(self, method: str, route: str, status: int, seconds: float) -> None:
         """A request was answered."""
@@ -52,8 +57,13 @@ class Metrics:
         self._store.labels(call, outcome).observe(seconds)
 
     def text(self) -> bytes:
-        """All of it, as Prometheus reads it."""
-        return generate_latest(self.registry)
+        """All of it, as Prometheus reads it; of several processes of one service, what they have all seen."""
+        seen = CollectorRegistry()
+        seen.register(self._fleet)
+        if self._is_one_of_several:
+            MultiProcessCollector(seen)  # type: ignore[no-untyped-call]  # theirs has no types
+            return generate_latest(seen)
+        return generate_latest(self._registry) + generate_latest(seen)
 
 
 class _Fleet(Collector):

@@ -56,7 +56,7 @@ def open_service(settings: Settings) -> Service:
     """Connect lazily: nothing is asked of the database or the broker yet."""
     hasty = settings.model_copy(update={"store_seconds": min(settings.store_seconds, STORE_SECONDS)})
     engine = databases.connect(settings.database_url)
-    metrics = Metrics(engine)
+    metrics = Metrics(engine, is_one_of_several=settings.api_processes > 1)
     return Service(
         settings=settings,
         engine=engine,

@@ -19,8 +19,8 @@ import typer
 import uvicorn
 
 from transfusion_api.app import create_app
-from transfusion_api.cli import KEEP_ALIVE_SECONDS
 from transfusion_api.data_folder import embedded_settings, sole_owner
+from transfusion_api.serving import KEEP_ALIVE_SECONDS
 from transfusion_core.db.engine import connect, migrate
 from transfusion_core.logs import configure
 from transfusion_core.settings import Settings

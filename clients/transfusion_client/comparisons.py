@@ -18,8 +18,8 @@ class Comparisons:
     def create(self, a: str, b: str, **options: Any) -> Comparison:
         """Compare two checkpoints, each `RUN@init`, `RUN@final` or `RUN@STEP`.
 
-        Options are a ComparisonSpec's: measures, layers, layers_b, pairs, dataset, images, seed, parts. The answer's
-        `results` are empty until it has succeeded: see `wait`.
+        Options are a ComparisonSpec's: measures, layers, layers_b, pairs, dataset, images, seed, spectra, parts. The
+        answer's `results` are empty until it has succeeded: see `wait`.
         """
         body = {"a": a, "b": b, **{name: value for name, value in options.items() if value is not None}}
         answer = self._connection.post("/v1/comparisons", body, key=uuid.uuid4().hex)

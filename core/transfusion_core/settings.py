@@ -95,6 +95,8 @@ class Settings(BaseSettings):
     """How long a request may wait for the next piece of its body, and an answer for its reader to take one."""
     whole_body_seconds: float = Field(default=60.0, gt=0)
     """How long a JSON or form body may take to come, however its pieces do; files that are uploaded may take longer."""
+    api_processes: int = Field(default=1, ge=1)
+    """Of the API, on one port: one answers with little more than one core. Limits of one process are those of each."""
     requests_per_second: float = Field(default=500.0, gt=0)
     """What one API key may ask of one process; twice as many at once after a pause."""
     max_requests: int = Field(default=500, ge=1)

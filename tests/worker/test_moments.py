@@ -1,13 +1,14 @@
 """Kind `moments`: a comparison in parts gives the numbers of one job, whatever becomes of what the parts left."""
 
 from dataclasses import asdict, replace
+from typing import get_args
 
 import pytest
 import torch
 
 from transfusion_core.errors import JobCancelled
 from transfusion_core.science.models.build import build_random
-from transfusion_core.specs.comparison import ComparisonResult
+from transfusion_core.specs.comparison import ComparisonResult, Measure
 from transfusion_core.specs.job import CompareJob, MomentsJob
 from transfusion_worker.assignment import Need
 from transfusion_worker.jobs import compare, compared, moments
@@ -24,7 +25,7 @@ BODY = {
     "sections": ["performance", "similarity", "movement"],
     "training": {"steps": 4, "eval_every": 2, "batch_size": 8, "checkpoints": 2},
 }
-SIMILARITY = {"measures": ["cca", "svcca", "pwcca", "cka", "cka_debiased", "procrustes"], "images": 37}
+SIMILARITY = {"measures": [*get_args(Measure)], "images": 37, "spectra": True}
 
 
 def assert_same_numbers(one: ComparisonResult, other: ComparisonResult) -> None:
@@ -39,6 +40,7 @@ def assert_same_numbers(one: ComparisonResult, other: ComparisonResult) -> None:
         told, expected = asdict(a), asdict(b)
         for word in exact:
             assert told.pop(word) == pytest.approx(expected.pop(word), abs=1e-10), (a.layer_a, a.measure, word)
+        assert told.pop("reverse") == pytest.approx(expected.pop("reverse"), abs=1e-10)
         assert told.pop("interval") == pytest.approx(expected.pop("interval"), abs=1e-5)
         assert told == expected
 

@@ -32,6 +32,7 @@ def compare(
         str | None, typer.Option(help="With commas: cca, svcca, pwcca, cka, cka_debiased, procrustes, regression.")
     ] = None,
     dataset: Annotated[str | None, typer.Option(help="Probe images come from its test split.")] = None,
+    spectra: Annotated[bool, typer.Option(help="Also the canonical correlations themselves, in JSON.")] = False,
     parts: Annotated[int | None, typer.Option(help="Jobs that share the images between them: 1 to 16.")] = None,
     wait: Annotated[bool, typer.Option(help="Wait for the numbers.")] = True,
     url: Url = None,
@@ -48,6 +49,7 @@ def compare(
             pairs=pairs if pairs in (None, "diagonal", "all") else [pair.split(":") for pair in split(pairs)],
             measures=split(measures) if measures else None,
             dataset=dataset,
+            spectra=spectra or None,
             parts=parts,
         )
         if wait:

@@ -14,14 +14,15 @@ from typing import Any, TypeVar
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, Engine, create_engine, event, insert, text
+from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, InterfaceError, InvalidatePoolError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from transfusion_core.db.tables import Event, bare
+from transfusion_core.db.tables import Event
+from transfusion_core.db.writing import write_rows
 from transfusion_core.errors import InvalidRequest, Unavailable
 
 _BUSY_TIMEOUT_SECONDS = 30
@@ -34,8 +35,9 @@ _POSTGRES_OPTIONS = "-c lock_timeout=20s -c statement_timeout=60s -c idle_in_tra
 _MIGRATION_LOCK = 7_233_801
 """PostgreSQL advisory lock: one migration at a time."""
 EVENTS_LOCK = 7_233_802
-"""PostgreSQL advisory lock: held shared from the writing of events to their commit, alone by who reads them."""
-_SHARE_EVENTS = text(f"SELECT pg_advisory_xact_lock_shared({EVENTS_LOCK})")
+"""PostgreSQL advisory lock: held shared from the writing of events to their commit, which a trigger of their table sees
+to, alone by who reads them.
+"""
 EVENTS = "transfusion_events"
 _TRIES = 8
 _BEGIN = "transfusion_begin"
@@ -240,13 +242,12 @@ def _turn(engine: Engine) -> Iterator[None]:
 
 
 def _write_events(session: Session) -> None:
-    # Last, after every row lock: who holds the events lock waits for nothing but its commit.
+    # Last, after every row lock: who holds the events lock, which PostgreSQL's trigger takes, waits for nothing but its
+    # commit.
     rows = session.info.get(EVENTS)
     if rows:
-        if session.get_bind().dialect.name == "postgresql":
-            session.connection().execute(_SHARE_EVENTS)
         session.flush()
-        session.connection().execute(insert(bare(Event)), rows)
+        write_rows(session.connection(), Event, rows)
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from transfusion_core.db.tables import Experiment as Row
 from transfusion_core.db.tables import ExperimentJob, Job, Need, bare
 from transfusion_core.db.transitions import batches, lock, move, release_ready, revive
 from transfusion_core.db.wanted import deletable, delete_jobs, parts_of, renew_report, unwanted
+from transfusion_core.db.writing import write_rows
 from transfusion_core.errors import Conflict, NotFound
 from transfusion_core.specs.expand import Expansion
 from transfusion_core.specs.experiment import Experiment
@@ -93,7 +94,7 @@ def _link(connection: Connection, experiment_id: str, expansion: Expansion, ids:
         for ordinal, draft in enumerate(expansion.drafts)
         if draft.key in ids  # parts of a comparison that is there have none
     ]
-    connection.execute(insert(bare(ExperimentJob)), links)
+    write_rows(connection, ExperimentJob, links)
     return [str(link["job_id"]) for link in links]
 
 

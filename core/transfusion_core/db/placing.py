@@ -14,8 +14,9 @@ from transfusion_core.db.clock import clock
 from transfusion_core.db.ids import new_ids
 from transfusion_core.db.moves import UNENDED
 from transfusion_core.db.scope import Scope
-from transfusion_core.db.tables import Dataset, Job, Need, bare
+from transfusion_core.db.tables import Dataset, Job, Need
 from transfusion_core.db.transitions import batches, lock, released, revive
+from transfusion_core.db.writing import write_rows
 from transfusion_core.errors import Conflict, NotAllowed
 from transfusion_core.specs.job import OF_DATASETS, PARTS, QUEUES, JobDraft, Origin, without_idle_parts
 
@@ -220,9 +221,8 @@ def _insert(session: Session, drafts: Sequence[JobDraft], rows: list[dict[str, o
         now = session.scalar(select(clock()))
         rows = [{**row, "id": placed.ids[str(row["key"])], "created_at": now} for row in rows]
         # In the order of their keys: two transactions that insert the same keys meet at the first of them.
-        session.execute(insert(bare(Job)), sorted(rows, key=lambda row: str(row["key"])))
-    if needs:
-        session.execute(insert(bare(Need)), needs)
+        write_rows(session.connection(), Job, sorted(rows, key=lambda row: str(row["key"])))
+    write_rows(session.connection(), Need, needs)
     created = {"from": None, "to": "waiting", "attempt": 0}
     events.add(
         session,

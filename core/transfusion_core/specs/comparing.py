@@ -153,6 +153,7 @@ def compare_job(
         spatial=similarity.spatial,
         precision=similarity.precision,
         nulls=similarity.nulls,
+        spectra=similarity.spectra,
         through=through,
     )
 

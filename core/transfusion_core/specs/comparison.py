@@ -28,6 +28,10 @@ MIN_SAMPLES_PER_DIMENSION = 5
 """Fewer samples than this times the wider side get a warning (science.md, section 5)."""
 
 
+def _is_none(value: object) -> bool:
+    return value is None
+
+
 def _is_one(count: int) -> bool:
     return count == 1
 
@@ -52,7 +56,9 @@ class SimilaritySpec(Spec):
     `kept_a`); where there are none, float32 moves values by less than 1e-6."""
     nulls: bool = True
     """Give each value its permutation null, its interval over images and the value of the untrained networks."""
-    # Left out of the JSON where it says nothing, so that other specs keep the digests that they had.
+    # Left out of the JSON where they say nothing, so that other specs keep the digests that they had.
+    spectra: bool = Field(default=False, exclude_if=not_)
+    """Give the canonical correlations themselves beside their mean, for CCA, SVCCA and PWCCA."""
     parts: int = Field(default=1, ge=1, le=MAX_PARTS, exclude_if=_is_one)
     """Jobs that share the images of each comparison, each at least 2: several workers see them at once. The values
     are those of a single job, as is their key: a comparison that is there is not made again for other parts."""
@@ -119,6 +125,10 @@ class PairResult:
     interval: list[float] | None = None
     """95%, over draws of as many other images; in the range of the value and its nulls."""
     warnings: list[str] = field(default_factory=list)
+    reverse: float | None = Field(None, exclude_if=_is_none)
+    """Of regression, whose value is R^2 of the layer of `a` explained by that of `b`: R^2 the other way."""
+    correlations: list[float] | None = Field(None, exclude_if=_is_none)
+    """Where `spectra` was asked for: the canonical correlations of CCA, SVCCA or PWCCA, falling, to six digits."""
 
 
 @dataclass(slots=True, kw_only=True, config=Record.model_config)

@@ -141,6 +141,7 @@ class CompareJob(Spec):
     spatial: Spatial = "sampled"
     precision: Precision = "float64"
     nulls: bool = True
+    spectra: bool = Field(False, exclude_if=not_)
     through: bool = Field(False, exclude_if=not_)
     """Of one run: its checkpoints between `a` and `b` are compared with `a` as well."""
 

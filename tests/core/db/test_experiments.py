@@ -421,7 +421,7 @@ def test_a_new_experiment_is_answered_as_it_stands(engine, world, drain):
 
 
 def test_a_post_of_work_that_is_there_takes_few_statements(engine, world):
-    """What makes most of the time of a post: each is a trip to PostgreSQL. It holds its events by one more."""
+    """What makes most of the time of a post: each is a trip to PostgreSQL."""
     make(engine, world)
     asked: list[str] = []
     event.listen(engine, "before_cursor_execute", lambda *of: asked.append(of[2]))

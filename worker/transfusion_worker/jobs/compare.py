@@ -50,14 +50,14 @@ def measure(compared: Compared) -> ComparisonResult:
         probe_set=ProbeSet(digest=compared.probe_set, images=len(compared.images)),
         layers_a=compared.layers_a,
         layers_b=compared.layers_b,
-        results=[_recorded(result, floor) for result in found],
+        results=[_recorded(result, floor, job) for result in found],
         weights=_movement(model, sides[:2]),
         filters=filter_correlations(*filters) if filters else [],
         filter_pictures=[picture(each) for each in filters],
         between=[
             Between(
                 step=side.about.step,
-                results=[_recorded(result, floor) for result in results],
+                results=[_recorded(result, floor, job) for result in results],
                 weights=_movement(model, (sides[0], side)),
             )
             for side, results in zip(sides[2:], passed, strict=True)
@@ -65,9 +65,11 @@ def measure(compared: Compared) -> ComparisonResult:
     )
 
 
-def _recorded(result: Measured, floor: dict[Place, float | None]) -> PairResult:
+def _recorded(result: Measured, floor: dict[Place, float | None], job: CompareJob) -> PairResult:
     place = (result.layer_a, result.layer_b, result.measure)
-    return PairResult(**asdict(result), null_untrained=floor.get(place))
+    found = result.correlations if job.spectra else None
+    told = None if found is None else [round(value, 6) for value in found.tolist()]
+    return PairResult(**{**asdict(result), "correlations": told}, null_untrained=floor.get(place))
 
 
 def _untrained(compared: Compared) -> dict[Place, float | None]:

@@ -1,7 +1,7 @@
 """From the sums of a pass to numbers: every measure of every pair of layers, beside its nulls and its interval."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import fmean
 
 import torch
@@ -29,8 +29,9 @@ class PairResult:
     times positions per image. The positions of one image are not independent, so the `interval` (95%) is over
     images, never over n. `p`, `q`: neurons of the layers; `kept_a`, `kept_b`: directions that took part,
     None where the measure cuts none. `null_iid`: the value of independent Gaussian noise at these sizes;
-    `null_permutation`: the value with the images of the second layer in another order. Of several draws of channels
-    every number is the mean, the kept directions are the fewest.
+    `null_permutation`: the value with the images of the second layer in another order. `reverse`: of regression, how
+    much of the second layer the first explains; `correlations` (m,): of CCA, SVCCA and PWCCA, falling. Of several draws
+    of channels every number is the mean, the kept directions are the fewest.
     """
 
     layer_a: str
@@ -47,6 +48,8 @@ class PairResult:
     null_permutation: float | None
     interval: tuple[float, float] | None
     warnings: list[str]
+    reverse: float | None = None
+    correlations: Tensor | None = field(default=None, compare=False, repr=False)
 
 
 def require_measures(names: Sequence[str]) -> None:
@@ -213,6 +216,8 @@ def _result(pair: LayerPair, name: str, draws: Sequence[_Draw], notes: Sequence[
         null_permutation=_mean([one.permuted for one in found]),
         interval=_interval(name, value, found),
         warnings=[*first.warnings, *notes] if value is not None else list(first.warnings),
+        reverse=_mean([one.measured.reverse for one in found]),
+        correlations=None if failed else _mean_of_all([one.measured.correlations for one in found]),
     )
 
 
@@ -225,6 +230,13 @@ def _interval(name: str, value: float | None, draws: Sequence[_One]) -> tuple[fl
     if not bool(moved.isfinite().all()):
         return None
     return interval(value, moved, bounds=BOUNDS.get(name, (0.0, 1.0)), jumps=(down, up))
+
+
+def _mean_of_all(drawn: Sequence[Tensor | None]) -> Tensor | None:
+    """Mean of what each draw has, as many as the shortest; None where one has none."""
+    known = [values for values in drawn if values is not None]
+    shortest = min((len(values) for values in known), default=0)
+    return torch.stack([values[:shortest] for values in known]).mean(0) if len(known) == len(drawn) else None
 
 
 def _mean(numbers: Sequence[float | None]) -> float | None:

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from torch import Tensor
+
 from transfusion_core.science.similarity.baseline import iid_baseline, iid_cka, iid_regression
 from transfusion_core.science.similarity.cca import CanonicalCorrelations, cca
 from transfusion_core.science.similarity.cka import cka_reason, linear_cka
@@ -21,6 +23,8 @@ class Measured:
 
     `kept_x`, `kept_y`: dimensions compared, None where the measure cuts none. `null_iid`: the value for
     independent Gaussian noise of as many dimensions and samples, None where the measure has no simple one.
+    `correlations`: of measures that are means of canonical correlations, those, falling; `reverse`: of regression, R^2
+    of the second layer explained by the first.
     """
 
     value: float | None
@@ -29,6 +33,8 @@ class Measured:
     kept_y: int | None = None
     null_iid: float | None = None
     warnings: list[str] = field(default_factory=list)
+    correlations: Tensor | None = None
+    reverse: float | None = None
 
 
 # Takes a pair of layers and the share of variance that SVCCA keeps. Raises `TooFewSamples` where the
@@ -65,13 +71,12 @@ def _procrustes(pair: Pair, variance: float) -> Measured:
 
 
 def _regression(pair: Pair, variance: float) -> Measured:
-    """Take the first layer explained by the second, R^2_LR of Kornblith et al. 2019; swap the pair for the
-    other.
-    """
+    """Take the first layer explained by the second, R^2_LR of Kornblith et al. 2019, and beside it the other way."""
     result = linear_regression(pair)
     null = iid_regression(pair.n, result.kept.y) if pair.n > 1 else None
     warnings = sampling_warnings(pair.n, pair.p, pair.q, kept=result.kept)
-    return Measured(result.x_from_y, result.reason, result.kept.x, result.kept.y, null, warnings)
+    kept = result.kept
+    return Measured(result.x_from_y, result.reason, kept.x, kept.y, null, warnings, reverse=result.y_from_x)
 
 
 def _correlated(pair: Pair, result: CanonicalCorrelations) -> Measured:
@@ -80,7 +85,7 @@ def _correlated(pair: Pair, result: CanonicalCorrelations) -> Measured:
     if result.mean is None:
         return Measured(None, result.reason, kept.x, kept.y)
     null, warnings = iid_baseline(pair.n, kept.x, kept.y), sampling_warnings(pair.n, pair.p, pair.q, kept=kept)
-    return Measured(result.mean, None, kept.x, kept.y, null, warnings)
+    return Measured(result.mean, None, kept.x, kept.y, null, warnings, correlations=result.values)
 
 
 MEASURES: dict[str, Measure] = {

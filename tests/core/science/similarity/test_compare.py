@@ -73,6 +73,17 @@ def test_every_pair_has_every_measure_with_its_sizes_and_null(images):
     assert by_name["cka"].kept_a is None
 
 
+def test_results_tell_the_correlations_behind_a_mean_and_regression_the_other_way(images):
+    one = {r.measure: r for r in run(network(0), network(1), images) if r.layer_b == "3"}
+    other = {r.measure: r for r in run(network(1), network(0), images, pairs=[("3", "0")])}
+    for name in ("cca", "svcca"):
+        assert float(one[name].correlations.mean()) == pytest.approx(one[name].value, abs=1e-12)
+    assert one["cca"].correlations.shape == one["pwcca"].correlations.shape == (4,)
+    assert one["regression"].reverse == pytest.approx(other["regression"].value, abs=1e-12)
+    assert one["regression"].value == pytest.approx(other["regression"].reverse, abs=1e-12)
+    assert (one["cka"].correlations, one["cka"].reverse) == (None, None)
+
+
 def test_values_are_those_of_the_layers_outputs(images):
     a, b = network(0), network(1)
     got = {r.measure: r.value for r in run(a, b, images, pairs=[("0", "1")], measures=["cca", "cka"])}

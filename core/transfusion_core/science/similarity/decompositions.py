@@ -1,6 +1,7 @@
-"""Small dense linear algebra: numpy's on one of our own threads, torch's where several threads may work on one matrix.
+"""Dense linear algebra: numpy's on one of our own threads, torch's where several threads may work on one matrix.
 
 numpy's library has threads of its own, which spin for some 20 milliseconds after their work on cores that torch needs.
+Where a decomposition takes a second that is nothing, and its threads take half of what torch's take.
 """
 
 from functools import reduce
@@ -12,10 +13,13 @@ from torch import Tensor
 
 from transfusion_core.science.similarity.products import TORCH_IS_FASTER
 
+_WIDE = 1536
+"""Rows of a matrix from which numpy's library decomposes faster on its threads: 1.1 s against 2.1 s at 2048."""
+
 
 def eigh(symmetric: Tensor) -> tuple[Tensor, Tensor]:
     """Return eigenvalues (p,), rising, and eigenvectors (p, p) of a symmetric matrix."""
-    if _by_torch(symmetric):
+    if _by_torch(symmetric) and (symmetric.is_cuda or TORCH_IS_FASTER or len(symmetric) < _WIDE):
         found = torch.linalg.eigh(symmetric)
         return found.eigenvalues, found.eigenvectors
     values, vectors = np.linalg.eigh(symmetric.numpy())

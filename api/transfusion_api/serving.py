@@ -22,6 +22,8 @@ SIGN_OF_LIFE_SECONDS = 10
 _COUNTS = "PROMETHEUS_MULTIPROC_DIR"
 """The folder in which processes keep what they count, so that each can tell it of all; read as prometheus_client is
 imported."""
+_SHARED = "/dev/shm"
+"""Memory that processes share: what a parent leaves there that is killed goes with its container."""
 _PR_SET_PDEATHSIG = 1
 """linux/prctl.h."""
 
@@ -40,7 +42,8 @@ def serve(settings: Settings, host: str, port: int) -> None:
 
 
 def _serve_by_several(settings: Settings, host: str, port: int) -> bool:
-    with tempfile.TemporaryDirectory(prefix="transfusion-counts-") as folder:
+    memory = _SHARED if os.path.isdir(_SHARED) else None
+    with tempfile.TemporaryDirectory(prefix="transfusion-counts-", dir=memory) as folder:
         os.environ[_COUNTS] = folder
         config = _config(f"{__name__}:app_of_environment", settings, host, port)
         parent = Multiprocess(config, sockets=[config.bind_socket()])

@@ -124,10 +124,10 @@ def test_a_worker_whose_own_disk_is_full_puts_its_job_off_and_goes_on(bench, mon
 def test_a_worker_that_cannot_start_a_process_yet_tries_again(bench, monkeypatch):
     failures = [OSError(11, "Resource temporarily unavailable")]
 
-    def warm_up(kinds_module):
+    def warm_up(kinds_module, **how):
         if failures:
             raise failures.pop()
-        process.warm_up(kinds_module)
+        process.warm_up(kinds_module, **how)
 
     monkeypatch.setattr(worker_module, "warm_up", warm_up)
     monkeypatch.setattr(worker_module, "WARM_UP_SECONDS", 0.1)

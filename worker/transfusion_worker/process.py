@@ -30,12 +30,14 @@ _processes = threading.Lock()
 """multiprocessing looks after all children whenever it starts one, which two threads must not do at once."""
 
 
-def warm_up(kinds_module: str = KINDS_MODULE) -> None:
-    """Start the fork server and wait until it has imported torch and the science: seconds, in which no lease runs."""
+def warm_up(kinds_module: str = KINDS_MODULE, *, many_jobs: bool = False) -> None:
+    """Start the fork server and wait until it has imported torch and the science: seconds, in which no lease runs.
+
+    `many_jobs`: it takes a second longer for what each of hundreds of jobs then saves.
+    """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(
-        ["transfusion_worker.preloading", "transfusion_worker.child", kinds_module, "transfusion_worker.preloaded"]
-    )
+    last = ["transfusion_worker.preloaded", *(["transfusion_worker.collapsed"] if many_jobs else [])]
+    context.set_forkserver_preload(["transfusion_worker.preloading", "transfusion_worker.child", kinds_module, *last])
     first = context.Process(target=entry.nothing, name="warm-up", daemon=True)
     with _processes, _apart():
         first.start()

@@ -152,7 +152,7 @@ class Worker:
     def _warm_up(self) -> None:
         while not self._stopping.is_set():
             try:
-                warm_up(self._kinds_module)
+                warm_up(self._kinds_module, many_jobs=self.settings.mode == "service")
             except OSError:  # no process, descriptor or room to be had: later there may be
                 _log.exception("the fork server does not start, and is tried again")
                 self._stopping.wait(WARM_UP_SECONDS)

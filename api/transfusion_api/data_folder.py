@@ -27,6 +27,7 @@ def embedded_settings(data: Path) -> Settings:
         beat_seconds=1.0,
         lease_seconds=20.0,
         grace_seconds=10.0,
+        api_processes=1,
     )
 
 

@@ -8,10 +8,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 
 import pytest
 
 from transfusion_api import up
+from transfusion_api.data_folder import embedded_settings
 from transfusion_core.settings import Settings
 
 
@@ -42,6 +44,14 @@ def handlers() -> Iterator[None]:
     yield
     for number, handler in kept.items():
         signal.signal(number, handler)
+
+
+def test_an_embedded_platform_is_one_process_whatever_a_service_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRANSFUSION_API_PROCESSES", "3")
+    assert Settings().api_processes == 3
+    assert embedded_settings(tmp_path).api_processes == 1
 
 
 @pytest.mark.usefixtures("handlers")

@@ -48,7 +48,8 @@ class SimilaritySpec(Spec):
     variance: float = Field(default=0.99, gt=0, le=1)
     """SVCCA keeps this share of each side's variance."""
     protocol: Protocol = "full"
-    """`paper` compares 64 random channels on about 10,000 samples, the mean of 5 draws, and sets positions itself."""
+    """`paper` compares 64 random channels on about 10,000 samples, of as many images at most, the mean of 5 draws, and
+    sets positions itself."""
     spatial: Spatial = "sampled"
     """`sampled` positions are samples; `averaged` makes each image one sample, the mean over its positions."""
     precision: Precision = "float64"
@@ -67,6 +68,9 @@ class SimilaritySpec(Spec):
     def _paper_samples_positions(self) -> Self:
         if self.protocol == "paper" and self.spatial == "averaged":
             raise ValueError("the paper's protocol samples positions: expected spatial 'sampled', got 'averaged'")
+        if self.protocol == "paper" and (self.images or 0) > PAPER_SAMPLES:
+            samples = f"the paper's protocol compares about {PAPER_SAMPLES} samples"
+            raise ValueError(f"{samples}: expected no more images, got {self.images}")
         return self
 
 

@@ -202,6 +202,12 @@ def test_the_papers_protocol_needs_samples_for_its_64_channels_only() -> None:
     assert check(experiment(similarity=wide | {"protocol": "paper"}), facts()) == []
 
 
+def test_the_papers_protocol_takes_no_more_images_than_it_has_samples() -> None:
+    fault = only(experiment(similarity={"measures": ["cka"], "images": 10_001, "protocol": "paper"}))
+    assert fault.pointer == "/similarity"
+    assert "compares about 10000 samples: expected no more images, got 10001" in fault.message
+
+
 def test_averaged_maps_give_one_sample_an_image() -> None:
     averaged = {"measures": ["cca"], "images": 200, "spatial": "averaged"}
     assert only(experiment(models=["cbr-tiny"], similarity=averaged)).nearest == "257"

@@ -20,8 +20,7 @@ KEEP_ALIVE_SECONDS = 30
 SIGN_OF_LIFE_SECONDS = 10
 """A process that gives none for so long is taken for dead. One that dies as it is asked is noticed no sooner."""
 _COUNTS = "PROMETHEUS_MULTIPROC_DIR"
-"""The folder in which processes keep what they count, so that each can tell it of all; read as prometheus_client is
-imported."""
+"""The folder in which processes keep what they count, so that each can tell it of all: read by prometheus_client."""
 _SHARED = "/dev/shm"
 """Memory that processes share: what a parent leaves there that is killed goes with its container."""
 _PR_SET_PDEATHSIG = 1

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from datetime import datetime
 from functools import cache
 from typing import Any
 
@@ -20,7 +21,7 @@ def write_rows(connection: Connection, entity: type[Table], rows: Sequence[dict[
     if len(rows) == 1 or connection.dialect.name != "postgresql":
         connection.execute(insert(bare(entity)), rows)
         return
-    document = json.dumps(rows, allow_nan=False, default=str)
+    document = json.dumps(rows, allow_nan=False, default=datetime.isoformat)  # nothing else is written but JSON
     connection.execute(_from_document(entity, tuple(rows[0])), {"document": document})
 
 

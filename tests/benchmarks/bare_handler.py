@@ -1,6 +1,6 @@
 """A handler that checks a body and keeps it in one row: what FastAPI and the database take on this machine, without us.
 
-The design's bars for posts stand beside what such a handler did where they were set: the yardstick of bench_load.py.
+The design's bars for posts stand beside what some bare handler did where they were set: bench_load.py tells them so.
 """
 
 import os

@@ -3,9 +3,9 @@ post, list and stream.
 
 The API runs without workers: what is measured is what it takes to accept work. It has one process on SQLite, as
 `transfusion up`, and two on PostgreSQL; the clients run in this one, so all share the machine. Posts are told beside
-those of a bare handler on the same database in the same run, by turns, and held against the share of it that was asked
-for: machines differ, and one by the minute. `TRANSFUSION_SOAK=1` lets the crowd stay for ten minutes, else for 30 s.
-Exits 1 where a bar is missed.
+those of a bare handler that keeps each body in one row of the same database, in the same run, by turns: machines
+differ, and one by the minute. `TRANSFUSION_SOAK=1` lets the crowd stay for ten minutes, else for 30 s. Exits 1 where a
+bar is missed.
 """
 
 import http.client
@@ -59,7 +59,7 @@ PAUSE_SECONDS = 0.2
 PROCESSES = {"embedded": 1, "service": 2}
 TURNS = 5
 BARE_HANDLER = {"embedded": 1323.0, "service": 1260.0}
-"""Posts a second that a bare handler took where the bars were set (trust.md, section 6)."""
+"""Posts a second of a bare handler where the bars were set: trust.md, section 6, which does not say what it did."""
 SERVER = "from transfusion_api.cli import api; api(host='127.0.0.1', port={port})"
 
 
@@ -234,7 +234,7 @@ def report_posts(name: str, database_url: str, mode: str, gates: tuple[float, fl
     print(f"p99 {p99:.0f} ms (<= {gates[1]:.0f}), {used / len(seen.seconds) * 1e3:.1f} ms of processor each, ", end="")
     print(f"{dict(seen.statuses)}, {len(seen.faults)} faults; a bare handler {bare_rate:.0f} ", end="")
     print(f"({BARE_HANDLER[mode]:.0f}): {rate / bare_rate:.2f} of it ({asked:.2f})", flush=True)
-    return rate / bare_rate >= asked and p99 <= gates[1] and set(seen.statuses) == {201} and not seen.faults
+    return rate >= gates[0] and p99 <= gates[1] and set(seen.statuses) == {201} and not seen.faults
 
 
 def report_crowd(name: str, database_url: str, mode: str) -> bool:

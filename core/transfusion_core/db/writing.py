@@ -10,19 +10,24 @@ from sqlalchemy import JSON, Connection, Insert, Text, bindparam, cast, func, in
 
 from transfusion_core.db.tables import Table, bare
 
+_AT_ONCE = 1000
+"""Rows of one document: some megabytes of jobs, of which the largest experiment has a hundred thousand."""
+
 
 def write_rows(connection: Connection, entity: type[Table], rows: Sequence[dict[str, Any]]) -> None:
     """Insert rows that all have the same columns, in their order; columns that they leave out get the table's defaults.
 
-    PostgreSQL is sent them as one document: row by row, each takes as long as all of them do so.
+    PostgreSQL is sent them as documents: row by row, each takes as long as all of them do so.
     """
     if not rows:
         return
     if len(rows) == 1 or connection.dialect.name != "postgresql":
         connection.execute(insert(bare(entity)), rows)
         return
-    document = json.dumps(rows, allow_nan=False, default=datetime.isoformat)  # nothing else is written but JSON
-    connection.execute(_from_document(entity, tuple(rows[0])), {"document": document})
+    for first in range(0, len(rows), _AT_ONCE):
+        part = rows[first : first + _AT_ONCE]
+        document = json.dumps(part, allow_nan=False, default=datetime.isoformat)  # nothing else is written but JSON
+        connection.execute(_from_document(entity, tuple(rows[0])), {"document": document})
 
 
 @cache

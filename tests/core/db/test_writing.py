@@ -45,11 +45,11 @@ def test_rows_written_at_once_are_those_written_one_by_one(engine: Engine):
 
 def test_rows_are_numbered_in_their_order(engine: Engine):
     with unit_of_work(engine) as session:
-        told = [{"job_id": None, "experiment_id": "e", "kind": "k", "data": {"n": number}} for number in range(300)]
+        told = [{"job_id": None, "experiment_id": "e", "kind": "k", "data": {"n": number}} for number in range(2500)]
         write_rows(session.connection(), Event, told)
     with unit_of_work(engine, write=False) as session:
         kept = session.scalars(select(Event.data).where(Event.experiment_id == "e").order_by(Event.id)).all()
-    assert [data["n"] for data in kept] == list(range(300))
+    assert [data["n"] for data in kept] == list(range(2500))
 
 
 def test_rows_that_cannot_be_kept_are_refused_together(engine: Engine):

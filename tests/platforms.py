@@ -16,6 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import IO, Any, TypeVar
 
 from transfusion_client import Client
+from transfusion_core.db.engine import connect, migrate
 
 TRANSFUSION = Path(sys.executable).with_name("transfusion")
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -140,6 +141,19 @@ def start(arguments: list[str], *, ready: str | None, environment: dict[str, str
     assert line is not None, f"transfusion {' '.join(arguments)} ended with {process.wait()} before it was ready"
     threading.Thread(target=_read_on, args=(process.stdout,), daemon=True).start()
     return Started(process, line.strip())
+
+
+def api_alone(folder: Path, key: str) -> dict[str, str]:
+    """The environment of an API without broker and workers, on a SQLite file that is made and a store in a folder."""
+    url = f"sqlite:///{folder}/api.db"
+    engine = connect(url)
+    migrate(engine)
+    engine.dispose()
+    return {
+        "TRANSFUSION_DATABASE_URL": url,
+        "TRANSFUSION_STORE_URL": f"file://{folder}/store",
+        "TRANSFUSION_ADMIN_KEY": key,
+    }
 
 
 def _read_on(output: IO[str]) -> None:

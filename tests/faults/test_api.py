@@ -6,10 +6,9 @@ from typing import Any
 
 import pytest
 
-from platforms import start, stop, until
+from platforms import api_alone, start, stop, until
 from servers import free_port
 from transfusion_client import Client
-from transfusion_core.db.engine import connect, migrate
 from transfusion_core.errors import TransfusionError
 
 pytestmark = pytest.mark.faults
@@ -29,18 +28,8 @@ SPEC: dict[str, Any] = {
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
     """An API alone, that dies once after it created an experiment."""
-    url = f"sqlite:///{tmp_path}/api.db"
-    engine = connect(url)
-    migrate(engine)
-    engine.dispose()
     (tmp_path / "faults").mkdir()
-    return {
-        "TRANSFUSION_DATABASE_URL": url,
-        "TRANSFUSION_STORE_URL": f"file://{tmp_path}/store",
-        "TRANSFUSION_ADMIN_KEY": KEY,
-        "FAULT": "created:kill9",
-        "FAULT_ONCE": str(tmp_path / "faults"),
-    }
+    return api_alone(tmp_path, KEY) | {"FAULT": "created:kill9", "FAULT_ONCE": str(tmp_path / "faults")}
 
 
 @pytest.fixture

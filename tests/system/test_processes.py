@@ -10,25 +10,15 @@ from pathlib import Path
 import pytest
 
 import platforms
-from platforms import start, stop, until
+from platforms import api_alone, start, stop, until
 from servers import free_port
-from transfusion_core.db.engine import connect, migrate
 
 KEY = "tf_admin_of_this_test_and_of_nothing_else"
 
 
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
-    url = f"sqlite:///{tmp_path}/api.db"
-    engine = connect(url)
-    migrate(engine)
-    engine.dispose()
-    return {
-        "TRANSFUSION_DATABASE_URL": url,
-        "TRANSFUSION_STORE_URL": f"file://{tmp_path}/store",
-        "TRANSFUSION_ADMIN_KEY": KEY,
-        "TRANSFUSION_API_PROCESSES": "2",
-    }
+    return api_alone(tmp_path, KEY) | {"TRANSFUSION_API_PROCESSES": "2"}
 
 
 class Several:

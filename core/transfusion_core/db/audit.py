@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import insert, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from transfusion_core.db.engine import unit_of_work
@@ -11,7 +11,7 @@ from transfusion_core.db.ids import new_id
 from transfusion_core.db.paging import Page, cursor_after, page_rows
 from transfusion_core.db.scope import Scope
 from transfusion_core.db.tables import AuditEvent as Row
-from transfusion_core.db.tables import bare
+from transfusion_core.db.writing import write_later
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,9 +28,9 @@ class AuditEvent:
 
 
 def add(session: Session, scope: Scope, action: str, subject: str) -> None:
-    """Record a deed in the transaction that does it."""
+    """Record a deed in the transaction that does it, at its end."""
     who = {"actor": scope.actor, "project": scope.project, "request_id": scope.request_id}
-    session.connection().execute(insert(bare(Row)), {"id": new_id(), "action": action, "subject": subject, **who})
+    write_later(session, Row, [{"id": new_id(), "action": action, "subject": subject, **who}])
 
 
 def holds(session: Session, action: str, subject: str) -> bool:

@@ -21,8 +21,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from transfusion_core.db.tables import Event
-from transfusion_core.db.writing import write_rows
+from transfusion_core.db.writing import write_waiting
 from transfusion_core.errors import InvalidRequest, Unavailable
 
 _BUSY_TIMEOUT_SECONDS = 30
@@ -38,7 +37,6 @@ EVENTS_LOCK = 7_233_802
 """PostgreSQL advisory lock: held shared from the writing of events to their commit, which a trigger of their table sees
 to, alone by who reads them.
 """
-EVENTS = "transfusion_events"
 _TRIES = 8
 _BEGIN = "transfusion_begin"
 _TURN = "transfusion_turn"
@@ -211,7 +209,7 @@ def unit_of_work(engine: Engine, *, write: bool = True) -> Iterator[Session]:
     with turn, _translated(), Session(engine, expire_on_commit=False) as session, session.begin():
         session.connection(execution_options={_BEGIN: "BEGIN IMMEDIATE" if write else "BEGIN"})
         yield session
-        _write_events(session)
+        write_waiting(session)
 
 
 @contextmanager
@@ -241,15 +239,6 @@ def _turn(engine: Engine) -> Iterator[None]:
         lock.release()
 
 
-def _write_events(session: Session) -> None:
-    # Last, after every row lock: who holds the events lock, which PostgreSQL's trigger takes, waits for nothing but its
-    # commit.
-    rows = session.info.get(EVENTS)
-    if rows:
-        session.flush()
-        write_rows(session.connection(), Event, rows)
-
-
 @contextmanager
 def _translated() -> Iterator[None]:
     try:
@@ -271,12 +260,13 @@ def transact(engine: Engine, work: Callable[[Session], T]) -> T:
             with unit_of_work(engine) as session:
                 return work(session)
         except (IntegrityError, Unavailable) as error:
-            if tries_left == 0 or not _came_between(error):
+            if tries_left == 0 or not came_between(error):
                 raise
     raise AssertionError("unreachable")
 
 
-def _came_between(error: Exception) -> bool:
+def came_between(error: Exception) -> bool:
+    """Whether a transaction failed only because another one did at the same moment what it did."""
     cause = error.__cause__ if isinstance(error, Unavailable) else error
     state = getattr(getattr(cause, "orig", None), "sqlstate", None)
     return isinstance(cause, IntegrityError) or state in ("40P01", "40001")

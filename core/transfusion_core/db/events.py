@@ -8,9 +8,10 @@ from typing import Any
 from sqlalchemy import ColumnElement, Engine, func, or_, select, text
 from sqlalchemy.orm import Session
 
-from transfusion_core.db.engine import EVENTS, EVENTS_LOCK, unit_of_work
+from transfusion_core.db.engine import EVENTS_LOCK, unit_of_work
 from transfusion_core.db.tables import Event as Row
 from transfusion_core.db.tables import ExperimentJob
+from transfusion_core.db.writing import write_later
 
 _LARGEST_ID = 2**63 - 1
 _MOST_NEWS = 1000
@@ -41,7 +42,7 @@ class News:
 def add(session: Session, rows: Iterable[dict[str, Any]]) -> None:
     """Events (`kind`, `data`, and `job_id` or `experiment_id`) to be written when this transaction commits."""
     empty = {"job_id": None, "experiment_id": None}
-    session.info.setdefault(EVENTS, []).extend({**empty, **row} for row in rows)
+    write_later(session, Row, ({**empty, **row} for row in rows))
 
 
 def after(

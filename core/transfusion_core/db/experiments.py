@@ -1,10 +1,9 @@
 """Experiments: created with all their jobs in one transaction, cancelled, resumed, retried, deleted."""
 
 from collections.abc import Iterable
-from functools import cache
 from typing import Any, cast
 
-from sqlalchemy import Connection, Engine, Insert, delete, insert, select, update
+from sqlalchemy import Engine, delete, select, update
 from sqlalchemy.orm import Session
 
 from transfusion_core.db import audit, events, removals, standing
@@ -19,10 +18,11 @@ from transfusion_core.db.placing import place
 from transfusion_core.db.records import Created, JobRow
 from transfusion_core.db.scope import Scope
 from transfusion_core.db.tables import Experiment as Row
-from transfusion_core.db.tables import ExperimentJob, Job, Need, bare
+from transfusion_core.db.tables import ExperimentJob, Job, Need
+from transfusion_core.db.together import transact_together
 from transfusion_core.db.transitions import batches, lock, move, release_ready, revive
 from transfusion_core.db.wanted import deletable, delete_jobs, parts_of, renew_report, unwanted
-from transfusion_core.db.writing import write_rows
+from transfusion_core.db.writing import write_later
 from transfusion_core.errors import Conflict, NotFound
 from transfusion_core.specs.expand import Expansion
 from transfusion_core.specs.experiment import Experiment
@@ -59,7 +59,6 @@ def create(
             priority=spec.priority,
             experiment=experiment_id,
         )
-        connection = session.connection()
         for dataset in expansion.new_datasets:
             add_demo(session, scope, dataset, placed.ids[ingest_draft(dataset).key])
         row = {
@@ -70,31 +69,27 @@ def create(
             "spec": spec.model_dump(mode="json"),
             "digest": expansion.digest,
             "parent": parent,
+            "created_at": placed.now,
         }
-        row["created_at"] = connection.execute(_insertion(), row).scalar_one()
-        linked = _link(connection, experiment_id, expansion, placed.ids)
+        write_later(session, Row, [row])
+        linked = _link(session, experiment_id, expansion, placed.ids)
         _tell(session, experiment_id, "created")
         remember(session, scope, idempotency, experiment_id)
         audit.add(session, scope, "experiment.create", experiment_id)
         made = standing.of_new(session, Row(**row), [placed.states.get(job_id) for job_id in linked])
         return Created(experiment_id, sorted(placed.queues), made=made)
 
-    return transact(scope.engine, work)
+    return transact_together(scope.engine, work)
 
 
-@cache
-def _insertion() -> Insert:
-    return insert(bare(Row)).returning(bare(Row).c.created_at)
-
-
-def _link(connection: Connection, experiment_id: str, expansion: Expansion, ids: dict[str, str]) -> list[str]:
+def _link(session: Session, experiment_id: str, expansion: Expansion, ids: dict[str, str]) -> list[str]:
     """Say which jobs are the experiment's; their ids."""
     links = [
         {"experiment_id": experiment_id, "job_id": ids[draft.key], "ordinal": ordinal, "labels": draft.labels}
         for ordinal, draft in enumerate(expansion.drafts)
         if draft.key in ids  # parts of a comparison that is there have none
     ]
-    write_rows(connection, ExperimentJob, links)
+    write_later(session, ExperimentJob, links)
     return [str(link["job_id"]) for link in links]
 
 

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cache
 from typing import Any, Literal
 
@@ -10,7 +11,6 @@ from sqlalchemy import BindParameter, Select, bindparam, delete, insert, select,
 from sqlalchemy.orm import Session
 
 from transfusion_core.db import events, quotas, sharing
-from transfusion_core.db.clock import clock
 from transfusion_core.db.ids import new_ids
 from transfusion_core.db.moves import UNENDED
 from transfusion_core.db.scope import Scope
@@ -27,6 +27,8 @@ Cache = Literal["use", "refresh", "off"]
 class Placed:
     """Where drafts came to lie."""
 
+    now: datetime
+    """When, by the database's clock."""
     ids: dict[str, str] = field(default_factory=dict)
     """Key to job id, of every draft and of what they need."""
     queues: set[str] = field(default_factory=set)
@@ -63,7 +65,8 @@ def place(
     What is new is on the account of whoever asks; raises QuotaExceeded where that is used up. Ingests and pixels are
     shared under every `cache`: a dataset version is immutable, read again only if it is lost.
     """
-    placed = Placed()
+    outlook = sharing.outlook(session, scope)
+    placed = Placed(outlook.now)
     existing = _existing(session, drafts)
     drafts, missing = _with_parts(session, drafts, existing, cache, missing)
     placed.ids = {key: row.id for key, row in existing.items()}
@@ -86,7 +89,7 @@ def place(
             raise NotAllowed("this would start work, and your key may only read")
         quotas.check(session, scope)
     _unshare(session, stale)
-    shares = _shares(session, scope, drafts, existing, fresh)
+    shares = _shares(outlook, drafts, existing, fresh)
     origin = Origin(request=scope.request_id, experiment=experiment, traceparent=scope.traceparent)
     common = {"owner": scope.actor, "origin": origin.model_dump(mode="json"), "turn": -priority}
     rows = [_row(draft, is_shared=_is_shared(draft, cache, missing)) for draft in new]
@@ -197,18 +200,11 @@ def _unshare(session: Session, stale: Sequence[_Existing]) -> None:
 
 
 def _shares(
-    session: Session,
-    scope: Scope,
-    drafts: Sequence[JobDraft],
-    existing: dict[str, _Existing],
-    fresh: set[str],
+    outlook: sharing.Outlook, drafts: Sequence[JobDraft], existing: dict[str, _Existing], fresh: set[str]
 ) -> dict[str, float]:
     """Where in the queue each draft would stand, were it new."""
     costs = [draft.key in fresh or existing[draft.key].state in UNENDED for draft in drafts]
-    if not any(costs):
-        return {}
-    start, step = sharing.present_and_apart(session, scope.project)
-    places = sharing.shares(drafts, costs, start, step)
+    places = sharing.shares(drafts, costs, outlook.present, outlook.apart)
     return {draft.key: share for draft, share in zip(drafts, places, strict=True)}
 
 
@@ -218,8 +214,7 @@ def _insert(session: Session, drafts: Sequence[JobDraft], rows: list[dict[str, o
     needs = [{"job_id": placed.ids[draft.key], "need_id": placed.ids[need]} for draft in drafts for need in draft.needs]
     if rows:
         # One time for all, so that claims go by id, the order of the drafts.
-        now = session.scalar(select(clock()))
-        rows = [{**row, "id": placed.ids[str(row["key"])], "created_at": now} for row in rows]
+        rows = [{**row, "id": placed.ids[str(row["key"])], "created_at": placed.now} for row in rows]
         # In the order of their keys: two transactions that insert the same keys meet at the first of them.
         write_rows(session.connection(), Job, sorted(rows, key=lambda row: str(row["key"])))
     write_rows(session.connection(), Need, needs)

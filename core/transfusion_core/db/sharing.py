@@ -7,13 +7,17 @@ project has n experiments under way, those of the n-th stand n times as far apar
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
 from functools import cache
+from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, Select, bindparam, func, literal_column, select, update
+from sqlalchemy import ColumnElement, Select, bindparam, func, literal_column, or_, select, update
 from sqlalchemy.orm import Session
 
+from transfusion_core.db.clock import clock
 from transfusion_core.db.moves import UNENDED
-from transfusion_core.db.tables import Experiment, ExperimentJob, Job
+from transfusion_core.db.scope import Scope
+from transfusion_core.db.tables import ApiKey, Job
 from transfusion_core.specs.job import JobDraft
 
 MOST_APART = 100
@@ -26,12 +30,21 @@ def present(session: Session) -> float:
     return session.connection().execute(_present()).scalar_one()
 
 
-def present_and_apart(session: Session, project: str) -> tuple[float, int]:
-    """Where the queue is, and how far apart the jobs of another experiment of this project stand: one more than it has
-    under way.
-    """
-    place, under_way = session.connection().execute(_present_and_under_way(), {"project": project}).one()
-    return place, 1 + under_way
+class Outlook(NamedTuple):
+    """What another experiment of a project finds."""
+
+    present: float
+    apart: int
+    """How far apart its jobs stand: one more than the project has experiments under way."""
+    now: datetime
+    """By the database's clock."""
+
+
+def outlook(session: Session, scope: Scope) -> Outlook:
+    """What another experiment of this project finds."""
+    whose = {"project": scope.project, "actor": scope.actor}
+    place, under_way, now = session.connection().execute(_outlook(), whose).one()
+    return Outlook(place, 1 + under_way, now)
 
 
 @cache
@@ -40,8 +53,8 @@ def _present() -> Select[float]:
 
 
 @cache
-def _present_and_under_way() -> Select[float, int]:
-    return select(_place(), _under_way())
+def _outlook() -> Select[float, int, datetime]:
+    return select(_place(), _under_way(), clock())
 
 
 def _place() -> ColumnElement[float]:
@@ -52,13 +65,10 @@ def _place() -> ColumnElement[float]:
 
 
 def _under_way() -> ColumnElement[int]:
-    unended = (
-        select(Job.id)
-        .join(ExperimentJob, ExperimentJob.job_id == Job.id)
-        .join(Experiment, Experiment.id == ExperimentJob.experiment_id)
-        .where(Job.kind == "report", Job.state.in_(UNENDED), Experiment.project == bindparam("project"))
-        .limit(MOST_APART - 1)
-    )
+    """By the reports that the project's keys were the first to ask for: the same work under another name adds none."""
+    keys = select(ApiKey.id).where(ApiKey.project == bindparam("project"))
+    ours = or_(Job.owner == bindparam("actor"), Job.owner.in_(keys))
+    unended = select(Job.id).where(Job.kind == "report", Job.state.in_(UNENDED), ours).limit(MOST_APART - 1)
     return select(func.count()).select_from(unended.subquery()).scalar_subquery()
 
 

@@ -12,8 +12,9 @@ from sqlalchemy.orm import Session
 from transfusion_core.db.clock import clock, rfc3339
 from transfusion_core.db.moves import ENDED, STATES, UNENDED
 from transfusion_core.db.scope import Scope
+from transfusion_core.db.tables import Event, ExperimentJob, Job
 from transfusion_core.db.tables import Experiment as Row
-from transfusion_core.db.tables import ExperimentJob, Job
+from transfusion_core.db.writing import write_waiting
 from transfusion_core.specs.experiment import Experiment
 from transfusion_core.specs.job import OF_DATASETS
 
@@ -77,6 +78,7 @@ def of_new(session: Session, row: Row, states: Sequence[str | None]) -> Experime
     """The record of an experiment that was just made, whose jobs are in these states, None where that is not known."""
     counts = {name: states.count(name) for name in ("waiting", "queued")}
     if sum(counts.values()) != len(states):
+        write_waiting(session, but=Event)
         return experiments(session, [row])[0]
     begun = {name: count for name, count in counts.items() if count}
     return _experiment(row, _Standing("queued", begun, done_before=0, partly=0.0, finished_at=None), None)

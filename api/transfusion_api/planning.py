@@ -84,7 +84,11 @@ def lost_among(service: Service, keys: Sequence[str], *, asked_by: Sequence[str]
 
     To look for damage is to read: only what a job has failed by is read. Asked outside of any transaction.
     """
-    done = jobs.results(service.engine, keys)
+    return lost_of_results(service, jobs.results(service.engine, keys), asked_by=asked_by)
+
+
+def lost_of_results(service: Service, done: Mapping[str, Any], *, asked_by: Sequence[str] = ()) -> frozenset[str]:
+    """As `lost_among`, of what jobs have found, by key."""
     wanted = {key: dict(object_digests(result)) for key, result in done.items()}
     if not any(wanted.values()):
         return frozenset()

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Header, Request, Response
 from transfusion_api.answers import Cursor, Filter, Id, Limit, Page, StateFilter
 from transfusion_api.auth import DRAWN, Scoped, caller_of, needs
 from transfusion_api.body import Body, takes
-from transfusion_api.planning import beside_the_fleet, combined_of, expansion_of, lost_keys, lost_of
+from transfusion_api.planning import beside_the_fleet, combined_of, expansion_of, lost_keys, lost_of, lost_of_results
 from transfusion_api.problems import documented
 from transfusion_api.removing import removed
 from transfusion_api.service import Service, Serving
@@ -140,7 +140,7 @@ def _create(
         expansion,
         name=expansion.spec.name,
         parent=parent,
-        verified_missing=lost_keys(service, expansion),
+        lost_of=partial(lost_of_results, service, asked_by=[draft.key for draft in expansion.drafts]),
         idempotency=token,
     )
     faultpoint("created")

@@ -260,13 +260,22 @@ def transact(engine: Engine, work: Callable[[Session], T]) -> T:
             with unit_of_work(engine) as session:
                 return work(session)
         except (IntegrityError, Unavailable) as error:
-            if tries_left == 0 or not came_between(error):
+            if tries_left == 0 or not _came_between(error):
                 raise
     raise AssertionError("unreachable")
 
 
-def came_between(error: Exception) -> bool:
+def _came_between(error: Exception) -> bool:
     """Whether a transaction failed only because another one did at the same moment what it did."""
     cause = error.__cause__ if isinstance(error, Unavailable) else error
-    state = getattr(getattr(cause, "orig", None), "sqlstate", None)
-    return isinstance(cause, IntegrityError) or state in ("40P01", "40001")
+    return isinstance(cause, IntegrityError) or _sqlstate(cause) in ("40P01", "40001")
+
+
+def is_away(error: BaseException) -> bool:
+    """Whether the database is: not busy with what a transaction asked for, but there for none."""
+    return isinstance(error, Unavailable) and (_sqlstate(error.__cause__) or "57P").startswith("57P")
+
+
+def _sqlstate(cause: BaseException | None) -> str | None:
+    state: str | None = getattr(getattr(cause, "orig", None), "sqlstate", None)
+    return state

@@ -1,6 +1,7 @@
 """Experiments: created with all their jobs in one transaction, cancelled, resumed, retried, deleted."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any, cast
 
 from sqlalchemy import Engine, delete, select, update
@@ -14,7 +15,7 @@ from transfusion_core.db.idempotency import Request, answered, remember
 from transfusion_core.db.ids import new_id
 from transfusion_core.db.mending import replace_lost
 from transfusion_core.db.paging import Page, cursor_after, page_rows
-from transfusion_core.db.placing import place
+from transfusion_core.db.placing import Unverified, place
 from transfusion_core.db.records import Created, JobRow
 from transfusion_core.db.scope import Scope
 from transfusion_core.db.tables import Experiment as Row
@@ -29,6 +30,9 @@ from transfusion_core.specs.experiment import Experiment
 from transfusion_core.specs.facts import ingest_draft
 from transfusion_core.specs.job import JobKind
 
+FEW = 1000
+"""Jobs that are written in a moment: more are no company for others."""
+
 
 def create(
     scope: Scope,
@@ -37,28 +41,34 @@ def create(
     name: str,
     parent: str | None = None,
     verified_missing: frozenset[str] = frozenset(),
+    lost_of: Callable[[Mapping[str, Any]], frozenset[str]] = lambda results: frozenset(),
     idempotency: Request | None = None,
 ) -> Created:
     """Write the experiment and its jobs, sharing those that exist by key, in one transaction.
 
-    `verified_missing`: keys whose bytes the store has lost; they are done again. A repeated `idempotency` request
-    answers what the first one made, with `is_new` False.
+    `verified_missing`: keys whose bytes the store has lost; they are done again. `lost_of` is asked, outside of any
+    transaction, for more of them, among the results that would be shared. A repeated `idempotency` request answers what
+    the first one made, with `is_new` False.
     """
 
-    def work(session: Session) -> Created:
+    def work(session: Session, missing: frozenset[str], looked_for: frozenset[str]) -> Created | Unverified:
         done = answered(session, scope, idempotency)
         if done:
             return done
         experiment_id, spec = new_id(), expansion.spec
-        placed = place(
-            session,
-            scope,
-            expansion.drafts,
-            cache=spec.cache,
-            missing=verified_missing,
-            priority=spec.priority,
-            experiment=experiment_id,
-        )
+        try:
+            placed = place(
+                session,
+                scope,
+                expansion.drafts,
+                cache=spec.cache,
+                missing=missing,
+                looked_for=looked_for,
+                priority=spec.priority,
+                experiment=experiment_id,
+            )
+        except Unverified as unverified:  # an answer: works of the same transaction go on
+            return unverified
         for dataset in expansion.new_datasets:
             add_demo(session, scope, dataset, placed.ids[ingest_draft(dataset).key])
         row = {
@@ -79,7 +89,14 @@ def create(
         made = standing.of_new(session, Row(**row), [placed.states.get(job_id) for job_id in linked])
         return Created(experiment_id, sorted(placed.queues), made=made)
 
-    return transact_together(scope.engine, work)
+    run = transact_together if len(expansion.drafts) <= FEW else transact
+    missing = looked_for = verified_missing
+    while True:
+        made = run(scope.engine, partial(work, missing=missing, looked_for=looked_for))
+        if isinstance(made, Created):
+            return made
+        missing |= lost_of(made.results)
+        looked_for |= made.results.keys()
 
 
 def _link(session: Session, experiment_id: str, expansion: Expansion, ids: dict[str, str]) -> list[str]:

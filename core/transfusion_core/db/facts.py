@@ -1,6 +1,6 @@
 """Facts: what the names in a spec stand for here, looked up before it is checked and expanded."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from functools import cache
 from typing import Any, TypeVar
 
@@ -13,8 +13,9 @@ from transfusion_core.db.scope import Scope, is_reached
 from transfusion_core.db.tables import Dataset, Job, Weights
 from transfusion_core.db.weights import contract_of
 from transfusion_core.errors import NotFound
-from transfusion_core.specs.check import Readable, readable
+from transfusion_core.specs.check import dataset_in, sources_in
 from transfusion_core.specs.dataset import RECIPE_TASKS, DatasetSpec, demo_dataset
+from transfusion_core.specs.experiment import SourceSpec
 from transfusion_core.specs.facts import DatasetFacts, Facts, RunFacts, foretold_splits, ingest_draft, placed_ingest
 from transfusion_core.specs.job import TrainJob
 
@@ -26,8 +27,9 @@ def facts_for(scope: Scope, body: Any) -> Facts:
 
     All names that there are come along where one was not found, for the nearest.
     """
-    parts = readable(body if isinstance(body, dict) else {})
-    named_datasets, named_weights = _named(parts)
+    words = body if isinstance(body, dict) else {}
+    sources = list(sources_in(words).values())
+    named_datasets, named_weights = _named(dataset_in(words), sources)
     with glance(scope.engine) as connection:
         datasets = _known({name: _dataset(connection, scope, name) for name in named_datasets})
         weights = _weights(connection, scope, named_weights) if named_weights else {}
@@ -35,7 +37,7 @@ def facts_for(scope: Scope, body: Any) -> Facts:
             datasets=datasets,
             weights={name: row.object["sha256"] for name, row in weights.items()},
             weight_inputs=_known({name: contract_of(row) for name, row in weights.items()}),
-            runs=_runs(connection, scope, parts),
+            runs=_runs(connection, scope, sources),
             dataset_names=_dataset_names(connection, scope) if named_datasets - set(datasets) else (),
             weight_names=_weight_names(connection, scope) if named_weights - set(weights) else (),
         )
@@ -59,11 +61,10 @@ def dataset_facts(scope: Scope, name: str) -> DatasetFacts:
         return facts
 
 
-def _named(parts: Readable) -> tuple[set[str], set[str]]:
+def _named(dataset: str | None, sources: Sequence[SourceSpec]) -> tuple[set[str], set[str]]:
     """Names of datasets, and of weights."""
-    sources = parts.sources.values()
     datasets = {source.pretrain.dataset for source in sources if source.pretrain}
-    own = {parts.dataset} if parts.dataset else set()
+    own = {dataset} if dataset else set()
     return datasets | own, {source.weights for source in sources if source.weights}
 
 
@@ -110,8 +111,8 @@ def _weights(connection: Connection, scope: Scope, names: set[str]) -> dict[str,
     return {row.name: row for row in rows}
 
 
-def _runs(connection: Connection, scope: Scope, parts: Readable) -> dict[str, RunFacts]:
-    ids: Iterable[str] = {source.run.partition("@")[0] for source in parts.sources.values() if source.run}
+def _runs(connection: Connection, scope: Scope, sources: Sequence[SourceSpec]) -> dict[str, RunFacts]:
+    ids = {source.run.partition("@")[0] for source in sources if source.run}
     return _known({run_id: _run(connection, scope, run_id) for run_id in ids})
 
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from functools import cache
 from typing import Any, Literal
 
-from sqlalchemy import BindParameter, Select, bindparam, delete, insert, select, update
+from sqlalchemy import BindParameter, Select, bindparam, delete, insert, select, true, update
 from sqlalchemy.orm import Session
 
 from transfusion_core.db import events, quotas, sharing
@@ -19,6 +19,7 @@ from transfusion_core.db.transitions import batches, lock, released, revive
 from transfusion_core.db.writing import write_rows
 from transfusion_core.errors import Conflict, NotAllowed
 from transfusion_core.specs.job import OF_DATASETS, PARTS, QUEUES, JobDraft, Origin, without_idle_parts
+from transfusion_core.specs.removal import object_digests
 
 Cache = Literal["use", "refresh", "off"]
 
@@ -36,15 +37,27 @@ class Placed:
     """Job id to state, as they are now; none where jobs were brought back, with any that they need."""
 
 
+class Unverified(Exception):
+    """Jobs have succeeded whose objects nobody has looked for: their results, by key. Nothing was written."""
+
+    def __init__(self, results: dict[str, Any]) -> None:
+        super().__init__(f"the objects of {len(results)} jobs were not looked for")
+        self.results = results
+
+
 @dataclass(frozen=True)
 class _Existing:
     id: str
     key: str
     kind: str
     state: str
-    is_complete: bool
+    result: dict[str, Any] | None
     priority: int
     share: float
+
+    @property
+    def is_complete(self) -> bool:
+        return (self.result or {}).get("complete") is not False
 
 
 def place(
@@ -54,10 +67,12 @@ def place(
     *,
     cache: Cache = "use",
     missing: frozenset[str] = frozenset(),
+    looked_for: frozenset[str] | None = None,
     priority: int = 0,
     experiment: str | None = None,
 ) -> Placed:
-    """Give every draft its row, needs first. Keys in `missing` have lost their bytes and are done again.
+    """Give every draft its row, needs first. Keys in `missing` have lost their bytes and are done again; Unverified is
+    raised where the bytes of others would have to be there, unless they are in `looked_for`, or that is None.
 
     Parts of a job are given rows only with the job itself: one that is there keeps the parts that it has, or none, and
     one that is done again has them done again.
@@ -65,9 +80,10 @@ def place(
     What is new is on the account of whoever asks; raises QuotaExceeded where that is used up. Ingests and pixels are
     shared under every `cache`: a dataset version is immutable, read again only if it is lost.
     """
-    outlook = sharing.outlook(session, scope)
+    outlook, existing = _found(session, scope, drafts)
+    if looked_for is not None:
+        _check_looked_for(drafts, existing, cache, looked_for)
     placed = Placed(outlook.now)
-    existing = _existing(session, drafts)
     drafts, missing = _with_parts(session, drafts, existing, cache, missing)
     placed.ids = {key: row.id for key, row in existing.items()}
     new: list[JobDraft] = []
@@ -107,25 +123,32 @@ def place(
     return placed
 
 
-def _existing(session: Session, drafts: Sequence[JobDraft]) -> dict[str, _Existing]:
-    """The shared job of each key, held until we commit; of needs that no draft makes, an unshared one will do."""
+def _found(session: Session, scope: Scope, drafts: Sequence[JobDraft]) -> tuple[sharing.Outlook, dict[str, _Existing]]:
+    """What we find, and the shared job of each key, held until we commit; of needs that no draft makes, an unshared one
+    will do.
+    """
     keys = {draft.key for draft in drafts}
     outside = {need for draft in drafts for need in draft.needs} - keys
-    found: dict[str, _Existing] = {}
-    for batch in batches(sorted(keys | outside)):
-        found.update(
-            {row.key: _as_existing(row) for row in session.connection().execute(_shared_ones(), {"keys": batch})}
-        )
+    words = {"project": scope.project, "actor": scope.actor}
+    rows = [
+        row
+        for batch in list(batches(sorted(keys | outside))) or [[]]
+        for row in session.connection().execute(_outlook_and_shared_ones(), {"keys": batch, **words})
+    ]
+    found = {row.key: _as_existing(row) for row in rows if row.id is not None}
     for batch in batches(sorted(outside - set(found))):
         query = _columns().where(Job.key.in_(batch)).order_by(Job.id).with_for_update(read=True)
         found.update({row.key: _as_existing(row) for row in session.execute(query)})
-    return found
+    return sharing.Outlook(rows[0].present, rows[0].apart, rows[0].now), found
 
 
 @cache
-def _shared_ones() -> Select[Any]:
+def _outlook_and_shared_ones() -> Select[Any]:
+    """One row at least, of the outlook alone where no key is known: two statements would take twice as long."""
     keys: BindParameter[str] = bindparam("keys", expanding=True)
-    return _columns().where(Job.key.in_(keys), Job.shared).order_by(Job.id).with_for_update(read=True)
+    shared = _columns().where(Job.key.in_(keys), Job.shared).order_by(Job.id).with_for_update(read=True).subquery()
+    outlook = sharing.outlook().subquery()
+    return select(outlook, shared).select_from(outlook.outerjoin(shared, true()))
 
 
 def _columns() -> Select[Any]:
@@ -133,8 +156,22 @@ def _columns() -> Select[Any]:
 
 
 def _as_existing(row: Any) -> _Existing:
-    is_complete = (row.result or {}).get("complete") is not False
-    return _Existing(row.id, row.key, row.kind, row.state, is_complete, -row.turn, row.share)
+    return _Existing(row.id, row.key, row.kind, row.state, row.result, -row.turn, row.share)
+
+
+def _check_looked_for(
+    drafts: Sequence[JobDraft], existing: dict[str, _Existing], cache: Cache, looked_for: frozenset[str]
+) -> None:
+    """Parts are not asked for theirs, which go after a success; datasets are shared under every `cache`."""
+    done = {
+        draft.key: row.result
+        for draft in drafts
+        if (row := existing.get(draft.key)) is not None and row.state == "succeeded" and draft.key not in looked_for
+        if draft.kind in OF_DATASETS or (cache == "use" and draft.kind not in PARTS)
+        if any(object_digests(row.result))
+    }
+    if done:
+        raise Unverified(done)
 
 
 def _with_parts(

@@ -9,8 +9,7 @@ from weakref import WeakKeyDictionary
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
-from transfusion_core.db.engine import came_between, transact, unit_of_work
-from transfusion_core.errors import Unavailable
+from transfusion_core.db.engine import is_away, transact, unit_of_work
 
 MOST = 16
 """Works of one transaction: what one of them holds, all hold until the end of the last."""
@@ -22,7 +21,7 @@ def transact_together(engine: Engine, work: Callable[[Session], T]) -> T:
     """As `transact`, with what other threads of this process ask for meanwhile in the same transaction.
 
     None sees a difference: where one work fails, none of them has happened, and each is done alone. A database that is
-    away is so for all of them.
+    away is so for all of them. What takes long is better done by `transact`, as others would wait for it.
     """
     with _KNOWN:
         queue = _QUEUES.setdefault(engine, _Queue())
@@ -39,7 +38,7 @@ class _Asked:
         self.result: Any = None
         self.error: BaseException | None = None
 
-    def alone(self, engine: Engine) -> None:
+    def do_alone(self, engine: Engine) -> None:
         try:
             self.result = transact(engine, self.work)
         except BaseException as error:
@@ -79,12 +78,11 @@ class _Queue:
                     asked.result = asked.work(session)
         except BaseException as error:
             taken = taken or self._taken()  # who came while it was not there need not find out one by one
-            is_away = isinstance(error, Unavailable) and not came_between(error)
             for asked in taken:
-                if is_away:
+                if is_away(error):
                     asked.error = error
                 else:
-                    asked.alone(engine)
+                    asked.do_alone(engine)
         finally:
             for asked in taken:
                 asked.woken.set()

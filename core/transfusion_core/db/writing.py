@@ -27,7 +27,7 @@ def write_rows(connection: Connection, entity: type[Table], rows: Sequence[dict[
     if not rows:
         return
     if len(rows) == 1 or connection.dialect.name != "postgresql":
-        connection.execute(insert(bare(entity)), rows)
+        connection.execute(_insertion(entity), rows)
         return
     for first in range(0, len(rows), _AT_ONCE):
         document = _document(rows[first : first + _AT_ONCE])
@@ -63,6 +63,11 @@ def write_waiting(session: Session, *, but: type[Table] | None = None) -> None:
 
 def _document(rows: Sequence[dict[str, Any]]) -> str:
     return json.dumps(rows, allow_nan=False, default=datetime.isoformat)  # nothing else is written but JSON
+
+
+@cache
+def _insertion(entity: type[Table]) -> Insert:
+    return insert(bare(entity))
 
 
 @cache

@@ -88,12 +88,11 @@ def check(body: Any, facts: Facts) -> list[Fault]:
 
 def readable(body: dict[str, Any]) -> Readable:
     """What can be read of a body, field by field."""
-    sources = body.get("sources", {}) if isinstance(body.get("sources", {}), dict) else {}
     models = _items(ModelName, body.get("models"))
     return Readable(
-        dataset=_one(DatasetRef, body.get("dataset")),
+        dataset=dataset_in(body),
         models={place: catalogue()[name] for place, name in models.items()},
-        sources={name: read for name, raw in sources.items() if (read := _one(SourceSpec, raw)) is not None},
+        sources=sources_in(body),
         inits=_items(InitSpec, body.get("inits", ["random"])),
         train_sizes=_items(TrainSize, body.get("train_sizes", ["all"])),
         image_size=_one(int, body.get("image_size", 64)),
@@ -101,8 +100,24 @@ def readable(body: dict[str, Any]) -> Readable:
         similarity=_one(SimilaritySpec, body.get("similarity", {})),
         compares=bool(_sections(body) & COMPARING),
         seeds=max(0, _one(int, body.get("seeds", ExperimentSpec.model_fields["seeds"].default)) or 0),
-        known=frozenset(map(str, sources)),
+        known=frozenset(map(str, _raw_sources(body))),
     )
+
+
+def dataset_in(body: dict[str, Any]) -> str | None:
+    """The dataset that a body names, if that can be read."""
+    name: str | None = _one(DatasetRef, body.get("dataset"))
+    return name
+
+
+def sources_in(body: dict[str, Any]) -> dict[str, SourceSpec]:
+    """The sources of a body that can be read."""
+    return {name: read for name, raw in _raw_sources(body).items() if (read := _one(SourceSpec, raw)) is not None}
+
+
+def _raw_sources(body: dict[str, Any]) -> dict[str, Any]:
+    sources = body.get("sources", {})
+    return sources if isinstance(sources, dict) else {}
 
 
 def _sections(body: dict[str, Any]) -> frozenset[str]:

@@ -218,11 +218,18 @@ def glance(engine: Engine) -> Iterator[Connection]:
 
     PostgreSQL is asked once for each, where a transaction, which there sees no more of one moment, begins and ends.
     """
-    options: dict[str, Any] = {_BEGIN: None}
-    if engine.dialect.name == "postgresql":
-        options["isolation_level"] = "AUTOCOMMIT"
-    with _translated(), engine.connect().execution_options(**options) as connection:
-        yield connection
+    if engine.dialect.name == "sqlite":
+        with _translated(), engine.connect().execution_options(**{_BEGIN: None}) as connection:
+            yield connection
+        return
+    with _translated(), engine.connect() as connection:
+        driver: Any = connection.connection.driver_connection
+        driver.autocommit = True  # its own switch: SQLAlchemy's takes as long as a statement
+        try:
+            yield connection
+        finally:
+            if not driver.closed:
+                driver.autocommit = False
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 The API runs in a process of its own on SQLite, without workers; this process ends jobs as workers do.
 """
 
-import http.client
 import json
 import shutil
 import sys
@@ -14,7 +13,7 @@ from statistics import median
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from bench_load import SPEC, _ask, served
+from bench_load import SPEC, Line, served
 from playwright.sync_api import sync_playwright
 
 from browser import NAMES
@@ -30,10 +29,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         url = f"sqlite:///{folder}/bench.db"
         with served(url, "embedded", folder) as (port, _):
-            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
             began = time.perf_counter()
             body = {**WIDE, "sections": ["performance"]}
-            status, answer = _ask(connection, "POST", "/v1/experiments", body)
+            status, answer = Line(port).ask("POST", "/v1/experiments", body)
             assert status == 201, answer
             print(f"POST of 1,000 cells: {time.perf_counter() - began:.2f} s")
             path = f"http://127.0.0.1:{port}/experiments/{json.loads(answer)['id']}"

@@ -40,7 +40,7 @@ bench: setup ## Run the benchmarks, one after the other
 	@for script in tests/benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
 soak: setup ## The long form of the fault tests; SOAK_MINUTES=60 of them with a fault every 20 s
-	TRANSFUSION_SOAK=1 TRANSFUSION_SOAK_MINUTES=$(SOAK_MINUTES) $(BIN)/python -m pytest tests/faults tests/core/db/test_claims.py tests/core/db/test_state_machine.py tests/api/test_app.py tests/api/test_state_machine.py tests/system/test_compose.py tests/system/test_real_data.py tests/system/test_upgrade.py
+	TRANSFUSION_SOAK=1 TRANSFUSION_SOAK_MINUTES=$(SOAK_MINUTES) $(BIN)/python -m pytest tests/faults tests/core/db/test_claims.py tests/core/db/test_state_machine.py tests/api/test_app.py tests/api/test_state_machine.py tests/system/test_backup.py tests/system/test_compose.py tests/system/test_real_data.py tests/system/test_service.py tests/system/test_upgrade.py
 	TRANSFUSION_SOAK=1 $(BIN)/python tests/benchmarks/bench_load.py crowd beats
 	$(BIN)/python tests/benchmarks/soak_hours.py
 

@@ -15,6 +15,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import IO, Any, TypeVar
 
+import pytest
+
 from transfusion_client import Client
 from transfusion_core.db.engine import connect, migrate
 
@@ -25,6 +27,7 @@ DATA = Path(os.environ.get("TRANSFUSION_TEST_DATA", REPOSITORY.parent / "shared"
 
 SOAK = bool(os.environ.get("TRANSFUSION_SOAK"))
 """The long form of the fault tests."""
+LONG_FORM = pytest.mark.skipif(not SOAK, reason="a longer form of what other tests show: make soak")
 
 Found = TypeVar("Found")
 

@@ -13,7 +13,7 @@ from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
 import invariants
-from platforms import TINY, Lasting, job_children, lasting, training_child, until
+from platforms import LONG_FORM, TINY, Lasting, job_children, lasting, training_child, until
 from transfusion_client import Client
 from transfusion_core.db.engine import connect
 from transfusion_core.db.tables import Job
@@ -69,6 +69,7 @@ def test_a_killed_child_is_tried_again(shared: Lasting) -> None:
         assert max(run.attempt for run in client.experiments.runs(made.id)) == 2
 
 
+@LONG_FORM
 def test_a_killed_platform_goes_on_where_it_is_started_again(shared: Lasting) -> None:
     platform = shared.running()
     with Client(platform.url) as client:

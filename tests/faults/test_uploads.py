@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from fault_proxy import FaultProxy, fault_proxy, through
-from platforms import start, stop, until
+from platforms import SOAK, start, stop, until
 from s3_server import KEY as S3_KEY
 from s3_server import SECRET, TOOL, shared_s3
 from servers import free_port, missing_server
@@ -69,7 +69,7 @@ class Road:
         return hashlib.sha256(open_store(self.settings).get_bytes(f"uploads/{upload}")).hexdigest()
 
 
-@pytest.fixture(scope="module", params=["folder", "s3"])
+@pytest.fixture(scope="module", params=["folder", "s3"] if SOAK else ["s3"])
 def lasting_road(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Road]:
     """One service for the tests of this file, with each of the stores."""
     tmp_path = tmp_path_factory.mktemp("service")

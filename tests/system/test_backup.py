@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from platforms import TINY, TRANSFUSION, embedded, start, stop, training_child, until
+from platforms import LONG_FORM, TINY, TRANSFUSION, embedded, start, stop, training_child, until
 from s3_server import shared_s3
 from servers import free_port, postgres_url
 from transfusion_client import Client
@@ -39,6 +39,7 @@ def reports(client: Client) -> dict[str, str]:
     }
 
 
+@LONG_FORM
 def test_an_embedded_platform_comes_back_from_its_backup(tmp_path: Path) -> None:
     with embedded(tmp_path / "data") as platform, Client(platform.url) as client:
         client.experiments.create(SPEC).wait(progress=False, timeout_seconds=240)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from platforms import TINY, job_children, stop, training_child, until
+from platforms import LONG_FORM, TINY, job_children, stop, training_child, until
 from service_way import Service, running_service
 from transfusion_client import Client
 from transfusion_core.errors import NotAuthenticated
@@ -60,6 +60,7 @@ def test_nobody_gets_in_without_a_key(service: Service) -> None:
         client.experiments.plan(TINY)
 
 
+@LONG_FORM
 @pytest.mark.faults
 def test_a_killed_worker_is_replaced_and_every_run_is_done_once(service: Service) -> None:
     slow: dict[str, Any] = {

@@ -13,7 +13,7 @@ from sqlalchemy import Engine
 import invariants
 from fault_proxy import fault_proxy, through
 from hosts import HERE, Host, hosts
-from platforms import TINY, TRANSFUSION, job_children, stop, until
+from platforms import LONG_FORM, TINY, TRANSFUSION, job_children, stop, until
 from service_way import running_service
 from transfusion_core.db import jobs
 from transfusion_core.db.engine import connect
@@ -83,6 +83,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
         yield made
 
 
+@LONG_FORM
 def test_a_host_that_is_cut_off_and_comes_back_changes_nothing(world: World) -> None:
     made = world.client.experiments.create(SPEC)
     until(lambda: len(world.at_work(made.id)) == HOSTS, "a training on each host", 180)

@@ -42,7 +42,7 @@ def platform() -> Iterator[Platform]:
         yield running
 
 
-@pytest.mark.parametrize("name", SETS if SOAK else ["nih"])
+@pytest.mark.parametrize("name", SETS if SOAK else ["retinamnist"])
 def test_real_images_give_the_same_whole_report_by_client_curl_and_command_line(platform: Platform, name: str) -> None:
     with Client(platform.url) as client:
         dataset = client.datasets.wait(client.datasets.add(name, SETS[name]).name, timeout_seconds=120)

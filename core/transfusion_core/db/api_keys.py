@@ -12,7 +12,7 @@ from datetime import datetime
 from functools import cache
 from typing import Any, Literal, get_args
 
-from sqlalchemy import ColumnElement, Connection, Engine, Select, bindparam, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, Select, bindparam, or_, select, text, update
 from sqlalchemy.orm import Session
 
 from transfusion_core.db import audit
@@ -32,6 +32,8 @@ Role = Literal["read", "write", "admin"]
 _FROM_ENVIRONMENT = "admin key of the environment"
 _SECRET_BYTES = 32
 _ID_LENGTH = 26
+_FIRST_KEY_LOCK = 7_233_803
+"""PostgreSQL advisory lock: of several services that start on a new database one makes the first key."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,16 +65,20 @@ def create(
     Without a `project` it is of one of its own where those who run the service make it, else of its maker's. Raises
     NotAllowed for another project than the maker's own.
     """
-    key_id, bits = new_id(), secrets.token_urlsafe(_SECRET_BYTES)
     if scope.project != LOCAL and project not in (None, scope.project):
         raise NotAllowed(f"your key is of project {scope.project!r}, and makes keys for that project alone")
-    project = project or (key_id if scope.project == LOCAL else scope.project)
+    project = project or (None if scope.project == LOCAL else scope.project)
+    limits = {f"quota_{limit}": most for limit, most in (quota or Quota()).model_dump().items()}
     with unit_of_work(scope.engine) as session:
-        limits = {f"quota_{limit}": most for limit, most in (quota or Quota()).model_dump().items()}
         words = {"name": name, "role": role, "project": project, "expires_at": expires_at, **limits}
-        row = _add(session, key_id, digest=_digest(secret, key_id, bits), **words)
-        audit.add(session, scope, "key.create", key_id)
-        return _record(row), f"tf_{key_id}_{bits}"
+        return _made(session, scope, secret, **words)
+
+
+def _made(session: Session, scope: Scope, secret: bytes, *, project: str | None, **words: Any) -> tuple[ApiKey, str]:
+    key_id, bits = new_id(), secrets.token_urlsafe(_SECRET_BYTES)
+    row = _add(session, key_id, digest=_digest(secret, key_id, bits), project=project or key_id, **words)
+    audit.add(session, scope, "key.create", key_id)
+    return _record(row), f"tf_{key_id}_{bits}"
 
 
 def verify(engine: Engine, secret: bytes, presented: str) -> ApiKey | None:
@@ -154,11 +160,14 @@ def _take_admin(engine: Engine, secret: bytes, key: str) -> None:
 
 
 def _make_admin(engine: Engine, secret: bytes) -> str | None:
-    with unit_of_work(engine, write=False) as session:
+    with unit_of_work(engine) as session:
+        if engine.dialect.name == "postgresql":  # SQLite has one writer anyway
+            session.execute(text(f"SELECT pg_advisory_xact_lock({_FIRST_KEY_LOCK})"))
         admins = select(Row).where(Row.role == "admin", Row.revoked_at.is_(None))
         if session.scalars(admins.where(_unexpired()).limit(1)).one_or_none():
             return None
-    return create(Scope(engine), secret, name="first admin key", role="admin", project=LOCAL)[1]
+        words = {"name": "first admin key", "role": "admin", "expires_at": None}
+        return _made(session, Scope(engine), secret, project=LOCAL, **words)[1]
 
 
 def _add(session: Session, key_id: str, *, digest: str, **words: Any) -> Row:

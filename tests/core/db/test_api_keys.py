@@ -1,5 +1,7 @@
 import hashlib
 import hmac
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -64,6 +66,20 @@ def test_an_admin_key_is_made_once(engine):
     assert api_keys.ensure_admin(engine, SECRET, None) is None
     assert api_keys.ensure_admin(engine, SECRET, made) is None
     assert [key.revoked_at for key in api_keys.page(Scope(engine), limit=9).items] == [None]
+
+
+def test_of_many_services_that_start_at_once_one_makes_the_admin_key(engine):
+    begin = threading.Barrier(8)
+
+    def start() -> str | None:
+        begin.wait(30)
+        return api_keys.ensure_admin(engine, SECRET, None)
+
+    with ThreadPoolExecutor(8) as pool:
+        made = [future.result() for future in [pool.submit(start) for _ in range(8)]]
+    assert len([key for key in made if key is not None]) == 1
+    with unit_of_work(engine, write=False) as session:
+        assert len(session.scalars(select(ApiKey)).all()) == 1
 
 
 def test_a_key_of_the_environment_may_have_any_shape_and_replaces_the_one_before(engine):

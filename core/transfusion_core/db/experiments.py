@@ -71,16 +71,8 @@ def create(
             return unverified
         for dataset in expansion.new_datasets:
             add_demo(session, scope, dataset, placed.ids[ingest_draft(dataset).key])
-        row = {
-            "project": scope.project,
-            "id": experiment_id,
-            "name": name,
-            "dataset": spec.dataset,
-            "spec": spec.model_dump(mode="json"),
-            "digest": expansion.digest,
-            "parent": parent,
-            "created_at": placed.now,
-        }
+        words = {"id": experiment_id, "name": name, "parent": parent, "created_at": placed.now}
+        row = {"project": scope.project, **words, **_of_spec(expansion)}
         write_later(session, Row, [row])
         linked = _link(session, experiment_id, expansion, placed.ids)
         _tell(session, experiment_id, "created")
@@ -97,6 +89,11 @@ def create(
             return made
         missing |= lost_of(made.results)
         looked_for |= made.results.keys()
+
+
+def _of_spec(expansion: Expansion) -> dict[str, Any]:
+    spec = expansion.spec
+    return {"dataset": spec.dataset, "spec": spec.model_dump(mode="json"), "digest": expansion.digest}
 
 
 def _link(session: Session, experiment_id: str, expansion: Expansion, ids: dict[str, str]) -> list[str]:

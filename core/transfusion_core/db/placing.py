@@ -101,9 +101,7 @@ def place(
             fresh.add(draft.key)
     _check_needs(drafts, existing)
     if new or revived:
-        if scope.reads_only:
-            raise NotAllowed("this would start work, and your key may only read")
-        quotas.check(session, scope)
+        _check_account(session, scope)
     _unshare(session, stale)
     shares = _shares(outlook, drafts, existing, fresh)
     origin = Origin(request=scope.request_id, experiment=experiment, traceparent=scope.traceparent)
@@ -229,6 +227,12 @@ def _check_needs(drafts: Sequence[JobDraft], existing: dict[str, _Existing]) -> 
             raise Conflict(f"a job that is needed does not exist: key {need}")
         if existing[need].state in ("failed", "cancelled"):
             raise Conflict(f"{existing[need].kind} {existing[need].id} is needed, and is {existing[need].state}")
+
+
+def _check_account(session: Session, scope: Scope) -> None:
+    if scope.reads_only:
+        raise NotAllowed("this would start work, and your key may only read")
+    quotas.check(session, scope)
 
 
 def _unshare(session: Session, stale: Sequence[_Existing]) -> None:

@@ -5,6 +5,7 @@ threads of Python waiting while they work. They are reached by the addresses tha
 import ctypes
 from ctypes import byref, c_char, c_double, c_int, c_void_p
 from functools import cache
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,7 @@ from numpy.typing import NDArray
 Matrix = NDArray[np.float64]
 
 _GEMM_ARGUMENTS, _SYRK_ARGUMENTS = 13, 10
-_ONE, _UPPER = byref(c_double(1.0)), byref(c_char(b"U"))
-_PLAIN, _TURNED = byref(c_char(b"N")), byref(c_char(b"T"))
+_ONE = byref(c_double(1.0))
 
 
 def add_product(total: Matrix, x: Matrix, y: Matrix) -> None:
@@ -23,38 +23,48 @@ def add_product(total: Matrix, x: Matrix, y: Matrix) -> None:
     # BLAS counts columns first, so what it sees is total^T, to which it adds y^T x.
     (y, y_turn, y_lead), (x, x_turn, x_lead) = _seen(y), _seen(x)
     (p, q), n = total.shape, len(x)
-    turns = _TURNED if y_turn else _PLAIN, _PLAIN if x_turn else _TURNED
+    turns = letter("T" if y_turn else "N"), letter("N" if x_turn else "T")
     _routine("dgemm", _GEMM_ARGUMENTS)(
-        *turns, _int(q), _int(p), _int(n), _ONE, y.ctypes.data, y_lead, x.ctypes.data, x_lead,
-        _ONE, total.ctypes.data, _int(q),
+        *turns, integer(q), integer(p), integer(n), _ONE, y.ctypes.data, y_lead, x.ctypes.data, x_lead,
+        _ONE, total.ctypes.data, integer(q),
     )  # fmt: skip
 
 
 def add_square(total: Matrix, x: Matrix) -> None:
     """Add x^T x to the lower triangle of `total` (p, p), in half the work; see `add_product`."""
     x, turn, lead = _seen(x)
-    p = _int(len(total))
-    _routine("dsyrk", _SYRK_ARGUMENTS)(
-        _UPPER, _TURNED if turn else _PLAIN, p, _int(len(x)), _ONE, x.ctypes.data, lead, _ONE, total.ctypes.data, p
-    )
+    p, n = integer(len(total)), integer(len(x))
+    turned = letter("T" if turn else "N")
+    _routine("dsyrk", _SYRK_ARGUMENTS)(letter("U"), turned, p, n, _ONE, x.ctypes.data, lead, _ONE, total.ctypes.data, p)
 
 
 def _seen(samples: Matrix) -> tuple[Matrix, bool, Any]:
     """Return dense samples (n, p), whether BLAS sees them as they are and not transposed, and its leading dimension."""
     if samples.flags.f_contiguous:
-        return samples, True, _int(max(len(samples), 1))
+        return samples, True, integer(max(len(samples), 1))
     samples = np.ascontiguousarray(samples)
-    return samples, False, _int(samples.shape[1])
+    return samples, False, integer(samples.shape[1])
 
 
-def _int(number: int) -> Any:
+def _routine(name: str, arguments: int) -> Any:
+    return routine(scipy.linalg.cython_blas, name, arguments)
+
+
+def integer(number: int) -> Any:
+    """Pass a whole number by reference."""
     return byref(c_int(number))
 
 
 @cache
-def _routine(name: str, arguments: int) -> Any:
-    """Return a routine of BLAS by its address; ctypes lets other threads of Python run while it works."""
-    capsule = scipy.linalg.cython_blas.__pyx_capi__[name]
+def letter(name: str) -> Any:
+    """Pass one letter by reference."""
+    return byref(c_char(name.encode()))
+
+
+@cache
+def routine(module: ModuleType, name: str, arguments: int) -> Any:
+    """Return a routine of scipy's by its address; ctypes lets other threads of Python run while it works."""
+    capsule = module.__pyx_capi__[name]
     read_name, read_address = ctypes.pythonapi.PyCapsule_GetName, ctypes.pythonapi.PyCapsule_GetPointer
     read_name.restype, read_name.argtypes = ctypes.c_char_p, [ctypes.py_object]
     read_address.restype, read_address.argtypes = c_void_p, [ctypes.py_object, ctypes.c_char_p]

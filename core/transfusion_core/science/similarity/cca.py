@@ -49,7 +49,7 @@ def cca(moments: Moments | Pair) -> CanonicalCorrelations:
     """
     pair = moments.pair
     require_more_samples_than_neurons(pair.n, pair.p, pair.q)
-    kept = Kept(pair.x.standardised.count, pair.y.standardised.count)
+    kept = Kept(*pair.each(lambda side: side.standardised.count))
     return nothing_kept(pair, kept) if min(kept) == 0 else plain_mean(pair.canonical.values, kept)
 
 

@@ -1,63 +1,141 @@
-"""Dense linear algebra: numpy's on one of our own threads, torch's where several threads may work on one matrix.
+"""Dense linear algebra, on a CPU by the routines of numpy's and scipy's library, on an accelerator by torch's.
 
-numpy's library has threads of its own, which spin for some 20 milliseconds after their work on cores that torch needs.
-Where a decomposition takes a second that is nothing, and its threads take half of what torch's take.
+A symmetric matrix is brought to tridiagonal form in a quarter of the time of its eigenvectors, and all its eigenvalues,
+or few of its eigenvectors, cost little more: so that is kept, and the rest made as it is asked for.
 """
 
+from contextlib import AbstractContextManager
 from functools import reduce
+from itertools import pairwise
 
 import numpy as np
 import torch
-from scipy.linalg import get_lapack_funcs
+from numpy.typing import NDArray
 from torch import Tensor
 
-from transfusion_core.science.similarity.products import TORCH_IS_FASTER
+from transfusion_core.science.similarity import lapack
+from transfusion_core.science.similarity.threads import each, once, one_blas_thread
+
+Matrix = NDArray[np.float64]
 
 _WIDE = 1536
-"""Rows of a matrix from which numpy's library decomposes faster on its threads: 1.1 s against 2.1 s at 2048."""
+"""Rows of a matrix for which threads of the library's own pay."""
+_OFTEN = 4
+"""How often, for `MANY`, each number of a matrix counts that is multiplied or decomposed."""
+_FEW = 10
+"""A tenth of the eigenvectors, one by one, takes as long as all of them together."""
+_SQUARES = 1e-8
+"""Share of the largest eigenvalue above which the root of another keeps ten digits: it is off by epsilon / (2 root)."""
 
 
-def eigh(symmetric: Tensor) -> tuple[Tensor, Tensor]:
-    """Return eigenvalues (p,), rising, and eigenvectors (p, p) of a symmetric matrix."""
-    if _by_torch(symmetric) and (symmetric.is_cuda or TORCH_IS_FASTER or len(symmetric) < _WIDE):
-        found = torch.linalg.eigh(symmetric)
-        return found.eigenvalues, found.eigenvectors
-    values, vectors = np.linalg.eigh(symmetric.numpy())
-    return torch.from_numpy(values), torch.from_numpy(vectors)
+class Eigen:
+    """Eigenvalues of a symmetric matrix (p, p), and its eigenvectors as far as they are asked for."""
+
+    def __init__(self, symmetric: Tensor) -> None:
+        """Reduce the matrix, float64."""
+        self._matrix, self._reduced = symmetric, None
+        if not symmetric.is_cuda:
+            with _threads(symmetric):
+                self._reduced = lapack.tridiagonal(symmetric.numpy())
+
+    @once
+    def values(self) -> Tensor:
+        """Return the eigenvalues (p,), falling."""
+        if self._reduced is None:
+            return self.all[0]
+        return torch.from_numpy(lapack.eigenvalues(self._reduced)).flip(0)
+
+    @once
+    def all(self) -> tuple[Tensor, Tensor]:
+        """Return the eigenvalues (p,), falling, and the eigenvectors (p, p), as columns."""
+        if self._reduced is None:
+            values, vectors = torch.linalg.eigh(self._matrix)
+            return values.flip(0), vectors.flip(1)
+        with _threads(self._matrix):
+            found, rows = lapack.eigenvectors(self._reduced)
+            lapack.turn_back(self._reduced, rows)
+        return torch.from_numpy(found).flip(0), torch.from_numpy(rows).flip(0).T
+
+    def vectors(self, first: int, last: int) -> Tensor:
+        """Return the eigenvectors (p, last - first) of the eigenvalues numbered `first` to `last` - 1, falling."""
+        p = len(self.values)
+        if self._reduced is None or "all" in vars(self) or not self.few(last - first):
+            return self.all[1][:, first:last]
+        with _threads(self._matrix):
+            rows = lapack.some_eigenvectors(self._reduced, p - last, p - first)
+            lapack.turn_back(self._reduced, rows)
+        return torch.from_numpy(rows).flip(0).T
+
+    def few(self, count: int) -> bool:
+        """Whether so many eigenvectors are made faster without the others."""
+        return 0 < count * _FEW <= len(self.values)
 
 
 def inverse_cholesky(symmetric: Tensor) -> tuple[Tensor, Tensor] | None:
     """Return the lower Cholesky factor L (p, p) and its inverse, None where the matrix is not positive definite."""
-    factor, failed = torch.linalg.cholesky_ex(symmetric)
-    if bool(failed):
-        return None
-    if _by_torch(symmetric):
+    if symmetric.is_cuda:
+        factor, failed = torch.linalg.cholesky_ex(symmetric)
         eye = torch.eye(len(factor), dtype=factor.dtype, device=factor.device)
-        return factor, torch.linalg.solve_triangular(factor, eye, upper=False)
-    upper = factor.numpy().T
-    (trtri,) = get_lapack_funcs(("trtri",), (upper,))
-    inverse, _ = trtri(upper, lower=0)
-    return factor, torch.from_numpy(inverse.T)
+        return None if bool(failed) else (factor, torch.linalg.solve_triangular(factor, eye, upper=False))
+    lower = symmetric.numpy().copy()
+    with _threads(symmetric):
+        if not lapack.cholesky(lower):
+            return None
+        factor = np.tril(lower)
+        inverse = factor.copy()
+        lapack.invert_lower(inverse)
+    return torch.from_numpy(factor), torch.from_numpy(inverse)
 
 
 def matmul(*factors: Tensor) -> Tensor:
     """Multiply matrices, from the left."""
-    if _by_torch(factors[0]):
+    if factors[0].is_cuda:
         return reduce(torch.matmul, factors)
-    return torch.from_numpy(reduce(np.matmul, [factor.numpy() for factor in factors]))
+    first, *rest = (factor.numpy() for factor in factors)
+    made = np.empty((len(first), rest[-1].shape[1]))
+
+    def multiply(rows: slice) -> None:
+        np.matmul(reduce(np.matmul, rest[:-1], first[rows]), rest[-1], out=made[rows])
+
+    threads = torch.get_num_threads()
+    bounds = [len(made) * number // threads for number in range(threads + 1)]
+    with one_blas_thread():
+        each(multiply, [slice(*found) for found in pairwise(bounds)], numbers=_OFTEN * made.size)
+    return torch.from_numpy(made)
 
 
-def singular_values(matrix: Tensor) -> Tensor:
-    """Return the singular values of a matrix, falling, in the least time that keeps ten digits of each.
+def gram(matrix: Tensor) -> Tensor:
+    """Return the inner products of a matrix's rows, in half the work of a product."""
+    if matrix.is_cuda:
+        return matrix @ matrix.T
+    with _threads(matrix):
+        return torch.from_numpy(np.matmul(matrix.numpy(), matrix.numpy().T))
 
-    The roots of the eigenvalues of the smaller Gram matrix are off by epsilon / (2 value) of the largest. Where the
-    smallest is below 1e-4 of it, that is no longer nothing, and the decomposition of the matrix itself is paid for.
+
+def left_singular(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the singular values (k,), falling, of a matrix (k, l) with k <= l, and its left singular vectors (k, k).
+
+    The eigenvectors of the Gram matrix take half the time of a singular value decomposition.
     """
-    squares = _gram_eigenvalues(matrix)
-    if bool(squares[-1] > 1e-8 * squares[0]):
+    squares, vectors = Eigen(gram(matrix)).all
+    if bool(squares[-1] > _SQUARES * squares[0]):
+        return squares.sqrt(), vectors
+    # The eigenvalues have lost the digits of small values; the lengths of what the vectors pick out have not.
+    lengths = matmul(matrix.T, vectors).norm(dim=0)
+    order = lengths.argsort(descending=True)
+    return lengths[order], vectors[:, order]
+
+
+def singular_values(matrix: Tensor, count: int) -> Tensor:
+    """Return the `count` largest singular values of a matrix, falling, in the least time that keeps ten digits of each.
+
+    Where the roots of the eigenvalues of the smaller Gram matrix do not, the matrix itself is decomposed.
+    """
+    squares = _gram_eigenvalues(matrix)[:count]
+    if count and bool(squares[-1] > _SQUARES * squares[0]):
         return torch.sqrt(squares)
     values: Tensor = torch.linalg.svdvals(matrix)
-    return values
+    return values[:count]
 
 
 def nuclear_norm(matrix: Tensor) -> float:
@@ -78,10 +156,9 @@ def nuclear_norm(matrix: Tensor) -> float:
 def _gram_eigenvalues(matrix: Tensor) -> Tensor:
     """Return the eigenvalues of the smaller Gram matrix, falling."""
     wide = matrix.T if matrix.shape[0] > matrix.shape[1] else matrix
-    gram = matmul(wide, wide.T)
-    found = torch.linalg.eigvalsh(gram) if _by_torch(gram) else torch.from_numpy(np.linalg.eigvalsh(gram.numpy()))
-    return found.flip(0)
+    squares = gram(wide)
+    return torch.linalg.eigvalsh(squares).flip(0) if squares.is_cuda else Eigen(squares).values
 
 
-def _by_torch(matrix: Tensor) -> bool:
-    return matrix.is_cuda or TORCH_IS_FASTER or torch.get_num_threads() > 1
+def _threads(matrix: Tensor) -> AbstractContextManager[None]:
+    return one_blas_thread(unless=max(matrix.shape) >= _WIDE)

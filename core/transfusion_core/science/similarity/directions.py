@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from transfusion_core.science.similarity.decompositions import eigh, inverse_cholesky
+from transfusion_core.science.similarity.decompositions import Eigen, inverse_cholesky, matmul
 from transfusion_core.science.similarity.threads import once
 
 _EPSILON = torch.finfo(torch.float64).eps
@@ -109,8 +109,8 @@ class Side:
         found = self._by_cholesky()
         if found is not None:
             return found
-        spectrum = self._spectrum(self.unit_scale)
-        return self._directions(self.unit_scale, spectrum, spectrum.real)
+        values, vectors, real = self._spectrum(self.unit_scale, Eigen(self._scaled(self.unit_scale)))
+        return self._directions(self.unit_scale, values[real], vectors[:, real])
 
     @once
     def common_scale(self) -> Tensor:
@@ -118,19 +118,50 @@ class Side:
         return torch.where(self.alive, self.trace.clamp_min(_TINY).rsqrt(), 0.0)
 
     @once
-    def principal(self) -> Spectrum:
+    def eigen(self) -> Eigen:
         """Decompose the layer as it is, apart from one common scale."""
-        return self._spectrum(self.common_scale)
+        return Eigen(self._scaled(self.common_scale))
 
-    def leading(self, variance: float) -> Directions:
-        """Keep the fewest leading principal directions that hold the share `variance` (0, 1] of the raw variance."""
+    @once
+    def principal(self) -> Spectrum:
+        """Return all principal directions."""
+        return self._spectrum(self.common_scale, self.eigen)
+
+    def leading_count(self, variance: float) -> int:
+        """Count the fewest leading principal directions that hold the share `variance` (0, 1] of the raw variance.
+
+        Raises ValueError for another share.
+        """
         if not 0 < variance <= 1:
             raise ValueError(f"the share of variance to keep lies in (0, 1], got {variance}")
-        return self.first(int((self.principal.real & _leading_share(self.principal.values, variance)).sum()))
+        values = self.eigen.values.clamp_min(0)
+        leading = _leading_share(values, variance)
+        count = int(leading.sum())
+        if count < self.n and bool((values[:count] > self._floor(self.common_scale, values)).all()):
+            return count
+        return int((self.principal.real & leading).sum())
+
+    def leading(self, variance: float) -> Directions:
+        """Keep the directions that `leading_count` counts."""
+        return self.first(self.leading_count(variance))
 
     def first(self, count: int) -> Directions:
         """Keep so many leading principal directions."""
-        return self._directions(self.common_scale, self.principal, torch.arange(len(self.squares)) < count)
+        return self._directions(self.common_scale, self.eigen.values[:count], self.eigen.vectors(0, count))
+
+    def dropped(self, variance: float) -> Tensor | None:
+        """Return an orthonormal basis (p, d) of what `leading` leaves out, in coordinates of `standardised`.
+
+        None where that is no shorter way to what is left than `leading`, or not as exact.
+        """
+        count, values = self.leading_count(variance), self.eigen.values
+        if count < len(values) and not self.eigen.few(len(values) - count):
+            return None
+        # A direction's coordinates are off by epsilon times the largest variance over its own.
+        if not bool(values[-1] > 1e-6 * values[0]) or self.standardised.count < len(values):
+            return None
+        vectors = self.eigen.vectors(count, len(values))
+        return matmul(self.standardised.loadings.T, vectors / (self.trace * values[count:]).sqrt())
 
     def _by_cholesky(self) -> Directions | None:
         """Whiten by the inverse Cholesky factor L of the correlations, where that proves that no direction is missing.
@@ -141,27 +172,35 @@ class Side:
         width = len(self.squares)
         if not bool(self.alive.all()) or self.n - 1 < width:
             return None
-        found = inverse_cholesky(self.unit_scale[:, None] * self.scatter * self.unit_scale)
+        found = inverse_cholesky(self._scaled(self.unit_scale))
         if found is None:
             return None
         factor, inverse = found
-        largest_rounding = (self.unit_scale.square() * self.rounding).max()
-        # The correlations have trace p, which bounds their largest eigenvalue.
-        floor = torch.clamp_min(largest_rounding, 10 * width * _EPSILON * width) + self._multiplied(self.unit_scale)
-        if not bool(1 / inverse.square().sum() > floor):
+        trace = inverse.new_full((1,), width)  # of the correlations, which bounds their largest eigenvalue
+        if not bool(1 / inverse.square().sum() > self._floor(self.unit_scale, trace)):
             return None
         return Directions(self.unit_scale[:, None] * inverse.T, factor / self.unit_scale[:, None])
 
-    def _spectrum(self, scale: Tensor) -> Spectrum:
-        """Decompose X diag(scale)."""
-        scaled = scale[:, None] * self.scatter * scale
-        values, vectors = (each.flip(-1) for each in eigh(scaled))  # falling
+    def _spectrum(self, scale: Tensor, eigen: Eigen) -> Spectrum:
+        """Tell the directions of X diag(scale)."""
+        values, vectors = eigen.all
         rounding = vectors.square().T @ (scale.square() * self.rounding)
-        # Forming p x p moments in float64 and decomposing them moves eigenvalues by a few p epsilon of the
-        # largest.
-        floor = rounding.clamp_min(10 * len(scale) * _EPSILON * float(values[0].clamp_min(0))) + self._multiplied(scale)
         centred = torch.arange(len(scale), device=values.device) < self.n - 1  # centred samples span no more
-        return Spectrum(values.clamp_min(0), vectors, (values > floor) & centred)
+        return Spectrum(values.clamp_min(0), vectors, (values > self._floor(scale, values, rounding)) & centred)
+
+    def _scaled(self, scale: Tensor) -> Tensor:
+        return scale[:, None] * self.scatter * scale
+
+    def _floor(self, scale: Tensor, eigenvalues: Tensor, rounding: Tensor | None = None) -> Tensor:
+        """Return what is rounding in eigenvalues of the scaled scatter, whose largest is the first of `eigenvalues`.
+
+        `rounding`: what that of the inputs may have put into each; otherwise the most that it may in any.
+        """
+        if rounding is None:
+            rounding = (scale.square() * self.rounding).max()
+        # Forming p x p moments in float64 and decomposing them moves eigenvalues by a few p epsilon of the largest.
+        formed = 10 * len(scale) * _EPSILON * float(eigenvalues[0].clamp_min(0))
+        return rounding.clamp_min(formed) + self._multiplied(scale)
 
     def _multiplied(self, scale: Tensor) -> Tensor:
         """Return what rounding in the multiplication may have put into an eigenvalue of the scaled scatter.
@@ -171,8 +210,8 @@ class Side:
         largest: Tensor = (scale.square() * self.squares).max()
         return largest * float(4 * len(scale) ** 0.5 * self.gemm_rounding)
 
-    def _directions(self, scale: Tensor, spectrum: Spectrum, kept: Tensor) -> Directions:
-        roots, basis = spectrum.values[kept].sqrt(), spectrum.vectors[:, kept]
+    def _directions(self, scale: Tensor, values: Tensor, basis: Tensor) -> Directions:
+        roots = values.sqrt()
         unscale = torch.where(scale > 0, 1 / scale.clamp_min(_TINY), 0.0)
         return Directions(scale[:, None] * basis / roots, unscale[:, None] * basis * roots)
 

@@ -77,7 +77,7 @@ class Spread:
         (low_x, high_x), (low_y, high_y) = (cut.plausible() for cut in self._cuts)
         between = coherence(self._pair, self._pair.x.first(high_x), self._pair.y.first(high_y))
         corners = sorted({(k, m) for k in (low_x, high_x) for m in (low_y, high_y)})
-        return [float(singular_values(between[:k, :m]).clamp_max(1).mean()) for k, m in corners]
+        return [float(singular_values(between[:k, :m], min(k, m)).clamp_max(1).mean()) for k, m in corners]
 
 
 def interval(
@@ -125,7 +125,7 @@ class _Cut:
 
     def __init__(self, side: Side, variance: float) -> None:
         values, vectors, real = side.principal
-        self._found, self._variance, self._trace = side.leading(variance).count, variance, side.trace
+        self._found, self._variance, self._trace = side.leading_count(variance), variance, side.trace
         self._first, last = max(self._found - _CUTS, 0), min(self._found + _CUTS, int(real.sum()))
         self._inner = vectors[:, : self._first] @ vectors[:, : self._first].T
         self._outer = vectors[:, self._first : last]

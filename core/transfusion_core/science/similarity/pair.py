@@ -2,29 +2,52 @@
 once.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from transfusion_core.science.similarity.decompositions import eigh, matmul, singular_values
+from transfusion_core.science.similarity.decompositions import left_singular, matmul, singular_values
 from transfusion_core.science.similarity.directions import Directions, Side
 from transfusion_core.science.similarity.sums import Product
-from transfusion_core.science.similarity.threads import once
+from transfusion_core.science.similarity.threads import each, once
+
+_Value = TypeVar("_Value")
 
 
-class Canonical(NamedTuple):
-    """Canonical variates between two sets of k and l kept directions, m = min(k, l).
+@dataclass(frozen=True, eq=False)
+class Canonical:
+    """Canonical variates between two sets of k and l kept directions, whose inner products are `between` (k, l).
 
-    `values` (m,) are the correlations in [0, 1], falling. `x` (k, m), `y` (l, m): the variates in the kept
-    directions of each layer, where `x` is orthonormal if k <= l and `y` is otherwise; the other is what the
-    correlation makes of it, of unit length where the correlation is not 0.
+    `values` (m,), m = min(k, l), are the correlations in [0, 1], falling. `fewer` (m, m): the variates in the smaller
+    set, the first where they are equal; orthonormal.
     """
 
+    between: Tensor
     values: Tensor
-    x: Tensor
-    y: Tensor
+    fewer: Tensor
+
+    @once
+    def x(self) -> Tensor:
+        """Return the variates (k, m) in the directions of the first layer."""
+        return self.fewer if self._x_has_fewer else self._others(self.between)
+
+    @once
+    def y(self) -> Tensor:
+        """Return the variates (l, m) in the directions of the second layer."""
+        return self._others(self.between.T) if self._x_has_fewer else self.fewer
+
+    @property
+    def _x_has_fewer(self) -> bool:
+        return self.between.shape[0] <= self.between.shape[1]
+
+    def _others(self, between: Tensor) -> Tensor:
+        """Return what the correlation makes of `fewer`, of unit length where it is not 0."""
+        others = matmul(between, self.fewer)
+        lengths: Tensor = others.norm(dim=0)
+        return others / lengths.clamp_min(torch.finfo(torch.float64).tiny)
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,9 +92,19 @@ class Pair:
         return self.between.xy / (self.x.trace.sqrt() * self.y.trace.sqrt())
 
     @once
+    def coherence(self) -> Tensor:
+        """Return the inner products (kept x, kept y) of every direction above rounding with the other layer's."""
+        return coherence(self, *self.each(lambda side: side.standardised))
+
+    @once
     def canonical(self) -> Canonical:
         """Correlate every direction above rounding, as CCA and PWCCA do."""
-        return canonical(coherence(self, self.x.standardised, self.y.standardised))
+        return canonical(self.coherence)
+
+    def each(self, work: Callable[[Side], _Value]) -> list[_Value]:
+        """Work something out of both layers, each on a thread where that pays."""
+        # A decomposition goes over its matrix many times.
+        return each(work, (self.x, self.y), numbers=0 if self.between.xy.is_cuda else 4 * self.p * self.q)
 
     def swapped(self) -> "Pair":
         """Return the same pair, the other layer first."""
@@ -79,14 +112,21 @@ class Pair:
 
     def leading_canonical(self, variance: float) -> Canonical:
         """Correlate the leading directions that hold the share `variance`, as SVCCA does."""
-        return canonical(self._leading_coherence(variance))
+        return canonical(coherence(self, *self.each(lambda side: side.leading(variance))))
 
     def leading_values(self, variance: float) -> Tensor:
-        """Return the correlations of `leading_canonical` alone, falling, in half the time."""
-        return singular_values(self._leading_coherence(variance)).clamp_max(1)
+        """Return the correlations of `leading_canonical` alone, falling, in half the time.
 
-    def _leading_coherence(self, variance: float) -> Tensor:
-        return coherence(self, self.x.leading(variance), self.y.leading(variance))
+        Where few directions are left out, what they share is taken out of `coherence`, instead of the many made.
+        """
+        dropped_x, dropped_y = self.each(lambda side: side.dropped(variance))
+        if dropped_x is None or dropped_y is None:
+            between = coherence(self, *self.each(lambda side: side.leading(variance)))
+        else:
+            between = self.coherence - matmul(dropped_x, matmul(dropped_x.T, self.coherence))
+            between -= matmul(matmul(between, dropped_y), dropped_y.T)
+        count = min(self.each(lambda side: side.leading_count(variance)))
+        return singular_values(between, count).clamp_max(1)
 
 
 def coherence(pair: Pair, of_x: Directions, of_y: Directions) -> Tensor:
@@ -95,17 +135,6 @@ def coherence(pair: Pair, of_x: Directions, of_y: Directions) -> Tensor:
 
 
 def canonical(between: Tensor) -> Canonical:
-    """Decompose the inner products C (k, l) of two orthonormal sets of directions.
-
-    The eigenvectors U of the smaller of C C^T and C^T C take half the time of a singular value decomposition. Their
-    eigenvalues would lose half the digits of small correlations; the lengths of C^T U do not.
-    """
-    if between.shape[0] > between.shape[1]:
-        turned = canonical(between.T)
-        return Canonical(turned.values, turned.y, turned.x)
-    _, vectors = eigh(matmul(between, between.T))  # (k, k)
-    others = matmul(between.T, vectors)  # (l, k)
-    lengths = others.norm(dim=0)
-    order = lengths.argsort(descending=True)
-    others = others / lengths.clamp_min(torch.finfo(torch.float64).tiny)
-    return Canonical(lengths[order].clamp_max(1), vectors[:, order], others[:, order])
+    """Decompose the inner products (k, l) of two orthonormal sets of directions."""
+    values, fewer = left_singular(between if between.shape[0] <= between.shape[1] else between.T)
+    return Canonical(between, values.clamp_max(1), fewer)

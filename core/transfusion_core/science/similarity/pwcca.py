@@ -3,6 +3,7 @@
 from torch import Tensor
 
 from transfusion_core.science.similarity.cca import CanonicalCorrelations, Kept, nothing_kept
+from transfusion_core.science.similarity.decompositions import matmul
 from transfusion_core.science.similarity.guard import require_more_samples_than_neurons
 from transfusion_core.science.similarity.moments import Moments
 from transfusion_core.science.similarity.pair import Pair
@@ -24,7 +25,7 @@ def pwcca(moments: Moments | Pair) -> CanonicalCorrelations:
     """
     pair = moments.pair
     require_more_samples_than_neurons(pair.n, pair.p, pair.q)
-    kept = Kept(pair.x.standardised.count, pair.y.standardised.count)
+    kept = Kept(*pair.each(lambda side: side.standardised.count))
     if min(kept) == 0:
         return nothing_kept(pair, kept)
     values, weights = pair.canonical.values.cpu(), projection_weights(pair).cpu()
@@ -36,5 +37,6 @@ def pwcca(moments: Moments | Pair) -> CanonicalCorrelations:
 def projection_weights(pair: Pair) -> Tensor:
     """Return alpha_i = sum_j |<h_i, x_j>| (m,) of the canonical variates over the reference layer's neurons."""
     found, of_x, of_y = pair.canonical, pair.x.standardised, pair.y.standardised
-    on_neurons = of_x.loadings @ found.x if of_x.count <= of_y.count else of_y.loadings @ found.y
+    x_is_reference = of_x.count <= of_y.count
+    on_neurons = matmul(of_x.loadings, found.x) if x_is_reference else matmul(of_y.loadings, found.y)
     return on_neurons.abs().sum(0)

@@ -33,7 +33,7 @@ def linear_regression(moments: Moments | Pair) -> Regression:
     (n - 1), all of it from n <= k + 1 on.
     """
     pair = moments.pair
-    kept = Kept(pair.x.standardised.count, pair.y.standardised.count)
+    kept = Kept(*pair.each(lambda side: side.standardised.count))
     if pair.constant_reason is not None:
         return Regression(None, None, kept, pair.constant_reason)
     cross = pair.between.xy

@@ -18,7 +18,7 @@ def svcca(moments: Moments | Pair, variance: float = 0.99) -> CanonicalCorrelati
     of the centred samples, where every correlation is 1; ValueError when `variance` is outside (0, 1].
     """
     pair = moments.pair
-    kept = Kept(pair.x.leading(variance).count, pair.y.leading(variance).count)
+    kept = Kept(*pair.each(lambda side: side.leading_count(variance)))
     if min(kept) == 0:
         return nothing_kept(pair, kept)
     require_free_samples(pair.n, *kept)

@@ -7,8 +7,9 @@ other needs. Many matrices of a few hundred rows are also faster one on each cor
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
+from threading import Lock
 from typing import Any, Generic, Self, TypeVar, overload
 
 import torch
@@ -29,7 +30,7 @@ def each(work: Callable[[_Item], _Value], items: Sequence[_Item], *, numbers: in
     threads = min(torch.get_num_threads(), len(items))
     if threads < 2 or numbers < MANY:
         return [work(item) for item in items]
-    with one_torch_thread(), _blas().limit(limits=1):
+    with one_torch_thread(), one_blas_thread():
         running = [_pool(threads).submit(work, item) for item in items]
         wait(running)
     return [one.result() for one in running]
@@ -47,6 +48,36 @@ def one_torch_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
+
+
+class _OneBlasThread:
+    """Keeps numpy's and scipy's library on the calling thread, as long as anybody is inside.
+
+    Its own threads spin for some 20 milliseconds after each call, on cores that the next step needs.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._inside = Lock(), 0
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._inside == 0:
+                self._limited = _blas().limit(limits=1)
+            self._inside += 1
+
+    def __exit__(self, *error: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                self._limited.restore_original_limits()
+
+
+_one_blas_thread = _OneBlasThread()
+
+
+def one_blas_thread(*, unless: bool = False) -> AbstractContextManager[None]:
+    """Keep numpy's and scipy's library on the calling thread: many of our own are faster, but for wide matrices."""
+    return nullcontext() if unless else _one_blas_thread
 
 
 class once(Generic[_Value]):  # noqa: N801 - read as the decorator that it is

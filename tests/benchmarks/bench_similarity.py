@@ -128,8 +128,8 @@ def layers(n: int, p: int) -> tuple[Tensor, Tensor]:
     return x, x + torch.randn(n, p, generator=generator)
 
 
-def summed(x: Tensor, y: Tensor, gemm: str = "float64") -> Moments:
-    moments = Moments(x.shape[1], y.shape[1], gemm=gemm)  # type: ignore[arg-type]
+def summed(x: Tensor, y: Tensor, gemm: str = "float64", *, scatters: bool = True) -> Moments:
+    moments = Moments(x.shape[1], y.shape[1], gemm=gemm, scatters=scatters)  # type: ignore[arg-type]
     moments.update(x, y)
     return moments
 
@@ -147,7 +147,10 @@ def matrices(n: int, p: int, share: float, *, rounds: int) -> None:
     for dtype, (of_x, of_y) in of_peers.items():
         runs: list[Callable[[], object]] = [partial(peer, of_x, of_y) for peer in PEERS]
         runs.append(lambda dtype=dtype: all_six(summed(x, y, dtype)))
-        runs += [lambda measure=measure, dtype=dtype: measure(summed(x, y, dtype)) for measure in MEASURES.values()]
+        runs += [
+            lambda measure=measure, dtype=dtype: measure(summed(x, y, dtype, scatters=measure is not procrustes))
+            for measure in MEASURES.values()
+        ]
         found = best(*runs, rounds=rounds)
         peers, together[dtype], alone = found[:6], found[6], found[7:]
         print(

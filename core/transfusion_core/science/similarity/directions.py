@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from transfusion_core.science.similarity.decompositions import Eigen, inverse_cholesky, matmul
+from transfusion_core.science.similarity.sums import Product
 from transfusion_core.science.similarity.threads import once
 
 _EPSILON = torch.finfo(torch.float64).eps
@@ -45,21 +46,35 @@ class Spectrum(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Side:
-    """One layer: `scatter` (p, p) = X^T X of n centred samples, `mean` (p,), `resolution` = epsilon of the input
-    dtype, `kk` = sum of the fourth powers of the samples' lengths, `gemm_rounding` of the scatter (see products.py).
+    """One layer of n centred samples: `own` holds X^T X, where it was summed; `squares` (p,) its diagonal.
+
+    `mean` (p,), `resolution` = epsilon of the input dtype; see products.py for the `gemm_rounding` of the sums.
     """
 
     n: int
-    scatter: Tensor
+    own: Product | None
+    squares: Tensor
     mean: Tensor
     resolution: float
-    kk: Tensor
     gemm_rounding: float = 0.0
 
-    @once
-    def squares(self) -> Tensor:
-        """Return the centred sum of squares of each neuron, (p,)."""
-        return self.scatter.diagonal()
+    @property
+    def scatter(self) -> Tensor:
+        """Return X^T X, (p, p)."""
+        return self._known.xy
+
+    @property
+    def kk(self) -> Tensor:
+        """Return the sum of the fourth powers of the samples' lengths."""
+        return self._known.kl
+
+    @property
+    def _known(self) -> Product:
+        if self.own is None:
+            raise ValueError(
+                "moments with the layers' own scatters expected, got some that are enough for Procrustes only"
+            )
+        return self.own
 
     @once
     def trace(self) -> Tensor:

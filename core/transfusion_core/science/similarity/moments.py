@@ -22,7 +22,7 @@ from transfusion_core.science.similarity.threads import each, one_torch_thread
 
 Samples: TypeAlias = Tensor | NDArray[Any]
 
-_COUPLES = (("x", "x"), ("x", "y"), ("y", "y"))
+_OWN, _CROSS = (("x", "x"), ("y", "y")), ("x", "y")
 _SAVED = {"xy": "s", "ky": "ky_", "lx": "lx_", "kl": "kl_"}
 # A block of so many numbers stays in the processor's last cache (8 MiB of float64) while it is shifted and multiplied;
 # with fewer rows than this the sums themselves, p x p numbers, would be what is moved.
@@ -40,21 +40,25 @@ class Moments:
     Each batch is shifted by the running mean before it is multiplied, so a large mean costs no digits: by the mean
     of the first block, until some neuron's mean has left it by a standard deviation. Accumulators of different samples
     merge exactly: M = M1 + M2 + n1 n2 / (n1 + n2) d d^T (Chan, Golub, LeVeque 1979). `gemm` is what batches are
-    multiplied in (see `Gemm`).
+    multiplied in (see `Gemm`). Without `scatters` the layers are not multiplied with themselves, which is half of the
+    work: enough for `procrustes`, and for nothing else.
 
     Attributes: `n`, `p`, `q`; `mean_x` (p,), `mean_y` (q,); `sxx` (p, p), `sxy` (p, q), `syy` (q, q),
     centred and not divided by n; `resolution_x`, `resolution_y`: coarsest machine epsilon of the inputs, because the
     rounding of float16 activations must not pass for directions; `pair`: all of it as the measures read it.
     """
 
-    def __init__(self, p: int, q: int, *, device: torch.device | str = "cpu", gemm: Gemm = "float64") -> None:
+    def __init__(
+        self, p: int, q: int, *, device: torch.device | str = "cpu", gemm: Gemm = "float64", scatters: bool = True
+    ) -> None:
         """Start with no samples of layers with p and q neurons; sums live on `device`, which must know
         float64.
         """
         if p < 1 or q < 1:
             raise ValueError(f"a layer has at least one neuron, got p = {p} and q = {q}")
         self.p, self.q = p, q
-        self._sums = Sums({"x": p, "y": q}, _COUPLES, device=device, gemm=gemm)
+        couples = (*_OWN, _CROSS) if scatters else (_CROSS,)
+        self._sums = Sums({"x": p, "y": q}, couples, device=device, gemm=gemm)
         self._pair: Pair | None = None
 
     @property
@@ -89,9 +93,11 @@ class Moments:
         self._add(list(zip(*(torch.split(layer.detach(), images) for layer in (x, y)), strict=True)), read=_positions)
 
     def merge(self, other: "Moments") -> Self:
-        """Add the samples of `other`, left as it was, and return self; ValueError on other p or q."""
+        """Add the samples of `other`, left as it was, and return self; ValueError on other p, q or `scatters`."""
         if (self.p, self.q) != (other.p, other.q):
             raise ValueError(f"cannot merge moments of ({other.p}, {other.q}) into ({self.p}, {self.q}) neurons")
+        if self._scatters != other._scatters:
+            raise ValueError("cannot merge moments with the layers' own scatters and moments without")
         self._sums.merge(other._sums)
         self._pair = None
         return self
@@ -106,6 +112,7 @@ class Moments:
         """Return everything as float64 tensors that share no memory, fit for safetensors."""
         sums = self._sums.centred()  # about the means, so nothing is left to sum
         tensors = {f"mean_{name}": mean for name, mean in sums.origin.items()}
+        tensors |= {f"squares_{name}": sums.squares_of(name) for name in "xy"}
         for (a, b), product in sums.products.items():
             tensors |= {f"{prefix}{a}{b}": getattr(product, field) for field, prefix in _SAVED.items()}
         tensors["n"] = torch.tensor(self.n, dtype=torch.int64)
@@ -116,14 +123,16 @@ class Moments:
     @classmethod
     def load(cls, tensors: Mapping[str, Tensor]) -> "Moments":
         """Rebuild what `save` returned. Raises KeyError when a tensor is missing."""
-        moments = cls(len(tensors["mean_x"]), len(tensors["mean_y"]), device=tensors["mean_x"].device)
+        p, q, device = len(tensors["mean_x"]), len(tensors["mean_y"]), tensors["mean_x"].device
+        moments = cls(p, q, device=device, scatters="sxx" in tensors)
         sums = moments._sums
         sums.n, sums.rounding = int(tensors["n"]), float(tensors["rounding"])
         sums.resolution = dict(zip("xy", tensors["resolution"].tolist(), strict=True))
         sums.origin = {name: tensors[f"mean_{name}"].clone() for name in "xy"}
+        sums.squares = {name: tensors[f"squares_{name}"].clone() for name in sums.squares}
         sums.products = {
             (a, b): Product(**{field: tensors[f"{prefix}{a}{b}"].clone() for field, prefix in _SAVED.items()})
-            for a, b in _COUPLES
+            for a, b in sums.products
         }
         return moments
 
@@ -136,7 +145,7 @@ class Moments:
         """Both layers about their means, with what was worked out of them kept until the next sample arrives."""
         if self._pair is None:
             sums = self._sums.centred()
-            self._pair = Pair(side_of(sums, "x"), side_of(sums, "y"), sums.products["x", "y"])
+            self._pair = Pair(side_of(sums, "x"), side_of(sums, "y"), sums.products[_CROSS])
         return self._pair
 
     @property
@@ -202,6 +211,10 @@ class Moments:
         self._pair = None
 
     @property
+    def _scatters(self) -> bool:
+        return len(self._sums.products) > 1
+
+    @property
     def _block_rows(self) -> int:
         numbers = _BLOCK_NUMBERS if self._sums.gemm == "float64" else 2 * _BLOCK_NUMBERS  # of half the size
         return max(_BLOCK_ROWS, numbers // max(self.p, self.q))
@@ -222,8 +235,8 @@ class Moments:
 def side_of(centred: Sums, name: str) -> Side:
     """Take one layer out of centred sums."""
     layer = centred.reordered.get(name, name)
-    own = centred.products[layer, layer]
-    return Side(centred.n, own.xy, centred.origin[layer], centred.resolution[layer], own.kl, centred.rounding)
+    own, squares = centred.products.get((layer, layer)), centred.squares_of(layer)
+    return Side(centred.n, own, squares, centred.origin[layer], centred.resolution[layer], centred.rounding)
 
 
 def _positions(maps: Tensor) -> Tensor:

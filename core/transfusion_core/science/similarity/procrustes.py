@@ -12,7 +12,7 @@ def procrustes(moments: Moments | Pair) -> float | None:
     for a copy, 2 for layers without any correlation; the other measures are similarities. Invariant to
     orthogonal maps, to one common scale and to a shift of either layer; not to invertible maps. With p != q
     the narrower layer counts as padded with dead neurons. None when a layer does not vary
-    (`moments.constant_reason`).
+    (`moments.constant_reason`). Moments without scatters are enough.
     """
     pair = moments.pair
     if pair.constant_reason is not None:

@@ -23,6 +23,7 @@ from transfusion_core.science.similarity.products import (
     product,
     shifted,
     squared_lengths,
+    sums_of_squares,
 )
 from transfusion_core.science.similarity.threads import each
 
@@ -52,9 +53,10 @@ class Product:
         """Return the sums of the same pair, the other layer first."""
         return Product(xy=self.xy.T, ky=self.lx, lx=self.ky, kl=self.kl)
 
-    def __add__(self, other: "Product") -> "Product":
-        """Add sums of other samples about the same origins."""
-        return Product(*(getattr(self, name) + getattr(other, name) for name in vars(self)))
+    def add(self, other: "Product") -> None:
+        """Add sums of other samples about the same origins, in place."""
+        for name, mine in vars(self).items():
+            add_to(mine, getattr(other, name))
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,8 +75,8 @@ class _Move:
 class Sums:
     """Sums over the same n samples of some layers and of pairs among them, the same for any split into batches.
 
-    Every layer must stand in a pair with itself, since its own scatter tells when its origin is too far from its
-    mean; or be named in `reordered`, as the same samples of another layer in another order.
+    `total` holds the sum (p,) of each neuron about its origin, `squares` that of its square, where no exact product of
+    the layer with itself has them. A layer that is named in `reordered` has the samples of another in another order.
     """
 
     def __init__(
@@ -96,6 +98,8 @@ class Sums:
         self.total = {name: torch.zeros_like(origin) for name, origin in self.origin.items()}
         self.resolution = dict.fromkeys(self.widths, _EPSILON)
         self._products = {(a, b): Product.zeros(self.widths[a], self.widths[b], device) for a, b in couples}
+        apart = [name for name in self.widths if gemm != "float64" or (name, name) not in self._products]
+        self.squares = {name: torch.zeros_like(self.origin[name]) for name in apart if name not in self.reordered}
         self._half = False  # whether of layers with themselves only the lower triangle is up to date
 
     @property
@@ -105,6 +109,8 @@ class Sums:
             for (a, b), sums in self._products.items():
                 if a == b:
                     mirror(sums.xy)
+                    if a in self.squares:
+                        sums.xy.diagonal().copy_(self.squares[a])  # coarser products are off there by most
             self._half = False
         return self._products
 
@@ -132,6 +138,8 @@ class Sums:
         along = dict(zip(names, weighed, strict=True))
         for name in names:
             add_to(self.total[name], along[name][0])
+            if name in self.squares:
+                add_to(self.squares[name], sums_of_squares(blocks[name]))
             self.resolution[name] = max(self.resolution[name], resolution_of(samples[name]))
 
         def multiply(couple: Couple) -> None:
@@ -151,9 +159,12 @@ class Sums:
             self.place(other.origin)
         theirs = other.about(self.origin)
         for name in self.widths:
-            self.total[name] = self.total[name] + theirs.total[name]
+            add_to(self.total[name], theirs.total[name])
             self.resolution[name] = max(self.resolution[name], theirs.resolution[name])
-        self.products = {couple: mine + theirs.products[couple] for couple, mine in self.products.items()}
+        for name, squares in self.squares.items():
+            add_to(squares, theirs.squares_of(name))
+        for couple, mine in self.products.items():
+            mine.add(theirs.products[couple])
         self.n += theirs.n
         self.rounding = max(self.rounding, theirs.rounding)
         return self
@@ -189,6 +200,7 @@ class Sums:
         part.reordered = {name: other for name, other in self.reordered.items() if name in names}
         part.origin = {name: self.origin[name] for name in part.widths}
         part.total = {name: self.total[name] for name in part.widths}
+        part.squares = {name: squares for name, squares in self.squares.items() if name in names}
         part.resolution = {name: self.resolution[name] for name in part.widths}
         return part
 
@@ -221,7 +233,7 @@ class Sums:
         for there in origin.values():
             distributed.all_reduce(there, group=group)
         self._move_to(origin)
-        tensors = list(self.total.values())
+        tensors = [*self.total.values(), *self.squares.values()]
         tensors += [tensor for sums in self.products.values() for tensor in vars(sums).values()]
         for tensor in tensors:
             distributed.all_reduce(tensor, group=group)
@@ -239,7 +251,7 @@ class Sums:
             "widths": copy.widths, "reordered": copy.reordered, "gemm": copy.gemm, "n": copy.n,
             "rounding": copy.rounding,
             "resolution": copy.resolution,
-            "origin": copy.origin, "total": copy.total,
+            "origin": copy.origin, "total": copy.total, "squares": copy.squares,
             "products": [[a, b, *vars(sums).values()] for (a, b), sums in copy.products.items()],
         }  # fmt: skip
 
@@ -249,7 +261,7 @@ class Sums:
         sums = cls(state["widths"], [], reordered=state["reordered"], gemm=state["gemm"])
         sums.rounding = state["rounding"]
         sums.n, sums.resolution = state["n"], dict(state["resolution"])
-        sums.origin, sums.total = dict(state["origin"]), dict(state["total"])
+        sums.origin, sums.total, sums.squares = (dict(state[name]) for name in ("origin", "total", "squares"))
         sums.products = {(a, b): Product(*tensors) for a, b, *tensors in state["products"]}
         return sums
 
@@ -280,11 +292,17 @@ class Sums:
         copy.n, copy.resolution = sums.n, dict(sums.resolution)
         copy.origin = {name: tensor.clone() for name, tensor in sums.origin.items()}
         copy.total = {name: tensor.clone() for name, tensor in sums.total.items()}
+        copy.squares = {name: tensor.clone() for name, tensor in sums.squares.items()}
         copy.products = {
             couple: Product(*(tensor.clone() for tensor in vars(found).values()))
             for couple, found in sums.products.items()
         }
         return copy
+
+    def squares_of(self, name: str) -> Tensor:
+        """Return the sum of squares of each neuron of a layer about its origin, (p,)."""
+        layer = self.reordered.get(name, name)
+        return self.squares[layer] if layer in self.squares else self._products[layer, layer].xy.diagonal()
 
     def _prepare(self, name: str, samples: Tensor) -> tuple[Tensor, Tensor]:
         """Return a layer's samples about its origin, and their squared lengths."""
@@ -302,12 +320,7 @@ class Sums:
 
     def _far(self, name: str) -> bool:
         """Tell whether the mean of some neuron lies further than a standard deviation from its origin."""
-        return bool((2 * (self.total[name] / self.n).square() > self._own(name).diagonal() / self.n).any())
-
-    def _own(self, name: str) -> Tensor:
-        """Return the scatter of a layer about its origin, (p, p): its diagonal and what lies below."""
-        layer = self.reordered.get(name, name)
-        return self._products[layer, layer].xy
+        return bool((2 * (self.total[name] / self.n).square() > self.squares_of(name) / self.n).any())
 
     def _first_origin(self, block: Tensor) -> Tensor:
         """Mean of the first block; the value itself of a neuron that does not vary, so that its scatter is 0."""
@@ -321,11 +334,12 @@ class Sums:
     def _move_to(self, origin: Mapping[str, Tensor]) -> None:
         moves = {name: self._move(name, there) for name, there in origin.items()}
         self.products = {(a, b): _moved(sums, moves[a], moves[b], n=self.n) for (a, b), sums in self.products.items()}
+        self.squares = {name: _moved_squares(squares, moves[name], n=self.n) for name, squares in self.squares.items()}
         self.total = {name: total - self.n * moves[name].by for name, total in self.total.items()}
         self.origin = {name: there.clone() for name, there in origin.items()}
 
     def _move(self, name: str, origin: Tensor) -> _Move:
-        return _Move(origin - self.origin[name], self.total[name], self._own(name).trace())
+        return _Move(origin - self.origin[name], self.total[name], self.squares_of(name).sum())
 
 
 def _moved(sums: Product, x: _Move, y: _Move, *, n: int) -> Product:
@@ -348,6 +362,10 @@ def _moved(sums: Product, x: _Move, y: _Move, *, n: int) -> Product:
         + 4 * dx @ along
         + n * x.length * y.length,
     )
+
+
+def _moved_squares(squares: Tensor, move: _Move, *, n: int) -> Tensor:
+    return squares - move.by * (2 * move.total - n * move.by) if bool(move.by.any()) else squares
 
 
 def resolution_of(samples: Tensor) -> float:

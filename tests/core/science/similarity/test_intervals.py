@@ -8,6 +8,7 @@ import torch
 from scipy import stats
 
 from transfusion_core.science.similarity import MEASURES, Moments, Pair
+from transfusion_core.science.similarity.directions import Side
 from transfusion_core.science.similarity.gradients import GRADIENTS
 from transfusion_core.science.similarity.intervals import ShardSums, Spread, along, interval, student_t
 from transfusion_core.science.similarity.sums import Product, Sums
@@ -40,9 +41,11 @@ def with_more_of(pair: Pair, share: ShardSums, weight: float) -> Pair:
             *(mine + weight * theirs for mine, theirs in zip(vars(one).values(), vars(other).values(), strict=True))
         )
 
-    x = replace(pair.x, scatter=pair.x.scatter + weight * share.x.xy, kk=pair.x.kk + weight * share.x.kl)
-    y = replace(pair.y, scatter=pair.y.scatter + weight * share.y.xy, kk=pair.y.kk + weight * share.y.kl)
-    return Pair(x, y, more(pair.between, share.between))
+    def with_more(side: Side, other: Product) -> Side:
+        own = more(side.own, other)
+        return replace(side, own=own, squares=own.xy.diagonal())
+
+    return Pair(with_more(pair.x, share.x), with_more(pair.y, share.y), more(pair.between, share.between))
 
 
 @pytest.mark.parametrize(("p", "q"), [(7, 5), (5, 7)])

@@ -103,7 +103,12 @@ def _add_apart(total: Tensor, x: Tensor, y: Tensor) -> None:
 
 def mirror(symmetric: Tensor) -> None:
     """Copy the lower triangle of a square matrix over its upper one, in place."""
-    symmetric.copy_(symmetric.tril() + symmetric.tril(-1).T)
+    p = len(symmetric)
+    for first in range(0, p, _STRIPE):
+        last = min(first + _STRIPE, p)
+        corner = symmetric[first:last, first:last]
+        corner.copy_(corner.tril() + corner.tril(-1).T)
+        symmetric[first:last, last:] = symmetric[last:, first:last].T
 
 
 def product(x: Tensor, y: Tensor) -> Tensor:

@@ -31,6 +31,7 @@ Couple: TypeAlias = tuple[str, str]
 
 LARGEST = 1e70
 """Fourth powers of activations are summed, and float64 ends at 1.8e308."""
+_FIRST = 256  # samples that an origin is taken from: it need only be near the mean
 _EPSILON = torch.finfo(torch.float64).eps
 
 
@@ -157,14 +158,15 @@ class Sums:
         """Add the samples of `other`, left as it was, and return self."""
         if self.n == 0 and other.n:
             self.place(other.origin)
-        theirs = other.about(self.origin)
+        theirs = other if other._lies_at(self.origin) else other.about(self.origin)
         for name in self.widths:
             add_to(self.total[name], theirs.total[name])
             self.resolution[name] = max(self.resolution[name], theirs.resolution[name])
         for name, squares in self.squares.items():
             add_to(squares, theirs.squares_of(name))
-        for couple, mine in self.products.items():
-            mine.add(theirs.products[couple])
+        for couple, mine in self._products.items():
+            mine.add(theirs._products[couple])
+        self._half = self._half or theirs._half
         self.n += theirs.n
         self.rounding = max(self.rounding, theirs.rounding)
         return self
@@ -311,6 +313,9 @@ class Sums:
         _require_finite(name, lengths, samples)
         return block, lengths
 
+    def _lies_at(self, origin: Mapping[str, Tensor]) -> bool:
+        return all(torch.equal(here, origin[name].to(here.device)) for name, here in self.origin.items())
+
     def _settle(self, samples: Mapping[str, Tensor]) -> None:
         """Keep every origin within a standard deviation of the running mean, so that a large mean costs no digits."""
         if self.n == 0 and not self._placed:
@@ -323,8 +328,8 @@ class Sums:
         return bool((2 * (self.total[name] / self.n).square() > self.squares_of(name) / self.n).any())
 
     def _first_origin(self, block: Tensor) -> Tensor:
-        """Mean of the first block; the value itself of a neuron that does not vary, so that its scatter is 0."""
-        rows = block.to(self.device, torch.float64)
+        """Mean of the first samples; the value itself of a neuron that does not vary, so that its scatter is 0."""
+        rows = block[:_FIRST].to(self.device, torch.float64)
         return self._rounded(torch.where((rows == rows[0]).all(0), rows[0], rows.mean(0)))
 
     def _rounded(self, origin: Tensor) -> Tensor:

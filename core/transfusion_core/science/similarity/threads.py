@@ -5,10 +5,11 @@ other needs. Many matrices of a few hundred rows are also faster one on each cor
 """
 
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from functools import cache
+from functools import cache, partial
 from threading import Lock
 from typing import Any, Generic, Self, TypeVar, overload
 
@@ -22,6 +23,9 @@ MANY = 2**18
 """Numbers to work on that pay for starting threads."""
 
 
+_TURN_SECONDS = 0.0005
+
+
 def each(work: Callable[[_Item], _Value], items: Sequence[_Item], *, numbers: int) -> list[_Value]:
     """Apply `work` to every item, by as many threads as torch may use; an inner call of it uses the thread it is on.
 
@@ -30,7 +34,7 @@ def each(work: Callable[[_Item], _Value], items: Sequence[_Item], *, numbers: in
     threads = min(torch.get_num_threads(), len(items))
     if threads < 2 or numbers < MANY:
         return [work(item) for item in items]
-    with one_torch_thread(), one_blas_thread():
+    with one_torch_thread(), one_blas_thread(), _short_turns:
         running = [_pool(threads).submit(work, item) for item in items]
         wait(running)
     return [one.result() for one in running]
@@ -50,29 +54,38 @@ def one_torch_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-class _OneBlasThread:
-    """Keeps numpy's and scipy's library on the calling thread, as long as anybody is inside.
+class _Shared:
+    """Something of the process that is changed as long as anybody is inside; `change` returns how to undo it."""
 
-    Its own threads spin for some 20 milliseconds after each call, on cores that the next step needs.
-    """
-
-    def __init__(self) -> None:
-        self._lock, self._inside = Lock(), 0
+    def __init__(self, change: Callable[[], Callable[[], object]]) -> None:
+        self._change, self._lock, self._inside = change, Lock(), 0
 
     def __enter__(self) -> None:
         with self._lock:
             if self._inside == 0:
-                self._limited = _blas().limit(limits=1)
+                self._undo = self._change()
             self._inside += 1
 
     def __exit__(self, *error: object) -> None:
         with self._lock:
             self._inside -= 1
             if self._inside == 0:
-                self._limited.restore_original_limits()
+                self._undo()
 
 
-_one_blas_thread = _OneBlasThread()
+def _limit_blas() -> Callable[[], object]:
+    """Its own threads spin for some 20 milliseconds after each call, on cores that the next step needs."""
+    return _blas().limit(limits=1).restore_original_limits
+
+
+def _shorten_turns() -> Callable[[], object]:
+    """Between two calls of a library a thread waits for its turn in Python, by itself up to 5 milliseconds."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(_TURN_SECONDS)
+    return partial(sys.setswitchinterval, before)
+
+
+_one_blas_thread, _short_turns = _Shared(_limit_blas), _Shared(_shorten_turns)
 
 
 def one_blas_thread(*, unless: bool = False) -> AbstractContextManager[None]:

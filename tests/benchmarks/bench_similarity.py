@@ -4,7 +4,8 @@ Run `PYTHONPATH=core python tests/benchmarks/bench_similarity.py [pair|wide|conv
 unless named. The peers take whole matrices: QR and SVD for CCA, SVCCA and PWCCA, feature-space products for CKA and
 Procrustes. They are written here, as fast as torch makes them, in the inputs' float32 (right to about 1e-6) and in
 float64 (right to 1e-10); the engine sums in float64 whatever it multiplies in, and each of its two precisions stands
-beside the peers of the same. Rounds alternate and the best counts. Exits 1 where a bar is missed.
+beside the peers of the same. Procrustes alone is summed without the layers' own scatters. Rounds alternate and the best
+counts. Exits 1 where a bar is missed.
 The C library is told to keep freed memory: whether it hands it back between two passes, to be faulted in again, is
 chance, and worth a tenth of a forward pass to either side.
 """

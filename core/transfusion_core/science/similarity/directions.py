@@ -71,9 +71,7 @@ class Side:
     @property
     def _known(self) -> Product:
         if self.own is None:
-            raise ValueError(
-                "moments with the layers' own scatters expected, got some that are enough for Procrustes only"
-            )
+            raise ValueError("expected moments with the layers' own scatters, got some for Procrustes alone")
         return self.own
 
     @once

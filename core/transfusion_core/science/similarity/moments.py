@@ -216,8 +216,11 @@ class Moments:
 
     @property
     def _block_rows(self) -> int:
-        numbers = _BLOCK_NUMBERS if self._sums.gemm == "float64" else 2 * _BLOCK_NUMBERS  # of half the size
-        return max(_BLOCK_ROWS, numbers // max(self.p, self.q))
+        width = max(self.p, self.q)
+        if self._sums.gemm == "float64":
+            return max(_BLOCK_ROWS, _BLOCK_NUMBERS // width)
+        # Numbers of half the size; but narrow products, which are one chain of additions, are off by its length.
+        return max(_BLOCK_ROWS, min(2 * _BLOCK_NUMBERS // width, 32 * width))
 
     @property
     def _shares(self) -> int:

@@ -75,7 +75,8 @@ class _Shared:
 
 def _limit_blas() -> Callable[[], object]:
     """Its own threads spin for some 20 milliseconds after each call, on cores that the next step needs."""
-    return _blas().limit(limits=1).restore_original_limits
+    limited = _blas().limit(limits=1)
+    return lambda: limited.restore_original_limits()  # noqa: PLW0108 - as a method it has no type
 
 
 def _shorten_turns() -> Callable[[], object]:

@@ -1,12 +1,24 @@
 """Moments: one answer for every split of the samples, and no digits lost to a mean."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from transfusion_core.science.similarity import Moments, NonFiniteActivations, cca, linear_cka
+from transfusion_core.science.similarity import (
+    Moments,
+    NonFiniteActivations,
+    cca,
+    linear_cka,
+    linear_regression,
+    procrustes,
+    pwcca,
+    svcca,
+)
+from transfusion_core.science.similarity.products import sums_of_squares
 
 
 def assert_same(one, other, *, rtol=1e-11):
@@ -190,3 +202,58 @@ def test_maps_of_other_sizes_or_widths_are_refused_and_leave_nothing_behind():
     with pytest.raises(NonFiniteActivations):
         moments.update_maps(torch.randn(40, 6, 8, 8), broken)
     assert moments.n == 0
+
+
+@pytest.mark.parametrize("gemm", ["float64", "float32"])
+def test_without_scatters_there_is_procrustes_alone_and_the_same(layers, moments_of, gemm):
+    x, y = layers(500, 9, 6)
+    whole, half = moments_of(x, y), Moments(9, 6, gemm=gemm, scatters=False)
+    for rows in (slice(0, 77), slice(77, 500)):
+        half.update(x[rows], y[rows])
+    half = Moments.load(half.save())
+    tolerance = 1e-12 if gemm == "float64" else 1e-6
+    assert procrustes(half) == pytest.approx(procrustes(whole), abs=tolerance)
+    np.testing.assert_allclose(half.sxy, whole.sxy, rtol=1e-5, atol=1e-2)
+    for refused in (cca, svcca, pwcca, linear_cka, partial(linear_cka, debiased=True), linear_regression):
+        with pytest.raises(ValueError, match="layers' own scatters, got some for Procrustes alone"):
+            refused(half)
+
+
+def test_moments_with_and_without_scatters_do_not_merge(layers, moments_of):
+    whole, half = moments_of(*layers()), Moments(8, 5, scatters=False)
+    for one, other in ((whole, half), (half, whole)):
+        with pytest.raises(ValueError, match="own scatters and moments without"):
+            one.merge(other)
+    assert (whole.n, half.n) == (300, 0)
+
+
+def test_without_scatters_a_mean_may_wander_and_moments_merge(generator):
+    x = np.concatenate([generator.standard_normal((300, 4)) + 1e4 * step for step in range(3)])
+    y = x[:, :3] + generator.standard_normal((900, 3))
+    whole, parts = Moments(4, 3), [Moments(4, 3, scatters=False) for _ in range(2)]
+    whole.update(x, y)
+    for part, rows in zip(parts, (slice(0, 450), slice(450, 900)), strict=True):
+        for first in range(rows.start, rows.stop, 150):
+            part.update(x[first : first + 150], y[first : first + 150])
+    assert procrustes(parts[0].merge(parts[1])) == pytest.approx(procrustes(whole), abs=1e-10)
+
+
+@pytest.mark.parametrize("rows", [1, 31, 32, 100])
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_squares_are_summed_in_float64(generator, rows, order, dtype):
+    samples = np.asarray(generator.standard_normal((rows, 5)), dtype=dtype, order=order)
+    np.testing.assert_allclose(
+        sums_of_squares(torch.from_numpy(samples)), (samples.astype(float) ** 2).sum(0), rtol=1e-6
+    )
+
+
+def test_float32_products_of_relus_stay_within_what_is_stated(generator):
+    x = np.maximum(generator.standard_normal((20_000, 64)) + generator.standard_normal((20_000, 1)), 0).astype("f4")
+    exact, fast = Moments(64, 64), Moments(64, 64, gemm="float32")
+    for moments in (exact, fast):
+        moments.update(x, x[:, ::-1])
+    norms = exact.sxx.diagonal().sqrt()
+    off = (fast.sxx - exact.sxx).abs() / torch.outer(norms, norms)
+    assert off.max() < 4e-6
+    assert off.square().mean().sqrt() < 1e-6

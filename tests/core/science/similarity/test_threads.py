@@ -1,12 +1,14 @@
 """Work on every core: in order, with errors, without nesting, and with the libraries' threads as they were."""
 
+import sys
 import threading
 from multiprocessing import get_context
 
 import pytest
 import torch
+from threadpoolctl import ThreadpoolController
 
-from transfusion_core.science.similarity.threads import MANY, each, once, one_torch_thread
+from transfusion_core.science.similarity.threads import MANY, each, once, one_blas_thread, one_torch_thread
 
 
 @pytest.fixture(autouse=True)
@@ -76,6 +78,21 @@ def test_once_works_an_attribute_out_once_for_each_instance():
     first, second = Counted(), Counted()
     assert (first.value, first.value, second.value, Counted.calls) == (1, 1, 2, 2)
     assert Counted.value.__doc__ == "Say something."
+
+
+def test_short_turns_and_one_thread_of_blas_end_when_the_last_is_out():
+    blas = ThreadpoolController().select(user_api="blas")
+    threads, interval = [found["num_threads"] for found in blas.info()], sys.getswitchinterval()
+    first, second = one_blas_thread(), one_blas_thread()
+    with first:
+        with second:
+            each(lambda _: None, range(2), numbers=MANY)
+        assert {found["num_threads"] for found in blas.info()} == {1}
+    assert [found["num_threads"] for found in blas.info()] == threads
+    assert each(lambda _: sys.getswitchinterval() < interval, range(2), numbers=MANY) == [True, True]
+    assert sys.getswitchinterval() == interval
+    with one_blas_thread(unless=True):
+        assert [found["num_threads"] for found in blas.info()] == threads
 
 
 def _in_child(queue):

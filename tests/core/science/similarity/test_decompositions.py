@@ -1,0 +1,161 @@
+"""Eigenvalues, as many eigenvectors as are asked for, singular values, and what is drawn from them."""
+
+import numpy as np
+import pytest
+import torch
+
+import similarity_reference as reference
+from transfusion_core.science.similarity import Moments, lapack, svcca
+from transfusion_core.science.similarity.decompositions import (
+    Eigen,
+    inverse_cholesky,
+    left_singular,
+    matmul,
+    nuclear_norm,
+    singular_values,
+)
+
+
+def symmetric(width, seed=0):
+    rows = np.random.default_rng(seed).standard_normal((2 * width + 3, width))
+    return torch.from_numpy(rows.T @ rows)
+
+
+def with_values(values, generator, more=0):
+    """A matrix (k, k + more) of these singular values."""
+    k = len(values)
+    left, right = (np.linalg.qr(generator.standard_normal((width, k)))[0] for width in (k, k + more))
+    return torch.from_numpy(left * np.asarray(values) @ right.T)
+
+
+@pytest.mark.parametrize("width", [1, 2, 3, 64, 150])
+def test_eigenvalues_fall_and_vectors_are_theirs(width):
+    matrix = symmetric(width)
+    eigen = Eigen(matrix)
+    np.testing.assert_allclose(eigen.values, np.linalg.eigvalsh(matrix)[::-1], rtol=1e-11, atol=1e-11)
+    values, vectors = eigen.all
+    np.testing.assert_allclose(matrix @ vectors, vectors * values, atol=1e-9)
+    np.testing.assert_allclose(vectors.T @ vectors, np.eye(width), atol=1e-12)
+
+
+@pytest.mark.parametrize(("first", "last"), [(0, 1), (0, 7), (143, 150), (70, 72), (0, 60), (60, 150), (5, 5)])
+def test_some_vectors_are_those_of_their_values(first, last):
+    matrix = symmetric(150)
+    eigen = Eigen(matrix)
+    some = eigen.vectors(first, last)
+    assert some.shape == (150, last - first)
+    np.testing.assert_allclose(matrix @ some, some * eigen.values[first:last], atol=1e-9)
+    np.testing.assert_allclose(some.T @ some, np.eye(last - first), atol=1e-11)
+    whole = eigen.all[1][:, first:last]
+    np.testing.assert_allclose((some * whole).sum(0).abs(), np.ones(last - first), atol=1e-10)
+    assert torch.equal(eigen.vectors(first, last), whole)
+
+
+def test_equal_eigenvalues_have_orthonormal_vectors(generator):
+    basis = np.linalg.qr(generator.standard_normal((60, 60)))[0]
+    values = np.r_[np.full(6, 5.0), np.full(48, 1.0), np.zeros(6)]
+    eigen = Eigen(torch.from_numpy(basis * values @ basis.T))
+    for first, last in [(0, 6), (54, 60), (10, 14)]:
+        some = eigen.vectors(first, last)
+        np.testing.assert_allclose(some.T @ some, np.eye(last - first), atol=1e-11)
+
+
+def test_a_cholesky_factor_comes_with_its_inverse_or_not_at_all():
+    matrix = symmetric(40)
+    factor, inverse = inverse_cholesky(matrix)
+    np.testing.assert_allclose(factor @ factor.T, matrix, atol=1e-9)
+    np.testing.assert_allclose(inverse @ factor, np.eye(40), atol=1e-10)
+    assert inverse_cholesky(matrix - 1e6 * torch.eye(40, dtype=torch.float64)) is None
+
+
+def test_a_routine_that_fails_says_so():
+    with pytest.raises(np.linalg.LinAlgError, match="dtrtri failed: 2"):
+        lapack.invert_lower(np.diag([1.0, 0.0, 1.0]))
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_products_are_the_same_on_any_number_of_threads(generator, threads):
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        factors = [torch.from_numpy(generator.standard_normal(shape)) for shape in [(301, 280), (280, 290), (290, 299)]]
+        np.testing.assert_allclose(matmul(*factors), factors[0] @ factors[1] @ factors[2], atol=1e-9)
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("smallest", [1e-2, 1e-6, 1e-12, 0.0])
+def test_small_singular_values_keep_their_digits(generator, smallest):
+    values = [1.0, 0.7, 0.5, 0.01, smallest]
+    matrix = with_values(values, generator, more=3)
+    np.testing.assert_allclose(singular_values(matrix, 5), values, atol=1e-14, rtol=1e-9)
+    np.testing.assert_allclose(singular_values(matrix.T, 4), values[:4], rtol=1e-9)
+    found, left = left_singular(matrix)
+    np.testing.assert_allclose(found, values, atol=1e-14, rtol=1e-9)
+    np.testing.assert_allclose((matrix.T @ left).norm(dim=0), values, atol=1e-14, rtol=1e-9)
+    assert nuclear_norm(matrix) == pytest.approx(sum(values), rel=1e-9)
+
+
+def test_the_values_of_nothing_are_zero():
+    assert nuclear_norm(torch.zeros(3, 4, dtype=torch.float64)) == 0
+    assert singular_values(torch.zeros(3, 4, dtype=torch.float64), 2).tolist() == [0, 0]
+
+
+def scaled_layers(generator, small, of=50, count=3):
+    """Layers (n, of) that share a signal, of which `count` directions have deviation `small`."""
+    signal = generator.standard_normal((800, of))
+    made = []
+    for _ in range(2):
+        turn = np.linalg.qr(generator.standard_normal((of, of)))[0]
+        layer = (signal + generator.standard_normal((800, of))) @ turn
+        layer[:, :count] *= small
+        made.append(layer @ np.linalg.qr(generator.standard_normal((of, of)))[0])
+    return made
+
+
+@pytest.mark.parametrize(("small", "short"), [(0.02, True), (1e-5, False)])
+def test_svcca_is_the_same_by_what_it_drops_and_by_what_it_keeps(generator, moments_of, small, short):
+    """Few dropped directions are taken out of CCA's inner products, unless theirs are too small to be exact."""
+    x, y = scaled_layers(generator, small)
+    moments = moments_of(x, y)
+    found = svcca(moments)
+    assert 0 < 50 - found.kept.x <= 5
+    assert (moments.pair.x.dropped(0.99) is not None) == short
+    np.testing.assert_allclose(found.values, reference.svcca(x, y), atol=1e-8)
+    np.testing.assert_allclose(found.values, moments.pair.leading_canonical(0.99).values, atol=1e-9)
+
+
+def test_what_svcca_drops_is_orthonormal_and_its_own(generator, moments_of):
+    x, y = scaled_layers(generator, 0.02)
+    side = moments_of(x, y).pair.x
+    out = side.dropped(0.99)
+    assert out.shape == (50, 50 - side.leading_count(0.99))
+    np.testing.assert_allclose(out.T @ out, np.eye(out.shape[1]), atol=1e-10)
+    kept = side.standardised.loadings.T @ side.leading(0.99).whitening
+    np.testing.assert_allclose(kept.T @ out, np.zeros((kept.shape[1], out.shape[1])), atol=1e-10)
+
+
+@pytest.mark.parametrize(("p", "q"), [(50, 8), (8, 50)])
+def test_svcca_may_drop_much_of_one_layer_and_nothing_of_the_other(generator, moments_of, p, q):
+    wide, narrow = generator.standard_normal((600, 50)) * 0.5 ** np.arange(50), generator.standard_normal((600, 8))
+    narrow[:, 0] += wide[:, 0]
+    x, y = (wide, narrow) if p == 50 else (narrow, wide)
+    found = svcca(moments_of(x, y))
+    assert sorted(found.kept) == [4, 8]
+    np.testing.assert_allclose(found.values, reference.svcca(x, y), atol=1e-8)
+
+
+def test_nothing_is_dropped_of_a_share_of_one(layers, moments_of):
+    x, y = layers(300, 20, 20)
+    moments = moments_of(x, y)
+    assert moments.pair.x.dropped(1.0).shape == (20, 0)
+    np.testing.assert_allclose(svcca(moments, variance=1.0).values, reference.cca(x, y), atol=1e-8)
+
+
+def test_a_dead_neuron_leaves_the_way_by_what_is_kept(layers):
+    x, y = layers(300, 20, 20)
+    x[:, 3] = 7.0
+    moments = Moments(20, 20)
+    moments.update(x, y)
+    assert moments.pair.x.dropped(0.99) is None
+    np.testing.assert_allclose(svcca(moments).values, reference.svcca(x, y), atol=1e-8)

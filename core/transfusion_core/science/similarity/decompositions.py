@@ -61,9 +61,12 @@ class Eigen:
         p = len(self.values)
         if self._reduced is None or "all" in vars(self) or not self.few(last - first):
             return self.all[1][:, first:last]
-        with _threads(self._matrix):
-            rows = lapack.some_eigenvectors(self._reduced, p - last, p - first)
-            lapack.turn_back(self._reduced, rows)
+        try:
+            with _threads(self._matrix):
+                rows = lapack.some_eigenvectors(self._reduced, p - last, p - first)
+                lapack.turn_back(self._reduced, rows)
+        except np.linalg.LinAlgError:  # which it says of rare spectra that all together are found of
+            return self.all[1][:, first:last]
         return torch.from_numpy(rows).flip(0).T
 
     def few(self, count: int) -> bool:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from transfusion_core.science.similarity.cka import linear_cka, unbiased_hsic
 from transfusion_core.science.similarity.directions import Directions, Side
-from transfusion_core.science.similarity.pair import Pair
+from transfusion_core.science.similarity.pair import Pair, canonical, coherence
 from transfusion_core.science.similarity.procrustes import procrustes
 from transfusion_core.science.similarity.pwcca import projection_weights
 from transfusion_core.science.similarity.regression import linear_regression
@@ -73,7 +73,8 @@ def _of_correlations(pair: Pair, weights: Tensor) -> Gradient:
 
 def _svcca(pair: Pair, variance: float) -> Gradient:
     """As CCA among the kept directions, which turn with their layer's scatter."""
-    found, of_x, of_y = pair.leading_canonical(variance), pair.x.leading(variance), pair.y.leading(variance)
+    of_x, of_y = pair.each(lambda side: side.leading(variance))
+    found = canonical(coherence(pair, of_x, of_y))
     a, b = of_x.whitening @ found.x, of_y.whitening @ found.y
     weight = 1 / len(found.values)
     half = -0.5 * weight * found.values

@@ -145,6 +145,8 @@ class Moments:
         """Both layers about their means, with what was worked out of them kept until the next sample arrives."""
         if self._pair is None:
             sums = self._sums.centred()
+            if any(found is self._sums.products[couple] for couple, found in sums.products.items()):
+                sums = sums.to(sums.device)  # what has not moved would grow with the next samples
             self._pair = Pair(side_of(sums, "x"), side_of(sums, "y"), sums.products[_CROSS])
         return self._pair
 

@@ -110,12 +110,8 @@ class Pair:
         """Return the same pair, the other layer first."""
         return Pair(self.y, self.x, self.between.swapped())
 
-    def leading_canonical(self, variance: float) -> Canonical:
-        """Correlate the leading directions that hold the share `variance`, as SVCCA does."""
-        return canonical(coherence(self, *self.each(lambda side: side.leading(variance))))
-
     def leading_values(self, variance: float) -> Tensor:
-        """Return the correlations of `leading_canonical` alone, falling, in half the time.
+        """Correlate the leading directions that hold the share `variance`, as SVCCA does: values alone, falling.
 
         Where few directions are left out, what they share is taken out of `coherence`, instead of the many made.
         """

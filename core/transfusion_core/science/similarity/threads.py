@@ -59,6 +59,7 @@ class _Shared:
 
     def __init__(self, change: Callable[[], Callable[[], object]]) -> None:
         self._change, self._lock, self._inside = change, Lock(), 0
+        os.register_at_fork(after_in_child=self._leave)
 
     def __enter__(self) -> None:
         with self._lock:
@@ -71,6 +72,13 @@ class _Shared:
             self._inside -= 1
             if self._inside == 0:
                 self._undo()
+
+    def _leave(self) -> None:
+        """A forked process has none of the threads that were inside."""
+        self._lock = Lock()
+        if self._inside:
+            self._inside = 0
+            self._undo()
 
 
 def _limit_blas() -> Callable[[], object]:

@@ -60,6 +60,26 @@ def test_gradients_are_the_derivatives_of_their_measures(layers, measure, p, q):
         assert along(gradient, share) == pytest.approx((up - down) / (2 * step), rel=1e-4, abs=1e-7)
 
 
+def test_svccas_gradient_stands_on_one_basis_whoever_makes_all_of_it_meanwhile(generator, monkeypatch):
+    """Few leading directions are made alone; another thread may make all of them, with other signs, at any moment."""
+    signal = generator.standard_normal((400, 40)) * 0.1 ** (np.arange(40) // 2)
+    x, y = (signal + 0.3 * signal.std(0) * generator.standard_normal((400, 40)) for _ in range(2))
+    alone, _ = shards_of(x, y, 2)
+    expected = GRADIENTS["svcca"](alone, VARIANCE)
+    assert "all" not in vars(shards_of(x, y, 2)[0].x.eigen)
+    found, before = shards_of(x, y, 2)[0], Side.leading
+
+    def leading(side, variance):
+        kept = before(side, variance)
+        _ = side.eigen.all
+        return kept
+
+    monkeypatch.setattr(Side, "leading", leading)
+    gradient = GRADIENTS["svcca"](found, VARIANCE)
+    for name in ("xx", "xy", "yy"):
+        torch.testing.assert_close(getattr(gradient, name), getattr(expected, name), rtol=1e-6, atol=1e-12)
+
+
 def spread_of(pair, shares, measures, variance=VARIANCE):
     spread = Spread(pair, measures, variance=variance)
     for share in shares:

@@ -204,6 +204,20 @@ def test_maps_of_other_sizes_or_widths_are_refused_and_leave_nothing_behind():
     assert moments.n == 0
 
 
+@pytest.mark.parametrize("grow", ["update", "merge"])
+def test_what_was_read_stays_as_it_was_when_more_samples_come(layers, moments_of, grow):
+    x, y = layers()
+    moments = Moments.load(moments_of(x, y).save())  # about its means: nothing is left to move
+    read = {name: getattr(moments, name) for name in ("sxx", "sxy", "syy", "mean_x")}
+    before = {name: found.clone() for name, found in read.items()}
+    if grow == "update":
+        moments.update(x, y)
+    else:
+        moments.merge(moments_of(x, y))
+    assert all(torch.equal(read[name], before[name]) for name in read)
+    assert not torch.equal(moments.sxx, before["sxx"])
+
+
 @pytest.mark.parametrize("gemm", ["float64", "float32"])
 def test_without_scatters_there_is_procrustes_alone_and_the_same(layers, moments_of, gemm):
     x, y = layers(500, 9, 6)

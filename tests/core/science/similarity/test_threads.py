@@ -98,15 +98,19 @@ def test_short_turns_and_one_thread_of_blas_end_when_the_last_is_out():
 def _in_child(queue):
     torch.set_num_threads(2)
     queue.put(each(lambda item: item, range(4), numbers=MANY))
+    queue.put([found["num_threads"] for found in ThreadpoolController().select(user_api="blas").info()])
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_forked_process_starts_threads_of_its_own():
+    threads = [found["num_threads"] for found in ThreadpoolController().select(user_api="blas").info()]
     each(lambda item: item, range(4), numbers=MANY)
     context = get_context("fork")
     queue = context.Queue()
     child = context.Process(target=_in_child, args=(queue,))
-    child.start()
+    with one_blas_thread():
+        child.start()
     assert queue.get(timeout=60) == [0, 1, 2, 3]
+    assert queue.get(timeout=60) == threads
     child.join(60)
     assert child.exitcode == 0

@@ -1,4 +1,4 @@
-"""Steps of a symmetric eigendecomposition, and of a Cholesky one, that numpy and scipy offer only as a whole or under
+"""Steps of decompositions, symmetric, singular and Cholesky's, that numpy and scipy offer only as a whole or under
 Python's lock: see blas.py, which reaches its routines in the same way.
 
 Matrices are float64. LAPACK counts columns first; a symmetric matrix is the same either way.
@@ -71,14 +71,32 @@ def some_eigenvectors(reduced: Tridiagonal, first: int, last: int) -> Matrix:
     return vectors
 
 
-def turn_back(reduced: Tridiagonal, vectors: Matrix) -> None:
-    """Turn eigenvectors of T, one a row (k, p), into those of the matrix, in place."""
+def turn_back(reduced: Tridiagonal, vectors: Matrix) -> Matrix:
+    """Return those eigenvectors of the matrix that are these of T, one a row (k, p)."""
     (k, p), reflectors = vectors.shape, reduced.reflectors
-    work = np.empty(_BLOCK * k + _TABLE)
+    turned, work = _rows(k, p), np.empty(_BLOCK * k + _TABLE)
+    turned[:] = vectors
     _call(
         "dormtr", letter("L"), letter("L"), letter("N"), p, k, reflectors, _lead(reflectors), reduced.scales,
-        vectors, _lead(vectors), work, len(work),
+        turned, _lead(turned), work, len(work),
     )  # fmt: skip
+    return turned
+
+
+def singular_values(matrix: Matrix) -> Vector:
+    """Return the singular values (k,), falling, of a matrix (m, n), k = min(m, n).
+
+    By its bidiagonal form and dqds (Parlett, Marques 2000): half the time of the driver routines, which reduce rows that
+    begin a power of two apart as they are.
+    """
+    m, n = matrix.shape
+    reduced, k = _rows(m, n), min(m, n)
+    reduced[:] = matrix
+    diagonal, beside, rows, columns = (np.empty(k) for _ in range(4))
+    work = np.empty(max(_BLOCK * (m + n), 4 * k))
+    _call("dgebrd", n, m, reduced, _lead(reduced), diagonal, beside, rows, columns, work, len(work))
+    _call("dlasq1", k, diagonal, beside, work)
+    return diagonal
 
 
 def cholesky(symmetric: Matrix) -> bool:
@@ -103,7 +121,7 @@ def _rows(count: int, length: int) -> Matrix:
 
     Turning 512 vectors back takes half as long again otherwise.
     """
-    return np.empty((count, length + 8))[:, :length]
+    return np.empty((max(count, 1), length + 8))[:count, :length]  # of no rows numpy would forget how far apart
 
 
 def _lead(rows: Matrix) -> int:

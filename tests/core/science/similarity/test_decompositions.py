@@ -110,6 +110,28 @@ def test_small_singular_values_keep_their_digits(generator, smallest):
 def test_the_values_of_nothing_are_zero():
     assert nuclear_norm(torch.zeros(3, 4, dtype=torch.float64)) == 0
     assert singular_values(torch.zeros(3, 4, dtype=torch.float64), 2).tolist() == [0, 0]
+    assert singular_values(torch.zeros(3, 4, dtype=torch.float64), 0).tolist() == []
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 5), (5, 1), (7, 40), (40, 7), (64, 64), (0, 3), (3, 0)])
+def test_singular_values_are_those_of_the_matrix_itself(generator, shape):
+    matrix = generator.standard_normal(shape)
+    np.testing.assert_allclose(
+        lapack.singular_values(matrix), np.linalg.svd(matrix, compute_uv=False), rtol=1e-12, atol=1e-14
+    )
+
+
+@pytest.mark.parametrize("ends", [-3.0, -6.0, -7.5, -9.0])
+@pytest.mark.parametrize("spectrum", ["falling", "one large", "half small", "half zero"])
+def test_a_nuclear_norm_is_right_for_any_spectrum(generator, ends, spectrum):
+    count, small = 80, 10.0**ends
+    values = {
+        "falling": np.logspace(0, ends, count),
+        "one large": np.r_[1, np.full(count - 1, small)],
+        "half small": np.r_[np.ones(count // 2), np.full(count - count // 2, small)],
+        "half zero": np.r_[np.logspace(0, ends, count // 2), np.zeros(count - count // 2)],
+    }[spectrum]
+    assert nuclear_norm(with_values(values, generator)) == pytest.approx(values.sum(), rel=1e-9)
 
 
 def scaled_layers(generator, small, of=50, count=3):

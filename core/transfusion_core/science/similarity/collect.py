@@ -6,7 +6,7 @@ their neighbours: that is the permutation null, without a second forward pass. N
 are never cut apart. So nothing depends on how images are cut into shards, blocks and batches but the interval.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -21,7 +21,7 @@ from transfusion_core.science.similarity.options import Images, LayerPair, Optio
 from transfusion_core.science.similarity.plan import Place, Plan
 from transfusion_core.science.similarity.samples import Shape, View, draw_channels, draw_positions, shape_of, take
 from transfusion_core.science.similarity.taps import Taps
-from transfusion_core.science.similarity.threads import MANY, each
+from transfusion_core.science.similarity.threads import side_by_side
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,9 +91,13 @@ def collect(networks: Sequence[Network], pairs: Sequence[LayerPair], images: Ima
     plan = Plan(pairs, shapes, images=len(images), options=options, device=networks[0].sums_device)
     views = [view for group in plan.groups for view in group]
     with _Reader(networks, views, options, total=len(images)) as reader:
+        sums: list[Callable[[], None]] = []
         for done, rows in enumerate(plan.batches, start=1):
-            samples = reader.read(images[slice(rows.start, rows.stop)], rows)
-            plan.gather(samples)
+            samples = reader.read(images[slice(rows.start, rows.stop)], rows, meanwhile=sums)
+            sums = plan.gather(samples)
+            if done == len(plan.batches) or not reader.apart or len(sums) < torch.get_num_threads():
+                side_by_side(sums, device=plan.device)
+                sums = []
             if options.progress is not None:
                 options.progress(done, len(plan.batches))
     return Collected(plan.gatherings, plan.places, plan.shards, plan.mine, plan.warnings)
@@ -124,6 +128,9 @@ class _Reader:
     def __init__(self, networks: Sequence[Network], views: Iterable[View], options: Options, *, total: int) -> None:
         """`total`: images of the whole pass."""
         self._networks, self._options, self._total, self._stack = networks, options, total, ExitStack()
+        # Each network on a thread, unless one of them can use several, or an accelerator.
+        on_cpu = networks[0].sums_device.type == "cpu"
+        self.apart = on_cpu and len(networks) >= torch.get_num_threads()
         self._views: list[dict[str, list[View]]] = [{} for _ in networks]
         for view in views:
             self._views[view.network].setdefault(module_of(view.layer), []).append(view)
@@ -144,19 +151,25 @@ class _Reader:
     def __exit__(self, *error: object) -> None:
         self._stack.close()
 
-    def read(self, batch: Tensor, rows: range) -> dict[View, Tensor]:
-        """Return samples (images, positions, channels) of every view; `rows` numbers the images."""
+    def read(self, batch: Tensor, rows: range, *, meanwhile: Sequence[Callable[[], None]]) -> dict[View, Tensor]:
+        """Return samples (images, positions, channels) of every view; `rows` numbers the images.
+
+        `meanwhile`: what a thread that has run its network does until the others have; none unless they run `apart`.
+        """
         self._drawn = self._draw(rows)
         samples: dict[View, Tensor] = {}
 
-        def run(index: int) -> dict[str, dict[View, Tensor]]:
+        def run(index: int) -> None:
             self._networks[index].run(batch, autocast=self._options.autocast)
-            return self._taps[index].take()
+            for views in self._taps[index].take().values():
+                samples.update(views)
 
-        on_cpu = self._networks[0].sums_device.type == "cpu"
-        for found in each(run, range(len(self._networks)), numbers=MANY if on_cpu else 0):
-            for views in found.values():
-                samples |= views
+        passes = [partial(run, index) for index in range(len(self._networks))]
+        if self.apart:
+            side_by_side([*passes, *meanwhile], device=torch.device("cpu"))
+        else:
+            for one in passes:
+                one()
         return samples
 
     def _draw(self, images: range) -> dict[int, Tensor]:

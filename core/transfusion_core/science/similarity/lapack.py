@@ -86,8 +86,8 @@ def turn_back(reduced: Tridiagonal, vectors: Matrix) -> Matrix:
 def singular_values(matrix: Matrix) -> Vector:
     """Return the singular values (k,), falling, of a matrix (m, n), k = min(m, n).
 
-    By its bidiagonal form and dqds (Parlett, Marques 2000): half the time of the driver routines, which reduce rows that
-    begin a power of two apart as they are.
+    By its bidiagonal form and dqds (Parlett, Marques 2000), in half the time of the driver routines, which reduce rows
+    that begin a power of two apart as they are.
     """
     m, n = matrix.shape
     reduced, k = _rows(m, n), min(m, n)

@@ -1,6 +1,7 @@
 """Which views of the layers are summed together, and how the images are cut into shards."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -11,7 +12,6 @@ from transfusion_core.science.similarity.gathering import Gathering
 from transfusion_core.science.similarity.options import LayerPair, Options
 from transfusion_core.science.similarity.samples import Sampling, Shape, View, common_grid, paired_cuts
 from transfusion_core.science.similarity.sums import Couple
-from transfusion_core.science.similarity.threads import each
 
 SHARDS = 16
 """Groups of images kept apart for the intervals: their spread is known to 18%, which Student's t accounts for."""
@@ -32,7 +32,8 @@ class Plan:
 
     `groups`: views that are summed together, one gathering each; `places` of each layer pair, one for every draw;
     `shards`: how many all parts of the pass have together, `mine` the numbers of this part's; `batches`: the images of
-    this part as they are run; `warnings`: what of the options is not possible.
+    this part as they are run; `device`: where sums are; `warnings`: what of the options is not
+    possible.
     """
 
     def __init__(
@@ -44,7 +45,7 @@ class Plan:
         options: Options,
         device: torch.device,
     ) -> None:
-        self._options, self._device = options, device
+        self._options, self.device = options, device
         views = {pair: _views(pair, shapes, options.sampling) for pair in pairs}
         couples = list(dict.fromkeys(couple for found in views.values() for couple in found))
         most = options.sampling.channels or max(shape.channels for shape in shapes.values())
@@ -65,14 +66,19 @@ class Plan:
         permute = options.permute and images >= 2
         self.gatherings = [self._gathering(group, couples, sizes, permute=permute) for group in self.groups]
 
-    def gather(self, samples: Mapping[View, Tensor]) -> None:
-        """Add the samples (images, positions, channels) of every view, of the next images."""
+    def gather(self, samples: Mapping[View, Tensor]) -> list[Callable[[], None]]:
+        """Return what adds the samples (images, positions, channels) of every view, of the next images; in any order.
+
+        The most work comes first, so that no thread is left with it in the end.
+        """
+
+        def work(number: int) -> int:
+            return sum(samples[view].numel() * self._widths[view] for view in self.groups[number])
 
         def add(number: int) -> None:
             self.gatherings[number].add({str(view): samples[view] for view in self.groups[number]})
 
-        on_cpu = self._device.type == "cpu"
-        each(add, range(len(self.groups)), numbers=sum(found.numel() for found in samples.values()) if on_cpu else 0)
+        return [partial(add, number) for number in sorted(range(len(self.groups)), key=work, reverse=True)]
 
     def _cut(self, couples: Sequence[tuple[View, View]], images: int) -> tuple[int, bool]:
         """Return how many shards there are, and whether their sums are kept.
@@ -109,7 +115,7 @@ class Plan:
             keep=self._keep,
             permute=permute,
             gemm=self._options.gemm,
-            device=self._device,
+            device=self.device,
         )
 
 

@@ -62,21 +62,22 @@ def squared_lengths(samples: Tensor) -> Tensor:
     return torch.from_numpy(np.einsum("ij,ij->i", samples.numpy(), samples.numpy())).double()
 
 
-def sums_of_squares(samples: Tensor) -> Tensor:
-    """Return the sum over samples (n, p) of each neuron's square, float64 (p,)."""
+def squared(samples: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the squared length of each sample (n, p), and the sum of each neuron's square, float64 (n,) and (p,)."""
     if samples.is_cuda:
-        total: Tensor = samples.square().sum(0, dtype=torch.float64)
-        return total
-    rows = samples.numpy()
-    whole = len(rows) // _GROUP * _GROUP
-    rest = np.einsum("ij,ij->j", rows[whole:], rows[whole:])
-    if rows.flags.c_contiguous:
-        groups = rows[:whole].reshape(-1, _GROUP, rows.shape[1])
-        sums = np.einsum("gij,gij->gj", groups, groups).sum(0, dtype=np.float64)
+        squares = samples.square()
+        return squares.sum(1).double(), squares.sum(0, dtype=torch.float64)
+    n, p = samples.shape
+    with np.errstate(over="ignore", invalid="ignore"):  # which the lengths show
+        squares = np.square(samples.numpy())
+    lengths, whole = squares @ np.ones(p, squares.dtype), n // _GROUP * _GROUP
+    group = np.ones(_GROUP, squares.dtype)
+    if squares.flags.c_contiguous:
+        groups = group @ squares[:whole].reshape(-1, _GROUP, p)
     else:
-        groups = rows.T[:, :whole].reshape(rows.shape[1], -1, _GROUP)
-        sums = np.einsum("jgi,jgi->jg", groups, groups).sum(1, dtype=np.float64)
-    return torch.from_numpy(sums + rest)
+        groups = (squares.T[:, :whole].reshape(p, -1, _GROUP) @ group).T
+    total = groups.sum(0, dtype=np.float64) + squares[whole:].sum(0, dtype=np.float64)
+    return torch.from_numpy(lengths).double(), torch.from_numpy(total)
 
 
 def add_product(total: Tensor, x: Tensor, y: Tensor, gemm: Gemm) -> None:
@@ -147,6 +148,8 @@ def _on_accelerator(x: Tensor, y: Tensor, gemm: Gemm) -> Tensor:
 def _minus(samples: Tensor, origin: Tensor) -> Tensor:
     if samples.is_cuda or samples.itemsize < 4:  # numpy does not know bfloat16
         return samples.to(origin.dtype, copy=True).sub_(origin)
+    if samples.dtype == origin.dtype:
+        return torch.from_numpy(samples.numpy() - origin.numpy())
     difference = samples.numpy().astype(origin.numpy().dtype)  # a copy; to subtract two dtypes is slower
     difference -= origin.numpy()
     return torch.from_numpy(difference)

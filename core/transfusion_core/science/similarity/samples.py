@@ -129,7 +129,7 @@ def _take_rows(activations: Tensor, grid: Grid, drawn: Tensor | None) -> Tensor:
         return activations.clone()
     n, positions, channels = activations.shape
     rows = drawn + torch.arange(0, n * positions, positions)[:, None]
-    taken = activations.reshape(-1, channels)[rows.flatten().to(activations.device)]
+    taken = activations.reshape(-1, channels).index_select(0, rows.flatten().to(activations.device))
     return taken.view(n, -1, channels)
 
 

@@ -22,8 +22,8 @@ from transfusion_core.science.similarity.products import (
     mirror,
     product,
     shifted,
+    squared,
     squared_lengths,
-    sums_of_squares,
 )
 from transfusion_core.science.similarity.threads import each
 
@@ -130,17 +130,18 @@ class Sums:
         self._settle(samples)
         names, numbers = list(samples), sum(block.numel() for block in samples.values())
         prepared = each(lambda name: self._prepare(name, samples[name]), names, numbers=numbers)
-        blocks, lengths = (dict(zip(names, found, strict=True)) for found in zip(*prepared, strict=True))
+        blocks, lengths, squares = (dict(zip(names, found, strict=True)) for found in zip(*prepared, strict=True))
         # One row of ones and one of squared lengths for every layer: sum(x) and all sum(k x) in a single product.
         weights = torch.stack([torch.ones_like(lengths[names[0]]), *lengths.values()], dim=1)
         table = product(weights, weights)
+        weights = weights.to(blocks[names[0]].dtype)
         row = {name: index + 1 for index, name in enumerate(names)}
-        weighed = each(lambda name: product(weights.to(blocks[name].dtype), blocks[name]), names, numbers=numbers)
+        weighed = each(lambda name: product(weights, blocks[name]), names, numbers=numbers)
         along = dict(zip(names, weighed, strict=True))
         for name in names:
             add_to(self.total[name], along[name][0])
             if name in self.squares:
-                add_to(self.squares[name], sums_of_squares(blocks[name]))
+                add_to(self.squares[name], squares[name])
             self.resolution[name] = max(self.resolution[name], resolution_of(samples[name]))
 
         def multiply(couple: Couple) -> None:
@@ -306,12 +307,12 @@ class Sums:
         layer = self.reordered.get(name, name)
         return self.squares[layer] if layer in self.squares else self._products[layer, layer].xy.diagonal()
 
-    def _prepare(self, name: str, samples: Tensor) -> tuple[Tensor, Tensor]:
-        """Return a layer's samples about its origin, and their squared lengths."""
+    def _prepare(self, name: str, samples: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Return a layer's samples about its origin, their squared lengths, and the sums that `squares` asks for."""
         block = shifted(samples, self.origin[name], self.gemm)
-        lengths = squared_lengths(block)
+        lengths, squares = squared(block) if name in self.squares else (squared_lengths(block), None)
         _require_finite(name, lengths, samples)
-        return block, lengths
+        return block, lengths, squares
 
     def _lies_at(self, origin: Mapping[str, Tensor]) -> bool:
         return all(torch.equal(here, origin[name].to(here.device)) for name, here in self.origin.items())
@@ -325,7 +326,7 @@ class Sums:
 
     def _far(self, name: str) -> bool:
         """Tell whether the mean of some neuron lies further than a standard deviation from its origin."""
-        return bool((2 * (self.total[name] / self.n).square() > self.squares_of(name) / self.n).any())
+        return bool((2 * self.total[name].square() > self.n * self.squares_of(name)).any())
 
     def _first_origin(self, block: Tensor) -> Tensor:
         """Mean of the first samples; the value itself of a neuron that does not vary, so that its scatter is 0."""

@@ -40,6 +40,15 @@ def each(work: Callable[[_Item], _Value], items: Sequence[_Item], *, numbers: in
     return [one.result() for one in running]
 
 
+def side_by_side(tasks: Sequence[Callable[[], None]], *, device: torch.device) -> None:
+    """Run tasks worth a thread, begun in this order: one after the other where an accelerator does the work."""
+
+    def run(task: Callable[[], None]) -> None:
+        task()
+
+    each(run, tasks, numbers=MANY if device.type == "cpu" else 0)
+
+
 @contextmanager
 def one_torch_thread() -> Iterator[None]:
     """Keep torch on the calling thread, and off the cores that numpy's library needs; a decorator too."""

@@ -18,7 +18,7 @@ from transfusion_core.science.similarity import (
     pwcca,
     svcca,
 )
-from transfusion_core.science.similarity.products import sums_of_squares
+from transfusion_core.science.similarity.products import squared
 
 
 def assert_same(one, other, *, rtol=1e-11):
@@ -257,9 +257,10 @@ def test_without_scatters_a_mean_may_wander_and_moments_merge(generator):
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_squares_are_summed_in_float64(generator, rows, order, dtype):
     samples = np.asarray(generator.standard_normal((rows, 5)), dtype=dtype, order=order)
-    np.testing.assert_allclose(
-        sums_of_squares(torch.from_numpy(samples)), (samples.astype(float) ** 2).sum(0), rtol=1e-6
-    )
+    lengths, squares = squared(torch.from_numpy(samples))
+    assert lengths.dtype == squares.dtype == torch.float64
+    np.testing.assert_allclose(lengths, (samples.astype(float) ** 2).sum(1), rtol=1e-6)
+    np.testing.assert_allclose(squares, (samples.astype(float) ** 2).sum(0), rtol=1e-6)
 
 
 def test_float32_products_of_relus_stay_within_what_is_stated(generator):

@@ -128,6 +128,47 @@ def test_there_may_be_more_parts_than_images():
         assert found[pair][0].value == pytest.approx(expected[pair][0].value, abs=1e-10)
 
 
+@pytest.fixture
+def threads(request):
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3], indirect=True)
+@pytest.mark.parametrize("pairs", [DIAGONAL, DIAGONAL[:1]])
+def test_a_pass_is_the_same_on_any_number_of_threads(threads, pairs):
+    """Samples of one batch are summed while networks that have a thread each run on the next."""
+    seen = []
+    found = whole_pass(blobs(40), pairs=pairs, batch_size=6, progress=lambda done, of: seen.append((done, of)))
+    assert seen == [(done, len(seen)) for done in range(1, len(seen) + 1)]
+    assert len(seen) > 5
+    whole = evaluate(whole_pass(blobs(40), pairs=pairs, batch_size=40), EVERY)
+    assert_same_results(evaluate(found, EVERY), whole, tolerance=1e-10)
+
+
+@pytest.mark.parametrize("threads", [2, 3], indirect=True)
+def test_a_network_that_fails_late_ends_the_pass_and_leaves_no_thread_limited(threads):
+    images, failing = blobs(40), network(2)
+    failing[2].register_forward_hook(late_error(runs=3))
+    with pytest.raises(RuntimeError, match="out of memory"):
+        collect([Network(network(1)), Network(failing)], DIAGONAL, images, Options(sampling=SAMPLED, batch_size=6))
+    assert torch.get_num_threads() == threads
+
+
+def late_error(*, runs):
+    """A hook that fails in its last run."""
+    left = [runs]
+
+    def hook(*_):
+        left[0] -= 1
+        if not left[0]:
+            raise RuntimeError("out of memory")
+
+    return hook
+
+
 def broken_late(images):
     """As if a network had diverged on one of the last images."""
     images = images.clone()

@@ -128,9 +128,9 @@ class _Reader:
     def __init__(self, networks: Sequence[Network], views: Iterable[View], options: Options, *, total: int) -> None:
         """`total`: images of the whole pass."""
         self._networks, self._options, self._total, self._stack = networks, options, total, ExitStack()
-        # Each network on a thread, unless one of them can use several, or an accelerator.
+        # Each network on a thread, unless there is only one, or one for each would leave some idle, or an accelerator.
         on_cpu = networks[0].sums_device.type == "cpu"
-        self.apart = on_cpu and len(networks) >= torch.get_num_threads()
+        self.apart = on_cpu and 1 < torch.get_num_threads() <= len(networks)
         self._views: list[dict[str, list[View]]] = [{} for _ in networks]
         for view in views:
             self._views[view.network].setdefault(module_of(view.layer), []).append(view)

@@ -8,11 +8,14 @@ import torch
 from torch import Tensor
 
 from transfusion_core.science.similarity.cka import linear_cka, unbiased_hsic
+from transfusion_core.science.similarity.decompositions import matmul
 from transfusion_core.science.similarity.directions import Directions, Side
 from transfusion_core.science.similarity.pair import Pair, canonical, coherence
 from transfusion_core.science.similarity.procrustes import procrustes
-from transfusion_core.science.similarity.pwcca import projection_weights
 from transfusion_core.science.similarity.regression import linear_regression
+
+_NOTHING = 1e-7
+"""Share of the largest singular value below which directions are rounding's, and what they add is less still."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,58 +35,52 @@ class Gradient:
 
 
 def _cca(pair: Pair, variance: float) -> Gradient:
-    count = len(pair.canonical.values)
-    weights = torch.full_like(pair.canonical.values, 1 / count)
-    return _of_correlations(pair, weights)
+    """Differentiate mean(rho), where d rho = a^T dSxy b - rho (a^T dSxx a + b^T dSyy b) / 2 for unit Xa, Yb."""
+    (a, b), correlations = pair.variates, pair.canonical.values
+    share = 1 / len(correlations)
+    half = -0.5 * share * correlations
+    return Gradient(xx=matmul(a * half, a.T), xy=matmul(a * share, b.T), yy=matmul(b * half, b.T))
 
 
 def _pwcca(pair: Pair, variance: float) -> Gradient:
     """As CCA with other weights, which move too: they are sums over neurons of loadings that turn with the variates."""
     if pair.x.standardised.count > pair.y.standardised.count:
         return _pwcca(pair.swapped(), variance).swapped()
-    weights = projection_weights(pair)
-    correlations = pair.canonical.values
-    fixed = _of_correlations(pair, weights / weights.sum())
-    worth = (correlations - (weights @ correlations) / weights.sum()) / weights.sum()  # dvalue / dweight, (m,)
-    a, b = pair.x.standardised.whitening @ pair.canonical.x, pair.y.standardised.whitening @ pair.canonical.y
-    loadings = pair.x.standardised.loadings @ pair.canonical.x  # (p, m)
-    signs = loadings.sign()
+    (a, b), correlations = pair.variates, pair.canonical.values
+    loadings = matmul(pair.x.standardised.loadings, pair.canonical.x)  # (p, m)
+    signs, weights = loadings.sign(), loadings.abs().sum(0)
+    share = weights / weights.sum()
+    half = -0.5 * share * correlations
+    worth = (correlations - share @ correlations) / weights.sum()  # dvalue / dweight, (m,)
     # Variate i turns towards j by the off-diagonal element (j, i) of the perturbed eigenproblem, over this gap.
     gaps = correlations.square()[:, None] - correlations.square()[None, :]
     gaps = torch.where(gaps >= 0, 1.0, -1.0) * gaps.abs().clamp_min(0.01)
-    turns = worth[:, None] * (signs.T @ loadings) / gaps
+    turns = worth[:, None] * matmul(signs.T, loadings) / gaps
     turns.fill_diagonal_(0)
     both = turns + turns.T
-    turning = a @ (turns.T * correlations.square()) @ a.T
-    direct = (signs * worth) @ a.T
+    of_a = torch.diag(half - worth * weights / 2) - turns.T * correlations.square()
+    of_b = torch.diag(half) - correlations[:, None] * both * correlations / 2
+    xx = matmul(matmul(a, of_a) + signs * worth, a.T)
     return Gradient(
-        xx=fixed.xx + (direct + direct.T - turning - turning.T) / 2 - (a * (worth * weights / 2)) @ a.T,
-        xy=fixed.xy + a @ (both * correlations) @ b.T,
-        yy=fixed.yy - (b * correlations) @ (both / 2) @ (b * correlations).T,
+        xx=(xx + xx.T) / 2,
+        xy=matmul(a, torch.diag(share) + both * correlations, b.T),
+        yy=matmul(b, of_b, b.T),
     )
-
-
-def _of_correlations(pair: Pair, weights: Tensor) -> Gradient:
-    """Differentiate sum_i w_i rho_i, where d rho = a^T dSxy b - rho (a^T dSxx a + b^T dSyy b) / 2 for unit Xa, Yb."""
-    found = pair.canonical
-    a, b = pair.x.standardised.whitening @ found.x, pair.y.standardised.whitening @ found.y  # (p, m), (q, m)
-    half = -0.5 * weights * found.values
-    return Gradient(xx=(a * half) @ a.T, xy=(a * weights) @ b.T, yy=(b * half) @ b.T)
 
 
 def _svcca(pair: Pair, variance: float) -> Gradient:
     """As CCA among the kept directions, which turn with their layer's scatter."""
     of_x, of_y = pair.each(lambda side: side.leading(variance))
     found = canonical(coherence(pair, of_x, of_y))
-    a, b = of_x.whitening @ found.x, of_y.whitening @ found.y
+    a, b = matmul(of_x.whitening, found.x), matmul(of_y.whitening, found.y)
     weight = 1 / len(found.values)
     half = -0.5 * weight * found.values
-    xy = weight * a @ b.T
+    xy = matmul(weight * a, b.T)
     cross = pair.between.xy
     return Gradient(
-        xx=(a * half) @ a.T + _turning(pair.x, of_x, cross @ xy.T),
+        xx=matmul(a * half, a.T) + _turning(pair.x, of_x, matmul(cross, xy.T)),
         xy=xy,
-        yy=(b * half) @ b.T + _turning(pair.y, of_y, cross.T @ xy),
+        yy=matmul(b * half, b.T) + _turning(pair.y, of_y, matmul(cross.T, xy)),
     )
 
 
@@ -98,7 +95,7 @@ def _turning(side: Side, kept: Directions, pull: Tensor) -> Tensor:
     v, d = vectors[:, : kept.count], vectors[:, kept.count :]
     gaps = values[: kept.count][None, :] - values[kept.count :][:, None]
     gaps = torch.maximum(gaps, 0.01 * values[: kept.count][None, :])
-    turned = d @ ((d.T @ pull @ v) / gaps) @ v.T
+    turned = matmul(d, matmul(d.T, pull, v) / gaps, v.T)
     return (turned + turned.T) / 2
 
 
@@ -130,11 +127,12 @@ def _cka_debiased(pair: Pair, variance: float) -> Gradient:
 
 
 def _procrustes(pair: Pair, variance: float) -> Gradient:
-    left, _, right = torch.linalg.svd(pair.cross, full_matrices=False)
+    found = canonical(pair.cross)
+    count = int((found.values > _NOTHING * found.values[0]).sum())
     overlap = 1 - (procrustes(pair) or 0.0) / 2
     return Gradient(
         xx=overlap / pair.x.trace * _identity(pair.x),
-        xy=-2 * left @ right / (pair.x.trace * pair.y.trace).sqrt(),
+        xy=matmul(found.x[:, :count], found.y[:, :count].T) * (-2 / (pair.x.trace * pair.y.trace).sqrt()),
         yy=overlap / pair.y.trace * _identity(pair.y),
     )
 
@@ -142,9 +140,11 @@ def _procrustes(pair: Pair, variance: float) -> Gradient:
 def _regression(pair: Pair, variance: float) -> Gradient:
     """Differentiate tr(Sxy Syy^-1 Syx) / tr(Sxx)."""
     whitening, total = pair.y.standardised.whitening, pair.x.trace
-    slopes = whitening @ (whitening.T @ pair.between.xy.T)  # (q, p)
+    slopes = matmul(whitening, matmul(whitening.T, pair.between.xy.T))  # (q, p)
     explained = linear_regression(pair).x_from_y or 0.0
-    return Gradient(xx=-explained / total * _identity(pair.x), xy=2 * slopes.T / total, yy=-slopes @ slopes.T / total)
+    return Gradient(
+        xx=-explained / total * _identity(pair.x), xy=2 * slopes.T / total, yy=matmul(slopes, slopes.T) / -total
+    )
 
 
 def _identity(side: Side) -> Tensor:

@@ -20,7 +20,7 @@ from statistics import NormalDist
 import torch
 from torch import Tensor
 
-from transfusion_core.science.similarity.decompositions import singular_values
+from transfusion_core.science.similarity.decompositions import matmul, singular_values
 from transfusion_core.science.similarity.directions import Side
 from transfusion_core.science.similarity.gradients import GRADIENTS, Gradient
 from transfusion_core.science.similarity.pair import Pair, coherence
@@ -93,10 +93,15 @@ def interval(
 
 def along(gradient: Gradient, shard: ShardSums) -> float:
     """Return the derivative of a measure by the weight of a shard."""
-    matrices = (gradient.xx * shard.x.xy).sum() + (gradient.yy * shard.y.xy).sum()
-    matrices += (gradient.xy * shard.between.xy).sum()
+    matrices = _inner(gradient.xx, shard.x.xy) + _inner(gradient.yy, shard.y.xy)
+    matrices += _inner(gradient.xy, shard.between.xy)
     lengths = gradient.kk * shard.x.kl + gradient.kl * shard.between.kl + gradient.ll * shard.y.kl
     return float(matrices + lengths)
+
+
+def _inner(a: Tensor, b: Tensor) -> Tensor:
+    """Return the sum of the products of two matrices' entries."""
+    return torch.dot(a.flatten(), b.flatten())
 
 
 def student_t(freedom: int, level: float = LEVEL) -> float:
@@ -127,14 +132,14 @@ class _Cut:
         values, vectors, real = side.principal
         self._found, self._variance, self._trace = side.leading_count(variance), variance, side.trace
         self._first, last = max(self._found - _CUTS, 0), min(self._found + _CUTS, int(real.sum()))
-        self._inner = vectors[:, : self._first] @ vectors[:, : self._first].T
+        self._inner = matmul(vectors[:, : self._first], vectors[:, : self._first].T)
         self._outer = vectors[:, self._first : last]
         self._shares = (values.cumsum(0) / values.sum())[self._first : last]
         self._moved: list[Tensor] = []
 
     def add(self, scatter: Tensor) -> None:
         """Add the next shard's scatter (p, p)."""
-        leading = (self._inner * scatter).sum() + (self._outer * (scatter @ self._outer)).sum(0).cumsum(0)
+        leading = _inner(self._inner, scatter) + (self._outer * (scatter @ self._outer)).sum(0).cumsum(0)
         self._moved.append((leading - self._shares * scatter.trace()) / self._trace)
 
     def plausible(self) -> tuple[int, int]:

@@ -101,6 +101,12 @@ class Pair:
         """Correlate every direction above rounding, as CCA and PWCCA do."""
         return canonical(self.coherence)
 
+    @once
+    def variates(self) -> tuple[Tensor, Tensor]:
+        """Return a (p, m), b (q, m): the columns of X a and Y b, of centred samples, are the canonical variates."""
+        of_x, of_y = self.x.standardised.whitening, self.y.standardised.whitening
+        return matmul(of_x, self.canonical.x), matmul(of_y, self.canonical.y)
+
     def each(self, work: Callable[[Side], _Value]) -> list[_Value]:
         """Work something out of both layers, each on a thread where that pays."""
         # A decomposition goes over its matrix many times.

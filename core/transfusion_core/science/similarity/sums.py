@@ -358,7 +358,7 @@ def _moved(sums: Product, x: _Move, y: _Move, *, n: int) -> Product:
     across = dx @ sums.xy  # (q,)
     along = sums.xy @ dy  # (p,)
     return Product(
-        xy=(sums.xy - torch.outer(x.total, dy)).addr_(dx, y.total - n * dy, alpha=-1),
+        xy=torch.addr(sums.xy, x.total, dy, alpha=-1).addr_(dx, y.total - n * dy, alpha=-1),
         ky=sums.ky - 2 * across + x.length * y.total - left_x * dy,
         lx=sums.lx - 2 * along + y.length * x.total - left_y * dx,
         kl=sums.kl

@@ -60,6 +60,18 @@ def test_gradients_are_the_derivatives_of_their_measures(layers, measure, p, q):
         assert along(gradient, share) == pytest.approx((up - down) / (2 * step), rel=1e-4, abs=1e-7)
 
 
+@pytest.mark.parametrize("measure", ["procrustes", "cka", "regression"])
+def test_gradients_pass_over_directions_that_are_not_there(layers, measure):
+    x, y = layers(400, 7, 6)
+    x[:, 3], y[:, 1] = x[:, 2], 5.0
+    pair, shares = shards_of(x, y, 5)
+    gradient = GRADIENTS[measure](pair, VARIANCE)
+    for share in shares:
+        step = 1e-5
+        up, down = (MEASURES[measure](with_more_of(pair, share, sign * step), VARIANCE).value for sign in (1, -1))
+        assert along(gradient, share) == pytest.approx((up - down) / (2 * step), rel=1e-4, abs=1e-7)
+
+
 def test_svccas_gradient_stands_on_one_basis_whoever_makes_all_of_it_meanwhile(generator, monkeypatch):
     """Few leading directions are made alone; another thread may make all of them, with other signs, at any moment."""
     signal = generator.standard_normal((400, 40)) * 0.1 ** (np.arange(40) // 2)

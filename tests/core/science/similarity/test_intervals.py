@@ -62,8 +62,8 @@ def test_gradients_are_the_derivatives_of_their_measures(layers, measure, p, q):
 
 @pytest.mark.parametrize("measure", ["procrustes", "cka", "regression"])
 def test_gradients_pass_over_directions_that_are_not_there(layers, measure):
-    x, y = layers(400, 7, 6)
-    x[:, 3], y[:, 1] = x[:, 2], 5.0
+    x, y = layers(400, 6, 7)
+    y[:, 1], y[:, 3] = 5.0, y[:, 2]
     pair, shares = shards_of(x, y, 5)
     gradient = GRADIENTS[measure](pair, VARIANCE)
     for share in shares:

@@ -339,7 +339,13 @@ class Sums:
 
     def _move_to(self, origin: Mapping[str, Tensor]) -> None:
         moves = {name: self._move(name, there) for name, there in origin.items()}
-        self.products = {(a, b): _moved(sums, moves[a], moves[b], n=self.n) for (a, b), sums in self.products.items()}
+        products = self.products
+
+        def moved(couple: Couple) -> Product:
+            return _moved(products[couple], *(moves[name] for name in couple), n=self.n)
+
+        numbers = sum(sums.xy.numel() for sums in products.values() if not sums.xy.is_cuda)
+        self.products = dict(zip(products, each(moved, list(products), numbers=numbers), strict=True))
         self.squares = {name: _moved_squares(squares, moves[name], n=self.n) for name, squares in self.squares.items()}
         self.total = {name: total - self.n * moves[name].by for name, total in self.total.items()}
         self.origin = {name: there.clone() for name, there in origin.items()}

@@ -32,8 +32,7 @@ class Plan:
 
     `groups`: views that are summed together, one gathering each; `places` of each layer pair, one for every draw;
     `shards`: how many all parts of the pass have together, `mine` the numbers of this part's; `batches`: the images of
-    this part as they are run; `device`: where sums are; `warnings`: what of the options is not
-    possible.
+    this part as they are run; `device`: where sums are; `warnings`: which options cannot be met.
     """
 
     def __init__(

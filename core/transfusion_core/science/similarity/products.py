@@ -68,8 +68,7 @@ def squared(samples: Tensor) -> tuple[Tensor, Tensor]:
         squares = samples.square()
         return squares.sum(1).double(), squares.sum(0, dtype=torch.float64)
     n, p = samples.shape
-    with np.errstate(over="ignore", invalid="ignore"):  # which the lengths show
-        squares = np.square(samples.numpy())
+    squares = np.square(samples.numpy())
     lengths, whole = squares @ np.ones(p, squares.dtype), n // _GROUP * _GROUP
     group = np.ones(_GROUP, squares.dtype)
     if squares.flags.c_contiguous:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self, TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor, distributed
 
@@ -31,6 +32,8 @@ Couple: TypeAlias = tuple[str, str]
 
 LARGEST = 1e70
 """Fourth powers of activations are summed, and float64 ends at 1.8e308."""
+LARGEST_IN_FLOAT32 = 1e11
+"""Of coarser products: third powers are then summed in a block's float32, which ends at 3.4e38."""
 _FIRST = 256  # samples that an origin is taken from: it need only be near the mean
 _EPSILON = torch.finfo(torch.float64).eps
 
@@ -309,9 +312,10 @@ class Sums:
 
     def _prepare(self, name: str, samples: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """Return a layer's samples about its origin, their squared lengths, and the sums that `squares` asks for."""
-        block = shifted(samples, self.origin[name], self.gemm)
-        lengths, squares = squared(block) if name in self.squares else (squared_lengths(block), None)
-        _require_finite(name, lengths, samples)
+        with np.errstate(over="ignore", invalid="ignore"):  # which the lengths show
+            block = shifted(samples, self.origin[name], self.gemm)
+            lengths, squares = squared(block) if name in self.squares else (squared_lengths(block), None)
+        _require_finite(name, lengths, samples, LARGEST if self.gemm == "float64" else LARGEST_IN_FLOAT32)
         return block, lengths, squares
 
     def _lies_at(self, origin: Mapping[str, Tensor]) -> bool:
@@ -385,10 +389,10 @@ def resolution_of(samples: Tensor) -> float:
     return torch.finfo(samples.dtype).eps if samples.is_floating_point() else 0.0
 
 
-def _require_finite(name: str, lengths: Tensor, samples: Tensor) -> None:
+def _require_finite(name: str, lengths: Tensor, samples: Tensor, largest: float) -> None:
     """NaN, infinity and overflow all end in a sample's squared length."""
-    if bool((lengths < LARGEST**2).all()):
+    if bool((lengths < largest**2).all()):
         return
     if bool(samples.isfinite().all()):
-        raise NonFiniteActivations(name, f"holds numbers whose moments overflow: expected none beyond {LARGEST:g}")
+        raise NonFiniteActivations(name, f"holds numbers whose moments overflow: expected none beyond {largest:g}")
     raise NonFiniteActivations(name, f"holds NaN or infinity in {len(samples)} samples")

@@ -171,6 +171,28 @@ def test_numbers_whose_moments_would_overflow_are_refused():
         Moments(1, 1).update(np.array([[0.0], [1e71]]), np.zeros((2, 1)))
 
 
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("large", [1e12, 1.5e19, 3e38, np.inf, np.nan])
+def test_what_float32_products_cannot_hold_is_refused_without_a_warning(generator, large, order):
+    x = np.asarray(generator.standard_normal((100, 40)), dtype=np.float32, order=order)
+    x[0], x[1:50] = -large, large
+    moments = Moments(40, 40, gemm="float32")
+    with pytest.raises(NonFiniteActivations, match=r"expected none beyond 1e\+11|holds NaN or infinity"):
+        moments.update(x, x)
+    assert moments.n == 0
+
+
+def test_the_largest_that_float32_products_hold_give_the_values_of_float64(generator):
+    x = generator.standard_normal((3000, 6)) + np.outer(generator.standard_normal(3000), np.ones(6))
+    x *= 0.9e11 / np.linalg.norm(x, axis=1).max() / 2
+    found = []
+    for gemm in ("float32", "float64"):
+        moments = Moments(6, 6, gemm=gemm)
+        moments.update(x.astype(np.float32), x[:, ::-1].astype(np.float32))
+        found.append(linear_cka(moments, debiased=True))
+    assert found[0] == pytest.approx(found[1], abs=1e-5)
+
+
 def test_a_measure_sees_samples_that_came_after_the_last_measure(layers, moments_of):
     x, y = layers()
     moments = moments_of(x[:150], y[:150])

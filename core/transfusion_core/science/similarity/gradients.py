@@ -1,4 +1,8 @@
-"""The derivative of each measure by the sums that it is worked out of."""
+"""The derivative of each measure by the sums that it is worked out of, as far as sampling lets it be seen.
+
+Canonical correlations of noise are not smooth: a mean of them moves less from sample to sample than its derivative at
+one sample says. Where they may be noise the derivative is taken for less (`_steadiness`).
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +20,8 @@ from transfusion_core.science.similarity.regression import linear_regression
 
 _NOTHING = 1e-7
 """Share of the largest singular value below which directions are rounding's, and what they add is less still."""
+_CLOSE = 3.0
+"""Squared correlations that are closer than this over the root of n change places from sample to sample."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +43,7 @@ class Gradient:
 def _cca(pair: Pair, variance: float) -> Gradient:
     """Differentiate mean(rho), where d rho = a^T dSxy b - rho (a^T dSxx a + b^T dSyy b) / 2 for unit Xa, Yb."""
     (a, b), correlations = pair.variates, pair.canonical.values
-    share = 1 / len(correlations)
+    share = _steadiness(pair, correlations, pair.x.standardised, pair.y.standardised) / len(correlations)
     half = -0.5 * share * correlations
     return Gradient(xx=matmul(a * half, a.T), xy=matmul(a * share, b.T), yy=matmul(b * half, b.T))
 
@@ -50,11 +56,12 @@ def _pwcca(pair: Pair, variance: float) -> Gradient:
     loadings = matmul(pair.x.standardised.loadings, pair.canonical.x)  # (p, m)
     signs, weights = loadings.sign(), loadings.abs().sum(0)
     share = weights / weights.sum()
-    half = -0.5 * share * correlations
+    steady = share * _steadiness(pair, correlations, pair.x.standardised, pair.y.standardised)
+    half = -0.5 * steady * correlations
     worth = (correlations - share @ correlations) / weights.sum()  # dvalue / dweight, (m,)
     # Variate i turns towards j by the off-diagonal element (j, i) of the perturbed eigenproblem, over this gap.
     gaps = correlations.square()[:, None] - correlations.square()[None, :]
-    gaps = torch.where(gaps >= 0, 1.0, -1.0) * gaps.abs().clamp_min(0.01)
+    gaps = torch.where(gaps >= 0, 1.0, -1.0) * gaps.abs().clamp_min(_CLOSE / sqrt(pair.n))
     turns = worth[:, None] * matmul(signs.T, loadings) / gaps
     turns.fill_diagonal_(0)
     both = turns + turns.T
@@ -63,7 +70,7 @@ def _pwcca(pair: Pair, variance: float) -> Gradient:
     xx = matmul(matmul(a, of_a) + signs * worth, a.T)
     return Gradient(
         xx=(xx + xx.T) / 2,
-        xy=matmul(a, torch.diag(share) + both * correlations, b.T),
+        xy=matmul(a, torch.diag(steady) + both * correlations, b.T),
         yy=matmul(b, of_b, b.T),
     )
 
@@ -73,7 +80,7 @@ def _svcca(pair: Pair, variance: float) -> Gradient:
     of_x, of_y = pair.each(lambda side: side.leading(variance))
     found = canonical(coherence(pair, of_x, of_y))
     a, b = matmul(of_x.whitening, found.x), matmul(of_y.whitening, found.y)
-    weight = 1 / len(found.values)
+    weight = _steadiness(pair, found.values, of_x, of_y) / len(found.values)
     half = -0.5 * weight * found.values
     xy = matmul(weight * a, b.T)
     cross = pair.between.xy
@@ -82,6 +89,26 @@ def _svcca(pair: Pair, variance: float) -> Gradient:
         xy=xy,
         yy=matmul(b * half, b.T) + _turning(pair.y, of_y, matmul(cross.T, xy)),
     )
+
+
+def _steadiness(pair: Pair, correlations: Tensor, of_x: Directions, of_y: Directions) -> Tensor:
+    """Return what share of its derivative each correlation (m,) moves by, from sample to sample.
+
+    The i-th stands beside noise of the directions that the larger ones leave. Far above that its share is 1; what a
+    signal in noise adds to the singular value that is seen falls to 0 at the edge of the noise (Benaych-Georges and
+    Nadakuditi 2012, for entries of variance 1/n). The sum of singular values of noise alone has 0.4 (square) to 0.5
+    (one side far longer) of the variance that the derivative gives it; 0.05 more is taken, since near the edge few
+    correlations show more than that of many in the limit.
+    """
+    gone = torch.arange(len(correlations)).to(correlations)
+    longer = max(of_x.count, of_y.count) - gone
+    ratio = (min(of_x.count, of_y.count) - gone) / longer
+    squared = correlations.square() * pair.n / longer
+    excess = squared - 1 - ratio
+    inside = (excess.clamp_min(0).square() - 4 * ratio).clamp_min(0).sqrt()
+    signal = (excess + inside).clamp_min(torch.finfo(torch.float64).tiny) / 2  # squared, where `inside` is not 0
+    seen = (inside.square() / (signal * squared.clamp_min(1))).clamp_max(1)
+    return (seen + (1 - seen) * (0.55 - 0.1 * ratio)).sqrt()
 
 
 def _turning(side: Side, kept: Directions, pull: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ repeats images, and correlations of repeated samples are higher. It covers what 
 as many other images, which is also what its nulls are about.
 
 Limits: where the value is at its bound (a copy) the gradient vanishes and so does the interval. Where many canonical
-correlations are noise, sampling orders them, which first order does not know: intervals of CCA are then too wide.
+correlations are noise, sampling orders them, which first order does not know: `gradients` allows for it.
 """
 
 from collections.abc import Sequence

@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy import stats
 
-from transfusion_core.science.similarity import MEASURES, Moments, Pair
+from transfusion_core.science.similarity import MEASURES, Moments, Pair, gradients
 from transfusion_core.science.similarity.directions import Side
 from transfusion_core.science.similarity.gradients import GRADIENTS
 from transfusion_core.science.similarity.intervals import ShardSums, Spread, along, interval, student_t
@@ -48,6 +48,14 @@ def with_more_of(pair: Pair, share: ShardSums, weight: float) -> Pair:
     return Pair(with_more(pair.x, share.x), with_more(pair.y, share.y), more(pair.between, share.between))
 
 
+@pytest.fixture
+def exact(monkeypatch):
+    """Gradients as if n were without end, and nothing noise's."""
+    monkeypatch.setattr(gradients, "_steadiness", lambda pair, correlations, *directions: torch.ones_like(correlations))
+    monkeypatch.setattr(gradients, "_CLOSE", 1e-9)
+
+
+@pytest.mark.usefixtures("exact")
 @pytest.mark.parametrize(("p", "q"), [(7, 5), (5, 7)])
 @pytest.mark.parametrize("measure", MEASURES)
 def test_gradients_are_the_derivatives_of_their_measures(layers, measure, p, q):
@@ -58,6 +66,38 @@ def test_gradients_are_the_derivatives_of_their_measures(layers, measure, p, q):
         step = 1e-5
         up, down = (MEASURES[measure](with_more_of(pair, share, sign * step), VARIANCE).value for sign in (1, -1))
         assert along(gradient, share) == pytest.approx((up - down) / (2 * step), rel=1e-4, abs=1e-7)
+
+
+@pytest.mark.parametrize(("p", "q", "share"), [(8, 8, 0.4), (2, 8, 0.48)])
+def test_singular_values_of_noise_move_less_than_their_derivative_says(generator, p, q, share):
+    """To first order the sum of p of them has variance p."""
+    sums = np.linalg.svd(generator.standard_normal((8000, p, q)), compute_uv=False).sum(1)
+    assert sums.var() / p == pytest.approx(share, abs=0.04)
+
+
+def test_correlations_far_above_the_noise_move_as_their_derivatives_say(generator):
+    x = generator.standard_normal((2000, 12))
+    y = x * np.r_[np.full(4, 3.0), np.zeros(8)] + generator.standard_normal((2000, 12))
+    pair, _ = shards_of(x, y, 2)
+    directions = (pair.x.standardised, pair.y.standardised)
+    steady = gradients._steadiness(pair, pair.canonical.values, *directions)
+    assert (steady[:4] > 0.99).all()
+    assert ((steady[4:] > 0.6) & (steady[4:] < 0.8)).all()
+
+
+@pytest.mark.parametrize("strength", [0.0, 1.0])
+@pytest.mark.parametrize("measure", ["cca", "svcca", "pwcca"])
+def test_intervals_are_as_wide_as_values_spread_where_most_correlations_are_noise(measure, strength):
+    values, reaches = [], []
+    for number in range(150):
+        generator = np.random.default_rng([5, number])
+        x = generator.standard_normal((640, 16))
+        y = x * np.r_[np.full(3, strength), np.zeros(13)] + generator.standard_normal((640, 16))
+        pair, shares = shards_of(x, y, 16)
+        values.append(MEASURES[measure](pair, 1.0).value)
+        low, high = interval(0.0, spread_of(pair, shares, [measure], 1.0).influences(measure), bounds=(-9, 9))
+        reaches.append((high - low) / 2 / student_t(15))
+    assert 0.8 < np.mean(reaches) / np.std(values) < 1.25
 
 
 @pytest.mark.parametrize("measure", ["procrustes", "cka", "regression"])

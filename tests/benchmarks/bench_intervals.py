@@ -16,20 +16,33 @@ from torch import Tensor, nn
 
 from transfusion_core.science.similarity import MEASURES, Options, PairResult, Sampling, compare
 
-P, Q, POSITIONS, SIGNALS = 8, 6, 4, 6
+POSITIONS = 4
 OPTIONS = Options(sampling=Sampling(POSITIONS), batch_size=10**6, permute=False)
 
 
 @dataclass(frozen=True)
 class Setting:
-    """So many images; how strong the common signal is; whether layers are cut off at 0."""
+    """So many images; how strong the common signal is; whether layers are cut off at 0; neurons of either layer."""
 
     images: int
     strength: float
     rectified: bool
+    p: int = 8
+    q: int = 6
+
+    @property
+    def signals(self) -> int:
+        """Most correlations of wide layers are noise."""
+        return min(self.q, 20)
 
 
-SETTINGS = [Setting(800, 4.0, False), Setting(800, 2.0, True), Setting(2000, 1.0, True)]
+SETTINGS = [
+    Setting(800, 4.0, False),
+    Setting(800, 2.0, True),
+    Setting(2000, 1.0, True),
+    Setting(800, 4.0, False, 40, 32),
+    Setting(800, 2.0, True, 40, 32),
+]
 
 
 class Half(nn.Module):
@@ -45,32 +58,32 @@ class Half(nn.Module):
         return taken
 
 
-FIRST, SECOND = Half(slice(0, P)), Half(slice(P, P + Q))
-
-
 def draw(setting: Setting, images: int, seed: list[int]) -> Tensor:
-    """Two layers beside each other, (images, P + Q, 2, 2): an image's own part is common to its positions."""
+    """Two layers beside each other, (images, p + q, 2, 2): an image's own part is common to its positions."""
     generator = np.random.default_rng(seed)
-    mixing = np.random.default_rng(99).standard_normal((SIGNALS, P + Q))
+    mixing = np.random.default_rng(99).standard_normal((setting.signals, setting.p + setting.q))
 
     def parts(width: int) -> NDArray[np.float64]:
         own = generator.standard_normal((images, 1, width))
         return 0.7 * (own + generator.standard_normal((images, POSITIONS, width)))
 
-    layers = setting.strength * parts(SIGNALS) * 0.8 ** np.arange(SIGNALS) @ mixing / SIGNALS**0.5 + parts(P + Q)
+    decay = 0.8 ** np.arange(setting.signals)
+    common = parts(setting.signals) * decay @ mixing / setting.signals**0.5
+    layers = setting.strength * common + parts(setting.p + setting.q)
     if setting.rectified:
         layers = np.maximum(layers, 0)
-    return torch.from_numpy(layers).transpose(1, 2).reshape(images, P + Q, 2, 2).contiguous()
+    return torch.from_numpy(layers).transpose(1, 2).reshape(images, -1, 2, 2).contiguous()
 
 
-def measured(images: Tensor) -> dict[str, PairResult]:
-    found = compare(FIRST, SECOND, images, layers=["layer"], measures=list(MEASURES), options=OPTIONS)
+def measured(setting: Setting, images: Tensor) -> dict[str, PairResult]:
+    first, second = Half(slice(0, setting.p)), Half(slice(setting.p, None))
+    found = compare(first, second, images, layers=["layer"], measures=list(MEASURES), options=OPTIONS)
     return {result.measure: result for result in found}
 
 
 def run(setting: Setting, simulations: int) -> None:
-    limit = measured(draw(setting, 100_000, [1]))
-    found = [measured(draw(setting, setting.images, [2, number])) for number in range(simulations)]
+    limit = measured(setting, draw(setting, 100_000, [1]))
+    found = [measured(setting, draw(setting, setting.images, [2, number])) for number in range(simulations)]
     print(f"{setting}, {simulations} simulations")
     for name in MEASURES:
         values = np.array([each[name].value for each in found])

@@ -42,6 +42,7 @@ SETTINGS = [
     Setting(2000, 1.0, True),
     Setting(800, 4.0, False, 40, 32),
     Setting(800, 2.0, True, 40, 32),
+    Setting(60, 4.0, False, 40, 32),
 ]
 
 

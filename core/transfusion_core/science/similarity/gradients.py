@@ -94,21 +94,23 @@ def _svcca(pair: Pair, variance: float) -> Gradient:
 def _steadiness(pair: Pair, correlations: Tensor, of_x: Directions, of_y: Directions) -> Tensor:
     """Return what share of its derivative each correlation (m,) moves by, from sample to sample.
 
-    The i-th stands beside noise of the directions that the larger ones leave. Far above that its share is 1; what a
-    signal in noise adds to the singular value that is seen falls to 0 at the edge of the noise (Benaych-Georges and
-    Nadakuditi 2012, for entries of variance 1/n). The sum of singular values of noise alone has 0.4 (square) to 0.5
-    (one side far longer) of the variance that the derivative gives it; 0.05 more is taken, since near the edge few
-    correlations show more than that of many in the limit.
+    The i-th stands beside noise of the directions that the larger ones leave. Far above that its share is 1; by how
+    much the squared correlation r of a signal moves the one that is seen falls to 0 at the edge of the noise: that is
+    r (1 - c + c/r) (1 - d + d/r) for c n and d n directions (Bao, Hu, Pan and Zhou 2019). The sum of singular values
+    of noise alone has 0.4 (square) to 0.5 (one side far longer) of the variance that the derivative gives it; 0.05 more
+    is taken, by simulations of few neurons, which that limit does not describe. All of this is of many samples that
+    are independent: where directions fill much of them, and some are alike, values move nearly as the derivative says.
     """
     gone = torch.arange(len(correlations)).to(correlations)
-    longer = max(of_x.count, of_y.count) - gone
-    ratio = (min(of_x.count, of_y.count) - gone) / longer
-    squared = correlations.square() * pair.n / longer
-    excess = squared - 1 - ratio
-    inside = (excess.clamp_min(0).square() - 4 * ratio).clamp_min(0).sqrt()
-    signal = (excess + inside).clamp_min(torch.finfo(torch.float64).tiny) / 2  # squared, where `inside` is not 0
-    seen = (inside.square() / (signal * squared.clamp_min(1))).clamp_max(1)
-    return (seen + (1 - seen) * (0.55 - 0.1 * ratio)).sqrt()
+    c, d = ((directions.count - gone) / pair.n for directions in (of_x, of_y))
+    squared, free, noise = correlations.square(), (1 - c) * (1 - d), c * d
+    above = (squared - c * (1 - d) - d * (1 - c)).clamp_min(0)  # free r + noise / r
+    inside = (above.square() - 4 * free * noise).clamp_min(0).sqrt()  # free r - noise / r
+    signal = ((above + inside) / (2 * free)).clamp_min(noise)  # r, where `inside` is not 0
+    seen = (inside.square() / (signal * squared.clamp_min(noise))).clamp_max(1)
+    share = 0.55 - 0.1 * torch.minimum(c, d) / torch.maximum(c, d)
+    doubt = min(1.0, 1.5 * (of_x.count + of_y.count) / pair.n)
+    return 1 - (1 - doubt) * (1 - (seen + (1 - seen) * share).sqrt())
 
 
 def _turning(side: Side, kept: Directions, pull: Tensor) -> Tensor:

@@ -1,15 +1,17 @@
 """One of the networks that are compared: how it is run, and how its layers' outputs are to be read."""
 
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from transfusion_core.science.similarity.products import TORCH_IS_FASTER
 from transfusion_core.science.similarity.samples import CLASS_TOKEN, channels_first
 from transfusion_core.science.similarity.taps import evaluating
+
+_FEW_POSITIONS = 16
+"""Of maps with so few, a convolution with channels innermost reads all of its weights anew for every image."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,11 +66,14 @@ class Network:
 
         Otherwise every batch reorders every convolution's weights, a tenth of a pass.
         """
-        plain = {weight: weight.data for weight in self.model.parameters() if weight.ndim == 4 and self._is_inner}
-        with evaluating(self.model):
+        plain = {weight: weight.data for weight in self.model.parameters() if weight.ndim == 4 and self._on_cpu}
+        with evaluating(self.model), ExitStack() as hooks:
             try:
                 for weight, data in plain.items():
                     weight.data = data.contiguous(memory_format=torch.channels_last)
+                for module in self.model.modules():
+                    if isinstance(module, nn.Conv2d) and self._on_cpu:
+                        hooks.callback(module.register_forward_pre_hook(_ordered).remove)
                 yield
             finally:
                 for weight, data in plain.items():
@@ -77,21 +82,32 @@ class Network:
     def run(self, images: Tensor, *, autocast: torch.dtype | None) -> None:
         """Run the model where its weights are and in their dtype, whatever autocast surrounds the call.
 
-        On a CPU feature maps have their channels innermost in memory, unless `TORCH_IS_FASTER`: so convolutions are
-        fastest there and samples are taken; the numbers are the same up to rounding.
+        On a CPU feature maps have their channels innermost in memory, but for small ones: so convolutions and maxima
+        are fastest there and samples are taken; the numbers are the same up to rounding.
         """
         weight = next(self.model.parameters(), torch.empty(0))
-        inner = images.ndim == 4 and self._is_inner
+        inner = images.ndim == 4 and self._on_cpu
         images = images.to(weight, memory_format=torch.channels_last if inner else torch.preserve_format)
         with torch.inference_mode(), torch.autocast(weight.device.type, enabled=autocast is not None, dtype=autocast):
             self.model(images)
 
     @property
-    def _is_inner(self) -> bool:
-        """Whether channels are innermost in memory."""
-        return next(self.model.parameters(), torch.empty(0)).device.type == "cpu" and not TORCH_IS_FASTER
+    def _on_cpu(self) -> bool:
+        return next(self.model.parameters(), torch.empty(0)).device.type == "cpu"
 
 
 def module_of(layer: str) -> str:
     """Return the path of the module that a layer's name means."""
     return layer.removesuffix(CLASS_TOKEN)
+
+
+def _ordered(module: nn.Conv2d, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
+    """Bring the maps that a convolution is given, and its weights, to the order in memory that is fastest."""
+    if not inputs or inputs[0].ndim != 4:
+        return None
+    maps, *others = inputs
+    few = module.groups == 1 and 1 < maps.shape[-2:].numel() <= _FEW_POSITIONS
+    order = torch.contiguous_format if few else torch.channels_last
+    if isinstance(module.weight, nn.Parameter):
+        module.weight.data = module.weight.data.contiguous(memory_format=order)
+    return maps.contiguous(memory_format=order), *others

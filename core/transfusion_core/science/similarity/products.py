@@ -30,7 +30,7 @@ def is_intel(cpu_info: Path = Path("/proc/cpuinfo")) -> bool:
 
 TORCH_IS_FASTER = torch.backends.cpu.get_cpu_capability() == "AVX512" and is_intel()
 """Whether this is an Intel CPU with AVX-512, for which MKL is made: torch's library multiplies and decomposes faster
-than numpy's there, and convolutions are faster with channels outermost. Neither holds on an AMD CPU with AVX-512.
+than numpy's there. Neither holds on an AMD CPU with AVX-512.
 A rule and no measurement, so that one machine always gives the same digits.
 """
 _NARROW = 128 if TORCH_IS_FASTER else 0  # below so many neurons half the work is not half the time

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from transfusion_core.science.similarity.directions import Side
 from transfusion_core.science.similarity.pair import Pair
-from transfusion_core.science.similarity.products import Gemm
+from transfusion_core.science.similarity.products import Gemm, Room
 from transfusion_core.science.similarity.sums import Product, Sums
 from transfusion_core.science.similarity.threads import each, one_torch_thread
 
@@ -27,6 +27,7 @@ _SAVED = {"xy": "s", "ky": "ky_", "lx": "lx_", "kl": "kl_"}
 # A block of so many numbers stays in the processor's last cache (8 MiB of float64) while it is shifted and multiplied;
 # with fewer rows than this the sums themselves, p x p numbers, would be what is moved.
 _BLOCK_NUMBERS, _BLOCK_ROWS = 2**19, 1024
+_MAPS_NUMBERS = 2**20  # the same of feature maps, of which a block is not cut within an image
 _SUMS_NUMBERS = 2**25  # 256 MiB
 
 
@@ -74,7 +75,7 @@ class Moments:
         """
         x, y = _as_tensor(x), _as_tensor(y)
         self._check(x, y)
-        blocks = max(1, -(-len(x) // self._block_rows))
+        blocks = max(1, -(-len(x) // self._block_rows(_BLOCK_NUMBERS)))
         if blocks > 1:
             blocks = -(-blocks // self._shares) * self._shares  # as many in every share
         self._add(list(zip(*(torch.tensor_split(layer, blocks) for layer in (x, y)), strict=True)))
@@ -89,7 +90,7 @@ class Moments:
         fits = x.ndim == y.ndim == 4 and (x.shape[1], y.shape[1]) == (self.p, self.q)
         if not fits or len(x) != len(y) or x.shape[2:] != y.shape[2:]:
             raise ValueError(f"expected {expected}, got {tuple(x.shape)} and {tuple(y.shape)}")
-        images = max(1, self._block_rows // max(x.shape[2] * x.shape[3], 1))
+        images = max(1, self._block_rows(_MAPS_NUMBERS) // max(x.shape[2] * x.shape[3], 1))
         self._add(list(zip(*(torch.split(layer.detach(), images) for layer in (x, y)), strict=True)), read=_positions)
 
     def merge(self, other: "Moments") -> Self:
@@ -200,9 +201,9 @@ class Moments:
                 apart.place(apart.origins_of({name: read(block) for name, block in zip("xy", blocks[0], strict=True)}))
 
             def summed(share: Sequence[tuple[Tensor, Tensor]]) -> Sums:
-                sums = apart.beside()
+                sums, room = apart.beside(), Room()
                 for x, y in share:
-                    sums.add({"x": read(x), "y": read(y)})
+                    sums.add({"x": read(x), "y": read(y)}, room)
                 return sums
 
             shares = [blocks[first :: self._shares] for first in range(self._shares)]
@@ -216,13 +217,12 @@ class Moments:
     def _scatters(self) -> bool:
         return len(self._sums.products) > 1
 
-    @property
-    def _block_rows(self) -> int:
+    def _block_rows(self, numbers: int) -> int:
         width = max(self.p, self.q)
         if self._sums.gemm == "float64":
-            return max(_BLOCK_ROWS, _BLOCK_NUMBERS // width)
+            return max(_BLOCK_ROWS, numbers // width)
         # Numbers of half the size; but narrow products, which are one chain of additions, are off by its length.
-        return max(_BLOCK_ROWS, min(2 * _BLOCK_NUMBERS // width, 32 * width))
+        return max(_BLOCK_ROWS, min(2 * numbers // width, 32 * width))
 
     @property
     def _shares(self) -> int:
@@ -245,12 +245,8 @@ def side_of(centred: Sums, name: str) -> Side:
 
 
 def _positions(maps: Tensor) -> Tensor:
-    """Return feature maps (n, c, h, w) as samples (n h w, c); those of one image are not copied."""
-    if len(maps) == 1:
-        return maps[0].flatten(1).T
-    if maps.is_contiguous():
-        return maps.transpose(0, 1).flatten(1).T
-    return maps.permute(0, 2, 3, 1).flatten(0, 2)
+    """Return feature maps (n, c, h, w) as samples (n, h w, c), where they are."""
+    return maps.flatten(2).transpose(1, 2)
 
 
 def _as_tensor(samples: Samples) -> Tensor:

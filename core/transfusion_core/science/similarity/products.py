@@ -43,14 +43,35 @@ def gemm_rounding(gemm: Gemm) -> float:
     return {"float64": 0.0, "float32": 2.0**-23, "tf32": 2.0**-11}[gemm]
 
 
-def shifted(samples: Tensor, origin: Tensor, gemm: Gemm) -> Tensor:
-    """Subtract `origin` (p,) from samples (n, p) on its device, in the dtype that `gemm` multiplies in."""
+class Room:
+    """Memory in which blocks take turns, layer by layer: memory taken anew is cleared for each of them, page by page."""
+
+    def __init__(self) -> None:
+        """Hold nothing yet."""
+        self._held: dict[str, Tensor] = {}
+
+    def of(self, layer: str, numbers: int, dtype: torch.dtype) -> Tensor:
+        """Return room (numbers,) for a block of a layer, until the next one of it."""
+        held = self._held.get(layer)
+        if held is None or held.dtype != dtype or len(held) < numbers:
+            held = self._held[layer] = torch.empty(numbers, dtype=dtype)
+        return held[:numbers]
+
+
+def shifted(layer: str, samples: Tensor, origin: Tensor, gemm: Gemm, room: Room) -> Tensor:
+    """Subtract `origin` (p,) from samples (n, p) or (images, positions, p) of a layer, in the dtype of products.
+
+    Returns (n, p) on the origin's device: on a CPU in the order of memory of the samples, and in `room` in that dtype.
+    """
     samples = samples.to(origin.device)
     if not samples.is_floating_point():
         samples = samples.double()
     if samples.dtype != torch.float64 and gemm != "float64":
-        return _minus(samples, origin.float())  # origins are float32 numbers then: nothing is lost
-    difference = _minus(samples, origin)
+        origin = origin.float()  # origins are float32 numbers then: nothing is lost
+    if samples.is_cuda:
+        difference = samples.flatten(0, -2).to(origin.dtype, copy=True).sub_(origin)
+    else:
+        difference = _minus(samples, origin, room.of(layer, samples.numel(), origin.dtype))
     return difference if gemm == "float64" else difference.float()
 
 
@@ -144,11 +165,14 @@ def _on_accelerator(x: Tensor, y: Tensor, gemm: Gemm) -> Tensor:
         torch.backends.cuda.matmul.fp32_precision = before
 
 
-def _minus(samples: Tensor, origin: Tensor) -> Tensor:
-    if samples.is_cuda or samples.itemsize < 4:  # numpy does not know bfloat16
-        return samples.to(origin.dtype, copy=True).sub_(origin)
+def _minus(samples: Tensor, origin: Tensor, room: Tensor) -> Tensor:
+    """Subtract on a CPU, by torch: of feature maps in other orders than rows of neurons numpy takes half as long again."""
+    p = samples.shape[-1]
+    outermost = samples.stride(-1) != 1
+    block = room.view(p, -1).T if outermost else room.view(-1, p)
+    difference = room.view(p, *samples.shape[:-1]).movedim(0, -1) if outermost else room.view(samples.shape)
     if samples.dtype == origin.dtype:
-        return torch.from_numpy(samples.numpy() - origin.numpy())
-    difference = samples.numpy().astype(origin.numpy().dtype)  # a copy; to subtract two dtypes is slower
-    difference -= origin.numpy()
-    return torch.from_numpy(difference)
+        torch.sub(samples, origin, out=difference)
+    else:
+        difference.copy_(samples).sub_(origin)
+    return block

@@ -17,6 +17,7 @@ from torch import Tensor, distributed
 from transfusion_core.science.similarity.guard import NonFiniteActivations
 from transfusion_core.science.similarity.products import (
     Gemm,
+    Room,
     add_product,
     add_to,
     gemm_rounding,
@@ -122,17 +123,18 @@ class Sums:
     def products(self, products: dict[Couple, Product]) -> None:
         self._products, self._half = products, False
 
-    def add(self, samples: Mapping[str, Tensor]) -> None:
-        """Add a block: (m, p) of any float dtype for every layer, row i of all from the same sample.
+    def add(self, samples: Mapping[str, Tensor], room: Room | None = None) -> None:
+        """Add a block: (m, p) or (images, positions, p) of any float dtype for every layer, the same samples of all.
 
-        Raises NonFiniteActivations on NaN, infinity or overflow, before anything is added.
+        Blocks that one thread adds after another may share `room`. Raises NonFiniteActivations on NaN, infinity or overflow, before anything is added.
         """
-        rows = len(next(iter(samples.values())))
+        rows = next(iter(samples.values())).shape[:-1].numel()
         if rows == 0:
             return
+        taken = room or Room()
         self._settle(samples)
         names, numbers = list(samples), sum(block.numel() for block in samples.values())
-        prepared = each(lambda name: self._prepare(name, samples[name]), names, numbers=numbers)
+        prepared = each(lambda name: self._prepare(name, samples[name], taken), names, numbers=numbers)
         blocks, lengths, squares = (dict(zip(names, found, strict=True)) for found in zip(*prepared, strict=True))
         # One row of ones and one of squared lengths for every layer: sum(x) and all sum(k x) in a single product.
         weights = torch.stack([torch.ones_like(lengths[names[0]]), *lengths.values()], dim=1)
@@ -310,10 +312,10 @@ class Sums:
         layer = self.reordered.get(name, name)
         return self.squares[layer] if layer in self.squares else self._products[layer, layer].xy.diagonal()
 
-    def _prepare(self, name: str, samples: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+    def _prepare(self, name: str, samples: Tensor, room: Room) -> tuple[Tensor, Tensor, Tensor | None]:
         """Return a layer's samples about its origin, their squared lengths, and the sums that `squares` asks for."""
         with np.errstate(over="ignore", invalid="ignore"):  # which the lengths show
-            block = shifted(samples, self.origin[name], self.gemm)
+            block = shifted(name, samples, self.origin[name], self.gemm, room)
             lengths, squares = squared(block) if name in self.squares else (squared_lengths(block), None)
         _require_finite(name, lengths, samples, LARGEST if self.gemm == "float64" else LARGEST_IN_FLOAT32)
         return block, lengths, squares
@@ -334,7 +336,7 @@ class Sums:
 
     def _first_origin(self, block: Tensor) -> Tensor:
         """Mean of the first samples; the value itself of a neuron that does not vary, so that its scatter is 0."""
-        rows = block[:_FIRST].to(self.device, torch.float64)
+        rows = block[:_FIRST].flatten(0, -2)[:_FIRST].to(self.device, torch.float64)
         return self._rounded(torch.where((rows == rows[0]).all(0), rows[0], rows.mean(0)))
 
     def _rounded(self, origin: Tensor) -> Tensor:
@@ -395,4 +397,4 @@ def _require_finite(name: str, lengths: Tensor, samples: Tensor, largest: float)
         return
     if bool(samples.isfinite().all()):
         raise NonFiniteActivations(name, f"holds numbers whose moments overflow: expected none beyond {largest:g}")
-    raise NonFiniteActivations(name, f"holds NaN or infinity in {len(samples)} samples")
+    raise NonFiniteActivations(name, f"holds NaN or infinity in {len(lengths)} samples")

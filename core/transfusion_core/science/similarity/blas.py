@@ -30,12 +30,12 @@ def add_product(total: Matrix, x: Matrix, y: Matrix) -> None:
     )  # fmt: skip
 
 
-def add_square(total: Matrix, x: Matrix) -> None:
-    """Add x^T x to the lower triangle of `total` (p, p), in half the work; see `add_product`."""
+def add_square(total: Matrix, x: Matrix, *, upper: bool = False) -> None:
+    """Add x^T x to the lower, or the upper, triangle of `total` (p, p), in half the work; see `add_product`."""
     x, turn, lead = _seen(x)
     p, n = integer(len(total)), integer(len(x))
-    turned = letter("T" if turn else "N")
-    _routine("dsyrk", _SYRK_ARGUMENTS)(letter("U"), turned, p, n, _ONE, x.ctypes.data, lead, _ONE, total.ctypes.data, p)
+    half, turned = letter("L" if upper else "U"), letter("T" if turn else "N")
+    _routine("dsyrk", _SYRK_ARGUMENTS)(half, turned, p, n, _ONE, x.ctypes.data, lead, _ONE, total.ctypes.data, p)
 
 
 def _seen(samples: Matrix) -> tuple[Matrix, bool, Any]:

@@ -4,6 +4,7 @@ A symmetric matrix is brought to tridiagonal form in a quarter of the time of it
 or few of its eigenvectors, cost little more: so that is kept, and the rest made as it is asked for.
 """
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import reduce
 from itertools import pairwise
@@ -13,13 +14,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from transfusion_core.science.similarity import lapack
-from transfusion_core.science.similarity.threads import each, once, one_blas_thread
+from transfusion_core.science.similarity import blas, lapack
+from transfusion_core.science.similarity.products import TORCH_IS_FASTER
+from transfusion_core.science.similarity.threads import MANY, each, once, one_blas_thread
 
 Matrix = NDArray[np.float64]
 
 _WIDE = 1536
 """Rows of a matrix for which threads of the library's own pay."""
+_WIDEST = 2048
+"""Rows of a matrix from which on torch has eigenvalues alone faster, where it is faster at all."""
+_STRIPES = 4
+"""Stripes by which a product with a triangle leaves out zeros."""
 _OFTEN = 4
 """How often, for `MANY`, each number of a matrix counts that is multiplied or decomposed."""
 _FEW = 10
@@ -32,7 +38,7 @@ class Eigen:
     """Eigenvalues of a symmetric matrix (p, p), and its eigenvectors as far as they are asked for."""
 
     def __init__(self, symmetric: Tensor) -> None:
-        """Reduce the matrix, float64."""
+        """Reduce the matrix, float64, of which the upper triangle is read."""
         self._matrix = symmetric
         self._reduced: lapack.Tridiagonal | None = None
         self._decomposed: tuple[Matrix, Matrix] | None = None
@@ -51,7 +57,7 @@ class Eigen:
     def all(self) -> tuple[Tensor, Tensor]:
         """Return the eigenvalues (p,), falling, and the eigenvectors (p, p), as columns."""
         if self._reduced is None:
-            values, vectors = torch.linalg.eigh(self._matrix)
+            values, vectors = torch.linalg.eigh(self._matrix, UPLO="U")
             return values.flip(0), vectors.flip(1)
         values, vectors = self._of_reduced(self._reduced)
         return torch.from_numpy(values).flip(0), self._turned(self._reduced, vectors)
@@ -106,25 +112,55 @@ def matmul(*factors: Tensor) -> Tensor:
     """Multiply matrices, from the left."""
     if factors[0].is_cuda:
         return reduce(torch.matmul, factors)
-    first, *rest = (factor.numpy() for factor in factors)
-    made = np.empty((len(first), rest[-1].shape[1]))
+    first, *rest = factors
+    made = first.new_empty(len(first), rest[-1].shape[1])
+    times = _times(made)
 
     def multiply(rows: slice) -> None:
-        np.matmul(reduce(np.matmul, rest[:-1], first[rows]), rest[-1], out=made[rows])
+        times(reduce(times, rest[:-1], first[rows]), rest[-1], out=made[rows])
 
-    threads = torch.get_num_threads()
-    bounds = [len(made) * number // threads for number in range(threads + 1)]
+    _by_rows(multiply, made, torch.get_num_threads())
+    return made
+
+
+def lower_matmul(lower: Tensor, matrix: Tensor) -> Tensor:
+    """Multiply a lower triangular matrix (k, k) with another (k, l), in 5/8 of the work."""
+    if lower.is_cuda:
+        return lower @ matrix
+    made = lower.new_empty(len(lower), matrix.shape[1])
+    times = _times(made)
+
+    def multiply(rows: slice) -> None:
+        times(lower[rows, : rows.stop], matrix[: rows.stop], out=made[rows])
+
+    _by_rows(multiply, made, _STRIPES)
+    return made
+
+
+def _by_rows(multiply: Callable[[slice], None], made: Tensor, count: int) -> None:
+    """Make a product by so many stripes of its rows, the last one first, each on a thread where that pays."""
+    bounds = [len(made) * number // count for number in range(count + 1)]
     with one_blas_thread():
-        each(multiply, [slice(*found) for found in pairwise(bounds)], numbers=_OFTEN * made.size)
-    return torch.from_numpy(made)
+        each(multiply, [slice(*found) for found in pairwise(bounds)][::-1], numbers=_OFTEN * made.numel())
+
+
+def _times(made: Tensor) -> Callable[..., Tensor]:
+    """Return what multiplies two matrices, into `out` if it is given: for small ones torch's own threads would spin."""
+    return torch.matmul if TORCH_IS_FASTER and _OFTEN * made.numel() >= MANY else _times_by_numpy
+
+
+def _times_by_numpy(a: Tensor, b: Tensor, out: Tensor | None = None) -> Tensor:
+    return torch.from_numpy(np.matmul(a.numpy(), b.numpy(), out=None if out is None else out.numpy()))
 
 
 def gram(matrix: Tensor) -> Tensor:
-    """Return the inner products of a matrix's rows, in half the work of a product."""
+    """Return the inner products of a matrix's rows: of them the upper triangle, which is what `Eigen` reads."""
     if matrix.is_cuda:
         return matrix @ matrix.T
+    squares = np.zeros((len(matrix), len(matrix)))
     with _threads(matrix):
-        return torch.from_numpy(np.matmul(matrix.numpy(), matrix.numpy().T))
+        blas.add_square(squares, matrix.numpy().T, upper=True)
+    return torch.from_numpy(squares)
 
 
 def left_singular(matrix: Tensor) -> tuple[Tensor, Tensor]:
@@ -182,7 +218,10 @@ def _gram_eigenvalues(matrix: Tensor) -> Tensor:
     """Return the eigenvalues of the smaller Gram matrix, falling."""
     wide = matrix.T if matrix.shape[0] > matrix.shape[1] else matrix
     squares = gram(wide)
-    return torch.linalg.eigvalsh(squares).flip(0) if squares.is_cuda else Eigen(squares).values
+    if squares.is_cuda or (TORCH_IS_FASTER and len(squares) >= _WIDEST):
+        values: Tensor = torch.linalg.eigvalsh(squares, UPLO="U")
+        return values.flip(0)
+    return Eigen(squares).values
 
 
 def _threads(matrix: Tensor) -> AbstractContextManager[None]:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from transfusion_core.science.similarity.decompositions import Eigen, inverse_cholesky, matmul
+from transfusion_core.science.similarity.decompositions import Eigen, inverse_cholesky, lower_matmul, matmul
 from transfusion_core.science.similarity.sums import Product
 from transfusion_core.science.similarity.threads import once
 
@@ -22,16 +22,25 @@ class Directions:
     """k kept directions of a layer of p neurons; both tensors (p, k), float64.
 
     `whitening`: the columns of X @ whitening are orthonormal. `loadings`: the inner products of neurons with
-    those columns, X^T (X @ whitening).
+    those columns, X^T (X @ whitening). `triangular`: `loadings` and the transpose of `whitening` are lower triangles.
     """
 
     whitening: Tensor
     loadings: Tensor
+    triangular: bool = False
 
     @property
     def count(self) -> int:
         """Return k."""
         return self.whitening.shape[1]
+
+    def of(self, cross: Tensor) -> Tensor:
+        """Return the inner products (k, l) of the directions with that with which neurons have `cross` (p, l)."""
+        return lower_matmul(self.whitening.T, cross) if self.triangular else matmul(self.whitening.T, cross)
+
+    def on_neurons(self, variates: Tensor) -> Tensor:
+        """Return the inner products (p, m) of neurons with what is made of the directions by `variates` (k, m)."""
+        return lower_matmul(self.loadings, variates) if self.triangular else matmul(self.loadings, variates)
 
 
 class Spectrum(NamedTuple):
@@ -192,7 +201,7 @@ class Side:
         trace = inverse.new_full((1,), width)  # of the correlations, which bounds their largest eigenvalue
         if not bool(1 / inverse.square().sum() > self._floor(self.unit_scale, trace)):
             return None
-        return Directions(self.unit_scale[:, None] * inverse.T, factor / self.unit_scale[:, None])
+        return Directions(self.unit_scale[:, None] * inverse.T, factor / self.unit_scale[:, None], triangular=True)
 
     def _spectrum(self, scale: Tensor, eigen: Eigen) -> Spectrum:
         """Tell the directions of X diag(scale)."""

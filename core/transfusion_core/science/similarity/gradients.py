@@ -53,7 +53,7 @@ def _pwcca(pair: Pair, variance: float) -> Gradient:
     if pair.x.standardised.count > pair.y.standardised.count:
         return _pwcca(pair.swapped(), variance).swapped()
     (a, b), correlations = pair.variates, pair.canonical.values
-    loadings = matmul(pair.x.standardised.loadings, pair.canonical.x)  # (p, m)
+    loadings = pair.x.standardised.on_neurons(pair.canonical.x)  # (p, m)
     signs, weights = loadings.sign(), loadings.abs().sum(0)
     share = weights / weights.sum()
     steady = share * _steadiness(pair, correlations, pair.x.standardised, pair.y.standardised)
@@ -168,8 +168,8 @@ def _procrustes(pair: Pair, variance: float) -> Gradient:
 
 def _regression(pair: Pair, variance: float) -> Gradient:
     """Differentiate tr(Sxy Syy^-1 Syx) / tr(Sxx)."""
-    whitening, total = pair.y.standardised.whitening, pair.x.trace
-    slopes = matmul(whitening, matmul(whitening.T, pair.between.xy.T))  # (q, p)
+    of_y, total = pair.y.standardised, pair.x.trace
+    slopes = matmul(of_y.whitening, of_y.of(pair.between.xy.T))  # (q, p)
     explained = linear_regression(pair).x_from_y or 0.0
     return Gradient(
         xx=-explained / total * _identity(pair.x), xy=2 * slopes.T / total, yy=matmul(slopes, slopes.T) / -total

@@ -133,7 +133,7 @@ class Pair:
 
 def coherence(pair: Pair, of_x: Directions, of_y: Directions) -> Tensor:
     """Return the inner products of the two orthonormal sets of directions, (kept x, kept y)."""
-    return matmul(of_x.whitening.T, pair.between.xy, of_y.whitening)
+    return of_y.of(of_x.of(pair.between.xy).T).T
 
 
 def canonical(between: Tensor) -> Canonical:

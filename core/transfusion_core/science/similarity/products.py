@@ -44,7 +44,7 @@ def gemm_rounding(gemm: Gemm) -> float:
 
 
 class Room:
-    """Memory in which blocks take turns, layer by layer: memory taken anew is cleared for each of them, page by page."""
+    """Memory in which a layer's blocks take turns: memory taken anew is cleared for each of them, page by page."""
 
     def __init__(self) -> None:
         """Hold nothing yet."""
@@ -166,7 +166,7 @@ def _on_accelerator(x: Tensor, y: Tensor, gemm: Gemm) -> Tensor:
 
 
 def _minus(samples: Tensor, origin: Tensor, room: Tensor) -> Tensor:
-    """Subtract on a CPU, by torch: of feature maps in other orders than rows of neurons numpy takes half as long again."""
+    """Subtract on a CPU, by torch: of feature maps with channels outermost numpy takes half as long again."""
     p = samples.shape[-1]
     outermost = samples.stride(-1) != 1
     block = room.view(p, -1).T if outermost else room.view(-1, p)

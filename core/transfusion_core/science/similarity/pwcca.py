@@ -3,7 +3,6 @@
 from torch import Tensor
 
 from transfusion_core.science.similarity.cca import CanonicalCorrelations, Kept, nothing_kept
-from transfusion_core.science.similarity.decompositions import matmul
 from transfusion_core.science.similarity.guard import require_more_samples_than_neurons
 from transfusion_core.science.similarity.moments import Moments
 from transfusion_core.science.similarity.pair import Pair
@@ -38,5 +37,5 @@ def projection_weights(pair: Pair) -> Tensor:
     """Return alpha_i = sum_j |<h_i, x_j>| (m,) of the canonical variates over the reference layer's neurons."""
     found, of_x, of_y = pair.canonical, pair.x.standardised, pair.y.standardised
     x_is_reference = of_x.count <= of_y.count
-    on_neurons = matmul(of_x.loadings, found.x) if x_is_reference else matmul(of_y.loadings, found.y)
+    on_neurons = of_x.on_neurons(found.x) if x_is_reference else of_y.on_neurons(found.y)
     return on_neurons.abs().sum(0)

@@ -42,5 +42,5 @@ def linear_regression(moments: Moments | Pair) -> Regression:
 
 def _explained(target: Side, cross: Tensor, source: Side) -> float:
     """Return the share of the target's variance in the span of the source; cross is (source, target)."""
-    fitted = source.standardised.whitening.T @ (cross / target.trace.sqrt())  # (kept source, target)
+    fitted = source.standardised.of(cross / target.trace.sqrt())  # (kept source, target)
     return min(1.0, float(fitted.square().sum()))

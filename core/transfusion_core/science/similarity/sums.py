@@ -126,7 +126,9 @@ class Sums:
     def add(self, samples: Mapping[str, Tensor], room: Room | None = None) -> None:
         """Add a block: (m, p) or (images, positions, p) of any float dtype for every layer, the same samples of all.
 
-        Blocks that one thread adds after another may share `room`. Raises NonFiniteActivations on NaN, infinity or overflow, before anything is added.
+        Blocks that one thread adds one after the other may share `room`.
+
+        Raises NonFiniteActivations on NaN, infinity or overflow, before anything is added.
         """
         rows = next(iter(samples.values())).shape[:-1].numel()
         if rows == 0:

@@ -22,12 +22,14 @@ def test_a_product_is_added_to_what_is_there(order_x, order_y, n):
 
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("n", [1, 2, 300])
-def test_a_square_is_added_to_the_lower_triangle_alone(order, n):
+@pytest.mark.parametrize("upper", [False, True])
+def test_a_square_is_added_to_one_triangle_alone(order, n, upper):
     x = np.asarray(np.random.default_rng(n).standard_normal((n, 4)), order=order)
     total = np.ones((4, 4))
-    blas.add_square(total, x)
-    np.testing.assert_allclose(np.tril(total), np.tril(1 + x.T @ x), atol=1e-12)
-    assert (np.triu(total, 1) == np.triu(np.ones((4, 4)), 1)).all()
+    blas.add_square(total, x, upper=upper)
+    mine, other = (np.triu, np.tril) if upper else (np.tril, np.triu)
+    np.testing.assert_allclose(mine(total), mine(1 + x.T @ x), atol=1e-12)
+    assert (other(total, 1 - 2 * upper) == other(np.ones((4, 4)), 1 - 2 * upper)).all()
 
 
 def test_samples_that_lie_apart_in_memory_are_taken_together_first():

@@ -5,11 +5,13 @@ import pytest
 import torch
 
 import similarity_reference as reference
-from transfusion_core.science.similarity import Moments, lapack, svcca
+from transfusion_core.science.similarity import Moments, decompositions, lapack, svcca
 from transfusion_core.science.similarity.decompositions import (
     Eigen,
+    gram,
     inverse_cholesky,
     left_singular,
+    lower_matmul,
     matmul,
     nuclear_norm,
     singular_values,
@@ -93,6 +95,39 @@ def test_products_are_the_same_on_any_number_of_threads(generator, threads):
         np.testing.assert_allclose(matmul(*factors), factors[0] @ factors[1] @ factors[2], atol=1e-9)
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize(("k", "width"), [(1, 3), (3, 1), (7, 5), (301, 290)])
+def test_a_triangle_is_multiplied_as_what_it_is(generator, threads, k, width):
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        lower = torch.from_numpy(np.tril(generator.standard_normal((k, k))))
+        other = torch.from_numpy(generator.standard_normal((k, width)))
+        for left, right in [(lower, other), (lower.T.contiguous().T, other.T.contiguous().T)]:
+            np.testing.assert_allclose(lower_matmul(left, right), lower @ other, atol=1e-9)
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("shape", [(1, 4), (9, 9), (60, 200)])
+def test_of_inner_products_the_half_is_made_that_is_decomposed(generator, shape):
+    matrix = torch.from_numpy(generator.standard_normal(shape))
+    for laid in (matrix, matrix.T.contiguous().T):
+        np.testing.assert_allclose(gram(laid).triu(), (matrix @ matrix.T).triu(), atol=1e-12)
+    np.testing.assert_allclose(Eigen(gram(matrix)).values, np.linalg.eigvalsh(matrix @ matrix.T)[::-1], atol=1e-10)
+
+
+@pytest.mark.parametrize("by_torch", [False, True])
+def test_the_widest_have_the_same_values_by_either_library(generator, monkeypatch, by_torch):
+    monkeypatch.setattr(decompositions, "TORCH_IS_FASTER", by_torch)
+    monkeypatch.setattr(decompositions, "_WIDEST", 50)
+    values = np.logspace(0, -3, 60)
+    assert nuclear_norm(with_values(values, generator)) == pytest.approx(values.sum(), rel=1e-9)
+    np.testing.assert_allclose(singular_values(with_values(values, generator), 60), values, rtol=1e-9)
+    factors = [torch.from_numpy(generator.standard_normal((300, 300))) for _ in range(3)]
+    np.testing.assert_allclose(matmul(*factors), factors[0] @ factors[1] @ factors[2], atol=1e-9)
 
 
 @pytest.mark.parametrize("smallest", [1e-2, 1e-6, 1e-12, 0.0])

@@ -214,6 +214,22 @@ def test_every_position_of_feature_maps_is_a_sample_in_whatever_order_memory_has
         torch.testing.assert_close(getattr(by_maps, name), getattr(by_rows, name), rtol=0, atol=1e-9)
 
 
+@pytest.mark.parametrize(("gemm", "off"), [("float64", 1e-4), ("float32", 20)])  # of sums of 1.6e7
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.uint8])
+def test_blocks_that_take_turns_in_memory_are_summed_as_one(dtype, gemm, off, monkeypatch):
+    monkeypatch.setattr("transfusion_core.science.similarity.moments._MAPS_NUMBERS", 1)
+    x, y = (
+        (torch.randn(9, width, 33, 33, generator=torch.Generator().manual_seed(1)) * 40 + 99).to(dtype)
+        for width in (6, 9)
+    )
+    by_blocks, by_rows = Moments(6, 9, gemm=gemm), Moments(6, 9, gemm=gemm)
+    by_blocks.update_maps(x, y)
+    by_rows.update(*(maps.permute(0, 2, 3, 1).reshape(-1, maps.shape[1]) for maps in (x, y)))
+    assert by_blocks.n == by_rows.n == 9 * 33 * 33
+    for name in ("sxx", "sxy", "syy"):
+        torch.testing.assert_close(getattr(by_blocks, name), getattr(by_rows, name), rtol=0, atol=off)
+
+
 def test_maps_of_other_sizes_or_widths_are_refused_and_leave_nothing_behind():
     moments, maps = Moments(6, 9), torch.randn(3, 6, 4, 4)
     for other in (torch.randn(3, 9, 4, 5), torch.randn(2, 9, 4, 4), torch.randn(3, 9, 16), maps):

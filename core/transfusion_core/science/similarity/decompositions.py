@@ -25,7 +25,7 @@ _WIDE = 1536
 _WIDEST = 2048
 """Rows of a matrix from which on torch has eigenvalues alone faster, where it is faster at all."""
 _STRIPES = 4
-"""Stripes by which a product with a triangle leaves out zeros."""
+"""Stripes by which a product with a triangle leaves out zeros, at least: one for each thread."""
 _OFTEN = 4
 """How often, for `MANY`, each number of a matrix counts that is multiplied or decomposed."""
 _FEW = 10
@@ -124,7 +124,7 @@ def matmul(*factors: Tensor) -> Tensor:
 
 
 def lower_matmul(lower: Tensor, matrix: Tensor) -> Tensor:
-    """Multiply a lower triangular matrix (k, k) with another (k, l), in 5/8 of the work."""
+    """Multiply a lower triangular matrix (k, k) with another (k, l), in 5/8 of the work or less."""
     if lower.is_cuda:
         return lower @ matrix
     made = lower.new_empty(len(lower), matrix.shape[1])
@@ -133,7 +133,7 @@ def lower_matmul(lower: Tensor, matrix: Tensor) -> Tensor:
     def multiply(rows: slice) -> None:
         times(lower[rows, : rows.stop], matrix[: rows.stop], out=made[rows])
 
-    _by_rows(multiply, made, _STRIPES)
+    _by_rows(multiply, made, max(_STRIPES, torch.get_num_threads()))
     return made
 
 

@@ -30,6 +30,7 @@ from transfusion_core.science.similarity import (
     cca,
     compare,
     linear_cka,
+    measure,
     procrustes,
     pwcca,
     svcca,
@@ -139,8 +140,7 @@ def summed(x: Tensor, y: Tensor, gemm: str = "float64", *, scatters: bool = True
 
 
 def all_six(moments: Moments) -> None:
-    for measure in MEASURES.values():
-        measure(moments)
+    measure(moments, SIX)
 
 
 def matrices(n: int, p: int, share: float, *, rounds: int) -> None:
@@ -152,8 +152,8 @@ def matrices(n: int, p: int, share: float, *, rounds: int) -> None:
         runs: list[Callable[[], object]] = [partial(peer, of_x, of_y) for peer in PEERS]
         runs.append(lambda dtype=dtype: all_six(summed(x, y, dtype)))
         runs += [
-            lambda measure=measure, dtype=dtype: measure(summed(x, y, dtype, scatters=measure is not procrustes))
-            for measure in MEASURES.values()
+            lambda one=one, dtype=dtype: one(summed(x, y, dtype, scatters=one is not procrustes))
+            for one in MEASURES.values()
         ]
         found = best(*runs, rounds=rounds)
         peers, together[dtype], alone = found[:6], found[6], found[7:]

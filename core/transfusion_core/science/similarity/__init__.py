@@ -13,7 +13,7 @@ from transfusion_core.science.similarity.evaluate import PairResult, evaluate
 from transfusion_core.science.similarity.files import load_collected, save_collected
 from transfusion_core.science.similarity.guard import NonFiniteActivations, TooFewSamples, sampling_warnings
 from transfusion_core.science.similarity.invariances import INVARIANCES, Invariances
-from transfusion_core.science.similarity.measures import MEASURES, Measured
+from transfusion_core.science.similarity.measures import MEASURES, Measured, measure
 from transfusion_core.science.similarity.moments import Moments
 from transfusion_core.science.similarity.network import Network
 from transfusion_core.science.similarity.options import Images, LayerPair, Options, Part
@@ -62,6 +62,7 @@ __all__ = [
     "linear_cka",
     "linear_regression",
     "load_collected",
+    "measure",
     "procrustes",
     "pwcca",
     "sampling_warnings",

@@ -8,7 +8,8 @@ from typing import Literal, TypeAlias
 from torch import nn
 
 from transfusion_core.science.similarity.collect import Collected, collect
-from transfusion_core.science.similarity.evaluate import PairResult, evaluate, require_measures
+from transfusion_core.science.similarity.evaluate import PairResult, evaluate
+from transfusion_core.science.similarity.measures import require_measures
 from transfusion_core.science.similarity.network import Network
 from transfusion_core.science.similarity.options import Images, LayerPair, Options
 

@@ -10,9 +10,8 @@ from torch import Tensor
 from transfusion_core.science.similarity.collect import Collected
 from transfusion_core.science.similarity.directions import Side
 from transfusion_core.science.similarity.gathering import REORDERED, Gathering
-from transfusion_core.science.similarity.guard import TooFewSamples
 from transfusion_core.science.similarity.intervals import BOUNDS, ShardSums, Spread, interval
-from transfusion_core.science.similarity.measures import MEASURES, Measured
+from transfusion_core.science.similarity.measures import Measured, measure, require_measures
 from transfusion_core.science.similarity.moments import side_of
 from transfusion_core.science.similarity.options import LayerPair
 from transfusion_core.science.similarity.pair import Pair
@@ -50,13 +49,6 @@ class PairResult:
     warnings: list[str]
     reverse: float | None = None
     correlations: Tensor | None = field(default=None, compare=False, repr=False)
-
-
-def require_measures(names: Sequence[str]) -> None:
-    """Raise ValueError for a name that is no measure's."""
-    unknown = [name for name in names if name not in MEASURES]
-    if unknown:
-        raise ValueError(f"unknown measures {unknown}; known are {', '.join(MEASURES)}")
 
 
 def evaluate(
@@ -130,25 +122,19 @@ class _Evaluator:
 
     def _measure(self, place: Place, measures: Sequence[str]) -> dict[str, _One]:
         pair, permuted = self._pair(place.a, place.b), self._permuted(place.a, place.b)
-        found = {name: self._value(name, pair) for name in measures}
+        found = measure(pair, measures, self._variance)
         known = {name: measured.value for name, measured in found.items() if measured.value is not None}
-        nulls = {name: MEASURES[name](permuted, self._variance).value for name in known} if permuted else {}
+        nulls = measure(permuted, list(known), self._variance) if permuted else {}
         spread = self._spread(place, pair, list(known))
         return {
             name: _One(
                 measured,
-                nulls.get(name),
+                nulls[name].value if name in nulls else None,
                 spread.influences(name) if spread and name in known else None,
                 tuple(other - known[name] for other in spread.other_values(name)) if spread and name in known else (),
             )
             for name, measured in found.items()
         }
-
-    def _value(self, name: str, pair: Pair) -> Measured:
-        try:
-            return MEASURES[name](pair, self._variance)
-        except TooFewSamples as error:
-            return Measured(None, str(error))
 
     def _spread(self, place: Place, pair: Pair, measures: Sequence[str]) -> Spread | None:
         """Go once over the shards for all measures; None where there are none."""

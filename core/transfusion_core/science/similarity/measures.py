@@ -1,6 +1,6 @@
 """The measures by name, each with its value, what it kept, its i.i.d. baseline and its warnings."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -9,12 +9,14 @@ from torch import Tensor
 from transfusion_core.science.similarity.baseline import iid_baseline, iid_cka, iid_regression
 from transfusion_core.science.similarity.cca import CanonicalCorrelations, cca
 from transfusion_core.science.similarity.cka import cka_reason, linear_cka
-from transfusion_core.science.similarity.guard import few_samples_warnings, sampling_warnings
+from transfusion_core.science.similarity.guard import TooFewSamples, few_samples_warnings, sampling_warnings
+from transfusion_core.science.similarity.moments import Moments
 from transfusion_core.science.similarity.pair import Pair
 from transfusion_core.science.similarity.procrustes import procrustes
 from transfusion_core.science.similarity.pwcca import pwcca
 from transfusion_core.science.similarity.regression import linear_regression
 from transfusion_core.science.similarity.svcca import svcca
+from transfusion_core.science.similarity.threads import each
 
 
 @dataclass(frozen=True)
@@ -97,3 +99,42 @@ MEASURES: dict[str, Measure] = {
     "procrustes": _procrustes,
     "regression": _regression,
 }
+
+_BY_COHERENCE = frozenset({"cca", "pwcca", "svcca"})
+_IN_TURN = (("svcca",), ("cca", "pwcca"), ("procrustes",), ("regression",), ("cka",), ("cka_debiased",))
+"""What a thread does at a time, the longest first: CCA and PWCCA read one decomposition."""
+
+
+def measure(
+    moments: Moments | Pair, measures: Sequence[str] = tuple(MEASURES), variance: float = 0.99
+) -> dict[str, Measured]:
+    """Work out several measures of one pair of layers, each on a thread where that pays, in the order asked for.
+
+    A measure that refuses for want of samples has no value and says why. Raises ValueError for an unknown name.
+    """
+    require_measures(measures)
+    pair = moments.pair
+    numbers = 0 if pair.between.xy.is_cuda else 4 * pair.between.xy.numel()  # decompositions go over them many times
+    if len(_BY_COHERENCE.intersection(measures)) > 1 and pair.n > max(pair.p, pair.q) and not pair.constant_reason:
+        _ = pair.coherence  # which the threads would make twice
+    turns = [wanted for turn in _IN_TURN if (wanted := [name for name in turn if name in measures])]
+    found = dict(one for turn in each(lambda turn: _values(turn, pair, variance), turns, numbers=numbers) for one in turn)
+    return {name: found[name] for name in measures}
+
+
+def require_measures(names: Sequence[str]) -> None:
+    """Raise ValueError for a name that is no measure's."""
+    unknown = [name for name in names if name not in MEASURES]
+    if unknown:
+        raise ValueError(f"unknown measures {unknown}; known are {', '.join(MEASURES)}")
+
+
+def _values(names: Sequence[str], pair: Pair, variance: float) -> list[tuple[str, Measured]]:
+    return [(name, _value(name, pair, variance)) for name in names]
+
+
+def _value(name: str, pair: Pair, variance: float) -> Measured:
+    try:
+        return MEASURES[name](pair, variance)
+    except TooFewSamples as error:
+        return Measured(None, str(error))

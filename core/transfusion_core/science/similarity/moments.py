@@ -7,6 +7,7 @@ are cut and not reported as kept.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import reduce
 from typing import Any, Self, TypeAlias
 
 import numpy as np
@@ -196,12 +197,13 @@ class Moments:
             x, y = blocks[0]
             self._sums.add({"x": read(x), "y": read(y)})
         elif blocks:
-            apart = self._sums.beside()
-            if not self.n:  # all shares about the same origins, so that nothing has to be moved
-                apart.place(apart.origins_of({name: read(block) for name, block in zip("xy", blocks[0], strict=True)}))
+            # All shares about the same origins, so that nothing has to be moved.
+            first = {name: read(block) for name, block in zip("xy", blocks[0], strict=True)}
+            origin = self._sums.origin if self.n else self._sums.origins_of(first)
 
             def summed(share: Sequence[tuple[Tensor, Tensor]]) -> Sums:
-                sums, room = apart.beside(), Room()
+                sums, room = self._sums.beside(), Room()
+                sums.place(origin)
                 for x, y in share:
                     sums.add({"x": read(x), "y": read(y)}, room)
                 return sums
@@ -209,8 +211,7 @@ class Moments:
             shares = [blocks[first :: self._shares] for first in range(self._shares)]
             parts = each(summed, shares, numbers=sum(x.numel() for x, _ in blocks))
             with one_torch_thread():
-                for part in parts:
-                    self._sums.merge(part)
+                self._sums = reduce(Sums.merge, parts if self.n == 0 else [self._sums, *parts])
         self._pair = None
 
     @property

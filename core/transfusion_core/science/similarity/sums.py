@@ -183,7 +183,7 @@ class Sums:
         """Return sums over no samples yet, about the origins of these, of samples that are to be merged into them."""
         more = Sums(
             self.widths,
-            self.products,
+            self._products,
             reordered=self.reordered,
             device=self.device,
             gemm=self.gemm,

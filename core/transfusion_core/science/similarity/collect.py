@@ -87,10 +87,13 @@ def collect(networks: Sequence[Network], pairs: Sequence[LayerPair], images: Ima
     """
     if not len(images) or not pairs:
         raise ValueError(f"at least one image and one pair of layers expected, got {len(images)} and {len(pairs)}")
-    shapes = _shapes(networks, pairs, images[slice(0, 1)], options)
-    plan = Plan(pairs, shapes, images=len(images), options=options, device=networks[0].sums_device)
-    views = [view for group in plan.groups for view in group]
-    with _Reader(networks, views, options, total=len(images)) as reader:
+    with ExitStack() as stack:
+        for network in networks:
+            stack.enter_context(network.ready())
+        shapes = _shapes(networks, pairs, images[slice(0, 1)], options)
+        plan = Plan(pairs, shapes, images=len(images), options=options, device=networks[0].sums_device)
+        views = [view for group in plan.groups for view in group]
+        reader = stack.enter_context(_Reader(networks, views, options, total=len(images)))
         sums: list[Callable[[], None]] = []
         for done, rows in enumerate(plan.batches, start=1):
             samples = reader.read(images[slice(rows.start, rows.stop)], rows, meanwhile=sums)
@@ -106,13 +109,13 @@ def collect(networks: Sequence[Network], pairs: Sequence[LayerPair], images: Ima
 def _shapes(
     networks: Sequence[Network], pairs: Sequence[LayerPair], image: Tensor, options: Options
 ) -> dict[tuple[int, str], Shape]:
-    """Run every network on one image for the shape of each layer asked for."""
+    """Run every network, which is ready, on one image for the shape of each layer asked for."""
     asked = list(dict.fromkeys(end for pair in pairs for end in pair.ends))
     shapes: dict[tuple[int, str], Shape] = {}
     for index, network in enumerate(networks):
         layers = [layer for number, layer in asked if number == index]
         outputs = dict.fromkeys(module_of(layer) for layer in layers)
-        with network.ready(), Taps(network.model, outputs) as taps:
+        with Taps(network.model, outputs) as taps:
             network.run(image, autocast=options.autocast)
             found = taps.take()
         shapes |= {(index, layer): shape_of(network.read(layer, found[module_of(layer)])) for layer in layers}
@@ -120,7 +123,7 @@ def _shapes(
 
 
 class _Reader:
-    """Runs every network on a batch and returns its layers' samples.
+    """Runs every network, which is ready, on a batch and returns its layers' samples.
 
     They are taken in the hooks, so that no more of an output is kept than its sampled positions.
     """
@@ -142,8 +145,7 @@ class _Reader:
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            for network, taps in zip(self._networks, self._taps, strict=True):
-                stack.enter_context(network.ready())
+            for taps in self._taps:
                 stack.enter_context(taps)
             self._stack = stack.pop_all()
         return self

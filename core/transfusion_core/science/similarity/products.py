@@ -88,16 +88,15 @@ def squared(samples: Tensor) -> tuple[Tensor, Tensor]:
     if samples.is_cuda:
         squares = samples.square()
         return squares.sum(1).double(), squares.sum(0, dtype=torch.float64)
-    n, p = samples.shape
-    squares = np.square(samples.numpy())
-    lengths, whole = squares @ np.ones(p, squares.dtype), n // _GROUP * _GROUP
-    group = np.ones(_GROUP, squares.dtype)
-    if squares.flags.c_contiguous:
-        groups = group @ squares[:whole].reshape(-1, _GROUP, p)
+    x, whole = samples.numpy(), len(samples) // _GROUP * _GROUP
+    if x.flags.c_contiguous:
+        cut = x[:whole].reshape(-1, _GROUP, x.shape[1])
+        groups = np.einsum("gij,gij->gj", cut, cut)
     else:
-        groups = (squares.T[:, :whole].reshape(p, -1, _GROUP) @ group).T
-    total = groups.sum(0, dtype=np.float64) + squares[whole:].sum(0, dtype=np.float64)
-    return torch.from_numpy(lengths).double(), torch.from_numpy(total)
+        cut = x.T[:, :whole].reshape(x.shape[1], -1, _GROUP)
+        groups = np.einsum("jgi,jgi->jg", cut, cut).T
+    total = groups.sum(0, dtype=np.float64) + np.square(x[whole:]).sum(0, dtype=np.float64)
+    return squared_lengths(samples), torch.from_numpy(total)
 
 
 def add_product(total: Tensor, x: Tensor, y: Tensor, gemm: Gemm) -> None:

@@ -118,7 +118,9 @@ def measure(
     if len(_BY_COHERENCE.intersection(measures)) > 1 and pair.n > max(pair.p, pair.q) and not pair.constant_reason:
         _ = pair.coherence  # which the threads would make twice
     turns = [wanted for turn in _IN_TURN if (wanted := [name for name in turn if name in measures])]
-    found = dict(one for turn in each(lambda turn: _values(turn, pair, variance), turns, numbers=numbers) for one in turn)
+    found = dict(
+        one for turn in each(lambda turn: _values(turn, pair, variance), turns, numbers=numbers) for one in turn
+    )
     return {name: found[name] for name in measures}
 
 

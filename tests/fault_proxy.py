@@ -39,6 +39,7 @@ class FaultProxy:
 
     def __post_init__(self) -> None:
         self._listener = socket.create_server((self.host, 0))
+        self._listener.setblocking(True)  # whatever the consumers of other tests have made the process's default
         self.port: int = self._listener.getsockname()[1]
         self._lost_answer: bytes | None = None
         self._prelude = b""
@@ -88,6 +89,7 @@ class FaultProxy:
                 client, _ = self._listener.accept()
             except OSError:
                 return
+            client.setblocking(True)
             if self.faults.is_refusing:
                 _close(client, with_reset=True)
                 continue

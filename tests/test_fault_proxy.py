@@ -26,6 +26,7 @@ def _serve(server: socket.socket) -> None:
             connection, _ = server.accept()
         except OSError:
             return
+        connection.setblocking(True)
         threading.Thread(target=_shout, args=(connection,), daemon=True).start()
 
 
@@ -50,6 +51,21 @@ def _ask(client: socket.socket, what: bytes = b"hello") -> bytes:
     while len(answer) < len(what) and (piece := client.recv(1000)):
         answer += piece
     return answer
+
+
+def test_it_waits_whatever_the_default_of_sockets_is() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=_serve, args=(server,), daemon=True).start()
+        socket.setdefaulttimeout(0.01)
+        try:
+            with fault_proxy(f"tcp://127.0.0.1:{server.getsockname()[1]}") as proxy:
+                time.sleep(0.1)
+                with socket.create_connection(("127.0.0.1", proxy.port), timeout=5) as client:
+                    time.sleep(0.1)
+                    assert _ask(client) == b"HELLO"
+        finally:
+            socket.setdefaulttimeout(None)
+            server.shutdown(socket.SHUT_RDWR)
 
 
 def test_what_is_well_goes_through_and_what_is_late_comes_late(proxy: FaultProxy, client: socket.socket) -> None:

@@ -1,6 +1,7 @@
 """The doorbell: a Celery app whose messages say "look now" and nothing else. What is to do stands in the database."""
 
 import logging
+import socket
 import threading
 from collections.abc import Iterable
 
@@ -83,6 +84,10 @@ def _send(app: Celery, queues: list[str], job: str | None) -> None:
             app.send_task(TASK, kwargs={"job": job}, queue=queue, expires=STALE_SECONDS)
     except (CeleryError, KombuError, OSError) as error:
         _log.warning("the doorbell did not ring, workers will find the work by themselves: %s", error)
+    finally:
+        # Who cleans up a lost connection changes the default of the whole process and puts back what it found: where
+        # the consumer of this process does so at the same time, the consumer's five seconds, for good.
+        socket.setdefaulttimeout(None)
 
 
 def _transport_options(broker_url: str) -> dict[str, object]:

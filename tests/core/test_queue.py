@@ -55,6 +55,18 @@ def test_a_broker_that_refuses_holds_nobody_up(scheme, caplog):
     assert "workers will find the work by themselves" in caplog.text
 
 
+def test_a_ring_leaves_no_default_for_the_sockets_of_the_process(app, monkeypatch):
+    """The moment is a fifth of a millisecond: a consumer cleans up while the ring does, and what it set is put back."""
+
+    def collect(*_, **__):
+        socket.setdefaulttimeout(5)
+        raise OSError("connection lost")
+
+    monkeypatch.setattr(app, "send_task", collect)
+    ring(app, ["cpu"])
+    assert socket.getdefaulttimeout() is None
+
+
 def test_a_broker_that_never_answers_holds_nobody_up(caplog):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         app = celery_app(f"redis://127.0.0.1:{silent.getsockname()[1]}/0")

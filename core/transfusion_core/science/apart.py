@@ -57,6 +57,7 @@ class Apart:
         self._socket, theirs = socket.socketpair()
         for end in (self._socket, theirs):
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER_BYTES)  # as much as the system allows
+            end.setblocking(True)  # the child waits, whatever a library has made this process's default
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", program, *arguments],

@@ -1,6 +1,7 @@
 """A process apart answers, refuses, dies or hangs; whoever asks is told which, and goes on."""
 
 import os
+import socket
 import textwrap
 import time
 from collections.abc import Callable, Iterator
@@ -49,6 +50,22 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
 def told(asked: Apart, body: str, *, within_seconds: float = 200) -> Frame:
     code = "def do(question):\n" + textwrap.indent(textwrap.dedent(body), "    ")
     return asked.ask(Frame({"code": code}, b"bytes"), within_seconds=within_seconds)
+
+
+@pytest.fixture
+def _default_timeout() -> Iterator[None]:
+    """What a library may leave behind in a process: sockets that are made do not wait for long."""
+    socket.setdefaulttimeout(0.01)
+    yield
+    socket.setdefaulttimeout(None)
+
+
+@pytest.mark.usefixtures("_default_timeout")
+def test_it_waits_for_questions_whatever_the_default_of_sockets_is(start: Callable[[], Apart]) -> None:
+    asked = start()
+    for _ in range(2):
+        assert told(asked, "yield Frame({}, bytes(10_000_000))").data == bytes(10_000_000)
+        time.sleep(0.1)
 
 
 def test_it_answers_one_question_after_the_other_and_a_refusal_is_no_end(start: Callable[[], Apart]) -> None:

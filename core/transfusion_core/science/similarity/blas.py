@@ -3,7 +3,7 @@ threads of Python waiting while they work. They are reached by the addresses tha
 """
 
 import ctypes
-from ctypes import byref, c_char, c_double, c_int, c_void_p
+from ctypes import byref, c_char, c_double, c_float, c_int, c_void_p
 from functools import cache
 from types import ModuleType
 from typing import Any
@@ -12,10 +12,11 @@ import numpy as np
 import scipy.linalg.cython_blas
 from numpy.typing import NDArray
 
-Matrix = NDArray[np.float64]
+Matrix = NDArray[np.float64 | np.float32]
 
 _GEMM_ARGUMENTS, _SYRK_ARGUMENTS = 13, 10
 _ONE = byref(c_double(1.0))
+_ONE_IN_FLOAT32 = byref(c_float(1.0))
 
 
 def add_product(total: Matrix, x: Matrix, y: Matrix) -> None:
@@ -31,11 +32,15 @@ def add_product(total: Matrix, x: Matrix, y: Matrix) -> None:
 
 
 def add_square(total: Matrix, x: Matrix, *, upper: bool = False) -> None:
-    """Add x^T x to the lower, or the upper, triangle of `total` (p, p), in half the work; see `add_product`."""
+    """Add x^T x to the lower, or the upper, triangle of `total` (p, p), in half the work: both float64 or both float32.
+
+    See `add_product`.
+    """
     x, turn, lead = _seen(x)
     p, n = integer(len(total)), integer(len(x))
     half, turned = letter("L" if upper else "U"), letter("T" if turn else "N")
-    _routine("dsyrk", _SYRK_ARGUMENTS)(half, turned, p, n, _ONE, x.ctypes.data, lead, _ONE, total.ctypes.data, p)
+    name, one = ("dsyrk", _ONE) if x.dtype == np.float64 else ("ssyrk", _ONE_IN_FLOAT32)
+    _routine(name, _SYRK_ARGUMENTS)(half, turned, p, n, one, x.ctypes.data, lead, one, total.ctypes.data, p)
 
 
 def _seen(samples: Matrix) -> tuple[Matrix, bool, Any]:

@@ -60,7 +60,8 @@ class Moments:
             raise ValueError(f"a layer has at least one neuron, got p = {p} and q = {q}")
         self.p, self.q = p, q
         couples = (*_OWN, _CROSS) if scatters else (_CROSS,)
-        self._sums = Sums({"x": p, "y": q}, couples, device=device, gemm=gemm)
+        with one_torch_thread():  # the others would turn for milliseconds on the cores that the first samples need
+            self._sums = Sums({"x": p, "y": q}, couples, device=device, gemm=gemm)
         self._pair: Pair | None = None
 
     @property
@@ -199,7 +200,8 @@ class Moments:
         elif blocks:
             # All shares about the same origins, so that nothing has to be moved.
             first = {name: read(block) for name, block in zip("xy", blocks[0], strict=True)}
-            origin = self._sums.origin if self.n else self._sums.origins_of(first)
+            with one_torch_thread():  # as in the beginning
+                origin = self._sums.origin if self.n else self._sums.origins_of(first)
 
             def summed(share: Sequence[tuple[Tensor, Tensor]]) -> Sums:
                 sums, room = self._sums.beside(), Room()

@@ -33,9 +33,9 @@ TORCH_IS_FASTER = torch.backends.cpu.get_cpu_capability() == "AVX512" and is_int
 than numpy's there. Neither holds on an AMD CPU with AVX-512.
 A rule and no measurement, so that one machine always gives the same digits.
 """
-_NARROW = 128 if TORCH_IS_FASTER else 0  # below so many neurons half the work is not half the time
 _GROUP = 32  # squares of so many samples are added in their own dtype, and their sums in float64
-_STRIPE = 64  # neurons: narrower products are slower by more than they leave out
+_STRIPE = 48  # neurons: narrower products of MKL are slower by more than they leave out
+_BY_STRIPES = (192, 512)  # neurons, innermost in memory and outermost: of more SYRK is faster than MKL's stripes
 
 
 def gemm_rounding(gemm: Gemm) -> float:
@@ -108,8 +108,8 @@ def add_product(total: Tensor, x: Tensor, y: Tensor, gemm: Gemm) -> None:
         total += _on_accelerator(x, y, gemm)
     elif x.dtype != torch.float64 or not total.is_contiguous():
         _add_apart(total, x, y)
-    elif x is y and len(total) >= _NARROW:
-        blas.add_square(total.numpy(), x.numpy())
+    elif x is y:
+        _add_square(total, x)
     elif TORCH_IS_FASTER:
         torch.addmm(total, x.T, y, out=total)
     else:
@@ -117,15 +117,24 @@ def add_product(total: Tensor, x: Tensor, y: Tensor, gemm: Gemm) -> None:
 
 
 def _add_apart(total: Tensor, x: Tensor, y: Tensor) -> None:
-    """Add a product that is made apart; torch makes a square by stripes that end with the diagonal: 5/8 of the work."""
-    if x is not y or not TORCH_IS_FASTER:
+    """Add a product that is made apart."""
+    if x is y:
+        square = torch.zeros(total.shape, dtype=x.dtype)
+        _add_square(square, x)
+        add_to(total, square)
+    else:
         add_to(total, product(x, y))
-        return
+
+
+def _add_square(total: Tensor, x: Tensor) -> None:
+    """Add x^T x to the lower triangle, in the dtype of both; on Intel CPUs by stripes that begin at the diagonal."""
     p = len(total)
-    stripe = max(_STRIPE, -(-p // 4))
-    for first in range(0, p, stripe):
-        last = min(first + stripe, p)
-        add_to(total[first:last, :last], product(x[:, first:last], x[:, :last]))
+    if not TORCH_IS_FASTER or p > _BY_STRIPES[x.stride(-1) != 1]:
+        blas.add_square(total.numpy(), x.numpy())
+        return
+    for first in range(0, p, _STRIPE):
+        stripe = total[first:, first : first + _STRIPE]
+        torch.addmm(stripe, x[:, first:].T, x[:, first : first + _STRIPE], out=stripe)
 
 
 def mirror(symmetric: Tensor) -> None:

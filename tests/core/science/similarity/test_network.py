@@ -1,5 +1,8 @@
 """How a network that is compared is run: maps and weights in the order in memory that is fastest, values as always."""
 
+import platform
+import resource
+
 import pytest
 import torch
 from torch import nn
@@ -85,3 +88,15 @@ def test_weights_and_hooks_are_as_before_when_it_is_done(model, fails):
     assert not any(module._forward_pre_hooks for module in model.modules())
     assert model.training
     model(images()).sum().backward()
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another allocator")
+def test_memory_of_one_batch_serves_for_the_next(model):
+    def faults():
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        torch.ones(2**22)  # 16 MiB, 4,096 pages
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+    with Network(model).ready():
+        faults()
+        assert faults() < 400

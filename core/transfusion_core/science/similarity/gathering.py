@@ -17,7 +17,7 @@ REORDERED = "~"
 
 # A block of so many float64 numbers is 64 MiB. More rows than the limit bring no speed, with fewer the sums themselves
 # are what is moved; images wait for each other in memory until a block is full.
-_BLOCK_NUMBERS, _BLOCK_ROWS, _BLOCK_IMAGES = 2**23, (512, 4096), 64
+_BLOCK_NUMBERS, _BLOCK_ROWS, _BLOCK_IMAGES = 2**23, (1024, 4096), 128
 
 
 class Block(NamedTuple):

@@ -76,13 +76,13 @@ def _ordered(convolution: nn.Conv2d, inputs: tuple[Tensor, ...]) -> tuple[Tensor
 
 def _is_small(maps: Tensor, convolution: nn.Conv2d) -> bool:
     """Tell whether maps have at most half as many positions as the kernel, and the matrix is not too large."""
-    weight, kernel = convolution.weight, convolution.kernel_size
+    kernel = convolution.kernel_size
     if maps.ndim != 4 or 2 * maps.shape[2:].numel() > math.prod(kernel) or torch.is_autocast_enabled("cpu"):
         return False
-    plain = (
-        convolution.padding_mode == "zeros" and convolution.padding not in _NAMED and isinstance(weight, nn.Parameter)
-    )
-    if not plain or weight.shape != (convolution.out_channels, maps.shape[1], *kernel):  # as of groups
+    weight = convolution.weight  # not before: it may be worked out anew
+    plain = convolution.padding_mode == "zeros" and convolution.padding not in _NAMED
+    fits = weight.shape == (convolution.out_channels, maps.shape[1], *kernel)  # not so where there are groups
+    if not plain or not fits or not isinstance(weight, nn.Parameter):
         return False
     rows, columns = _output_size(convolution, maps.shape[2:])
     return min(rows, columns) > 0 and rows * columns * convolution.out_channels * maps[0].numel() <= _LARGEST

@@ -103,8 +103,7 @@ def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
 with Network(torch.nn.Linear(2, 2)).ready():
-    faults()
-    print(faults())
+    print(min(faults() for _ in range(8)))  # some are new, where something small took a place in between
 """
     # In an interpreter of its own: what other tests have freed would be given back together with this.
     found = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=60)

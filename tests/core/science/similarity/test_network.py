@@ -1,9 +1,5 @@
 """How a network that is compared is run: maps and weights in the order in memory that is fastest, values as always."""
 
-import platform
-import subprocess
-import sys
-
 import pytest
 import torch
 from torch import nn
@@ -89,22 +85,3 @@ def test_weights_and_hooks_are_as_before_when_it_is_done(model, fails):
     assert not any(module._forward_pre_hooks for module in model.modules())
     assert model.training
     model(images()).sum().backward()
-
-
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another allocator")
-def test_memory_of_one_batch_serves_for_the_next():
-    program = """
-import resource, torch
-from transfusion_core.science.similarity import Network
-
-def faults():
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    torch.ones(2**22)  # 16 MiB, 4,096 pages
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-
-with Network(torch.nn.Linear(2, 2)).ready():
-    print(min(faults() for _ in range(8)))  # some are new, where something small took a place in between
-"""
-    # In an interpreter of its own: what other tests have freed would be given back together with this.
-    found = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=60)
-    assert int(found.stdout) < 400

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from transfusion_core.science.similarity.convolutions import fast_convolutions
 from transfusion_core.science.similarity.samples import CLASS_TOKEN, channels_first
 from transfusion_core.science.similarity.taps import evaluating
 
-_FEW_POSITIONS = 16
-"""Of maps with so few, a convolution with channels innermost reads all of its weights anew for every image."""
 _KEPT_BYTES = 2**25 - 2**16
 """Once a block of this size has been freed, glibc's malloc keeps what smaller ones leave, up to twice as much, for the
 next: else it gives large ones back to the system, which clears every page of them anew for each batch.
@@ -66,24 +65,12 @@ class Network:
 
     @contextmanager
     def ready(self) -> Iterator[None]:
-        """Hold the model in evaluation mode and its weights in the memory order that `run` runs it in; put both back.
-
-        Otherwise every batch reorders every convolution's weights, a tenth of a pass.
-        """
-        plain = {weight: weight.data for weight in self.model.parameters() if weight.ndim == 4 and self._on_cpu}
-        with evaluating(self.model), ExitStack() as hooks:
+        """Hold the model in evaluation mode and, on a CPU, as `run` runs it fastest; put it back as it was."""
+        with evaluating(self.model), ExitStack() as stack:
             if self._on_cpu:
                 torch.empty(_KEPT_BYTES, dtype=torch.uint8)
-            try:
-                for weight, data in plain.items():
-                    weight.data = data.contiguous(memory_format=torch.channels_last)
-                for module in self.model.modules():
-                    if isinstance(module, nn.Conv2d) and self._on_cpu:
-                        hooks.callback(module.register_forward_pre_hook(_ordered).remove)
-                yield
-            finally:
-                for weight, data in plain.items():
-                    weight.data = data
+                stack.enter_context(fast_convolutions(self.model))
+            yield
 
     def run(self, images: Tensor, *, autocast: torch.dtype | None) -> None:
         """Run the model where its weights are and in their dtype, whatever autocast surrounds the call.
@@ -105,15 +92,3 @@ class Network:
 def module_of(layer: str) -> str:
     """Return the path of the module that a layer's name means."""
     return layer.removesuffix(CLASS_TOKEN)
-
-
-def _ordered(module: nn.Conv2d, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
-    """Bring the maps that a convolution is given, and its weights, to the order in memory that is fastest."""
-    if not inputs or inputs[0].ndim != 4:
-        return None
-    maps, *others = inputs
-    few = module.groups == 1 and 1 < maps.shape[-2:].numel() <= _FEW_POSITIONS
-    order = torch.contiguous_format if few else torch.channels_last
-    if isinstance(module.weight, nn.Parameter):
-        module.weight.data = module.weight.data.contiguous(memory_format=order)
-    return maps.contiguous(memory_format=order), *others

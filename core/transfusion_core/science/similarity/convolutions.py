@@ -6,7 +6,7 @@ from contextlib import ExitStack, contextmanager
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear, pad, unfold
+from torch.nn.functional import conv2d, pad, unfold
 
 _FEW_POSITIONS = 16
 """Of maps with so few, a convolution with channels innermost reads all of its weights anew for every image."""
@@ -61,8 +61,10 @@ class _Product:
         rows, columns = _output_size(convolution, size)
         bias = None if convolution.bias is None else convolution.bias.repeat(rows * columns)
         images = pad(input.movedim(1, -1).flatten(1), (0, 0, 0, -len(input) % _IMAGES))
-        products = torch.cat([linear(some, self._matrices[size], bias) for some in torch.split(images, _IMAGES)])
-        return products[: len(input)].view(len(input), rows, columns, -1).movedim(-1, 1)
+        # As the positions of one map, which is a fifth faster than by `linear`.
+        maps = [some.T[None, :, :, None] for some in torch.split(images, _IMAGES)]
+        products = torch.cat([conv2d(each, self._matrices[size], bias) for each in maps], dim=2)[0, :, : len(input), 0]
+        return products.T.reshape(len(input), rows, columns, -1).movedim(-1, 1)
 
 
 def _ordered(convolution: nn.Conv2d, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
@@ -107,4 +109,4 @@ def _matrix(convolution: nn.Conv2d, size: Sequence[int]) -> Tensor:
     matrix = weight.new_zeros(met.shape[2], convolution.out_channels, met.shape[0], convolution.in_channels)
     for place, tap, output in met.nonzero().tolist():
         matrix[output, :, place] = weight[:, :, tap]
-    return matrix.flatten(2).flatten(0, 1)
+    return matrix.flatten(2).flatten(0, 1)[:, :, None, None]

@@ -3,10 +3,13 @@
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from itertools import product
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, pad, unfold
+
+from transfusion_core.science.similarity.threads import MANY, each
 
 _FEW_POSITIONS = 16
 """Of maps with so few, a convolution with channels innermost reads all of its weights anew for every image."""
@@ -14,6 +17,8 @@ _LARGEST = 2**22
 """Numbers of a matrix that stands for a convolution: 16 MiB in float32."""
 _IMAGES = 64
 """How many a matrix always multiplies: a product of few is rounded otherwise than the same rows among many."""
+_STRIPES = 4
+"""Into how many a matrix is cut, each for a thread: how many threads share a product changes its bits too."""
 _OF_EACH_SIDE = ("kernel_size", "dilation", "padding", "stride")
 _NAMED = ("same", "valid")
 
@@ -59,12 +64,22 @@ class _Product:
         if size not in self._matrices:
             self._matrices[size] = _matrix(convolution, size)
         rows, columns = _output_size(convolution, size)
-        bias = None if convolution.bias is None else convolution.bias.repeat(rows * columns)
-        images = pad(input.movedim(1, -1).flatten(1), (0, 0, 0, -len(input) % _IMAGES))
-        # As the positions of one map, which is a fifth faster than by `linear`.
-        maps = [some.T[None, :, :, None] for some in torch.split(images, _IMAGES)]
-        products = torch.cat([conv2d(each, self._matrices[size], bias) for each in maps], dim=2)[0, :, : len(input), 0]
-        return products.T.reshape(len(input), rows, columns, -1).movedim(-1, 1)
+        products = _multiplied(input.movedim(1, -1).flatten(1), self._matrices[size])
+        maps = products.view(len(input), rows, columns, -1).movedim(-1, 1)
+        return maps if convolution.bias is None else maps + convolution.bias[:, None, None]
+
+
+def _multiplied(images: Tensor, matrix: Tensor) -> Tensor:
+    """Multiply rows (n, k) with the rows of a matrix (m, k, 1, 1), to the same bits whatever n and torch's threads are.
+
+    So every product is of as many rows and made on one thread. Rows are the positions of one map, by a convolution,
+    which is a fifth faster than `linear`.
+    """
+    filled = pad(images, (0, 0, 0, -len(images) % _IMAGES))
+    parts, stripes = torch.split(filled, _IMAGES), matrix.chunk(_STRIPES)
+    made = each(lambda pair: conv2d(pair[0].T[None, :, :, None], pair[1]), list(product(parts, stripes)), numbers=MANY)
+    rows = [torch.cat(made[first : first + len(stripes)], dim=1) for first in range(0, len(made), len(stripes))]
+    return torch.cat(rows, dim=2)[0, :, : len(images), 0].T.contiguous()
 
 
 def _ordered(convolution: nn.Conv2d, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
@@ -103,8 +118,8 @@ def _output_size(convolution: nn.Conv2d, size: Sequence[int]) -> tuple[int, int]
 
 def _matrix(convolution: nn.Conv2d, size: Sequence[int]) -> Tensor:
     """Return the matrix (positions of outputs x channels, positions of inputs x channels) of maps of that size."""
-    each = torch.eye(math.prod(size)).view(-1, 1, *size)  # every position by itself
-    met = unfold(each, *(getattr(convolution, name) for name in _OF_EACH_SIDE))  # (inputs, kernel, outputs): 1 or 0
+    alone = torch.eye(math.prod(size)).view(-1, 1, *size)  # every position by itself
+    met = unfold(alone, *(getattr(convolution, name) for name in _OF_EACH_SIDE))  # (inputs, kernel, outputs): 1 or 0
     weight = convolution.weight.detach().flatten(2)
     matrix = weight.new_zeros(met.shape[2], convolution.out_channels, met.shape[0], convolution.in_channels)
     for place, tap, output in met.nonzero().tolist():

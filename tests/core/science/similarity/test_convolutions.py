@@ -70,6 +70,20 @@ def test_an_image_puts_out_the_same_bits_among_any_number_of_others(others, made
     assert made == [(2, 2)]
 
 
+@pytest.mark.parametrize("size", [(1, 1), (2, 2)])
+def test_an_image_puts_out_the_same_bits_on_any_number_of_threads(size):
+    convolution = nn.Conv2d(256, 256, 3, padding=1)
+    maps, found, before = torch.randn(70, 256, *size), [], torch.get_num_threads()
+    try:
+        for threads in (1, 2, 3, 5):
+            torch.set_num_threads(threads)
+            with torch.inference_mode(), fast_convolutions(convolution):
+                found.append(convolution(maps))
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(found[0], other) for other in found)
+
+
 @pytest.mark.parametrize(
     ("size", "options"),
     [
